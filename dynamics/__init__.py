@@ -1,0 +1,1 @@
+"""Simulation suite for the theory of how networks learn."""

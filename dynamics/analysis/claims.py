@@ -1,0 +1,111 @@
+"""Claims: what a paper says, what was measured, and a control on which the same check must fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from dynamics.analysis.bootstrap import Estimate
+
+HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check saw: an estimate and what follows from it."""
+
+    verdict: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the claims table. The verdict is that of the check; a control that does not fail makes it inconclusive."""
+
+    id: str
+    source: str
+    statement: str
+    prediction: str
+    measured: float
+    low: float
+    high: float
+    verdict: str
+    control: str
+    control_measured: float
+    control_verdict: str
+
+
+def judge(
+    id: str,
+    source: str,
+    statement: str,
+    prediction: str,
+    check: Callable[[T], Finding],
+    on: T,
+    control: T,
+    control_text: str,
+) -> Claim:
+    """Apply one check to the thing and to its negative control.
+
+    A check is only worth something if it can fail: where it does not fail on the control, a `holds` is not believed.
+    """
+    seen, against = check(on), check(control)
+    verdict = INCONCLUSIVE if seen.verdict == HOLDS and against.verdict != FAILS else seen.verdict
+    return Claim(
+        id,
+        source,
+        statement,
+        prediction,
+        seen.estimate.value,
+        seen.estimate.low,
+        seen.estimate.high,
+        verdict,
+        control_text,
+        against.estimate.value,
+        against.verdict,
+    )
+
+
+def within(estimate: Estimate, low: float, high: float) -> Finding:
+    """Holds if the whole interval lies in [low, high], fails if it lies outside, else inconclusive.
+
+    Without an interval (NaN) the value alone decides; a value that is not a number is inconclusive.
+    """
+    value = estimate.value
+    bottom = value if np.isnan(estimate.low) else estimate.low
+    top = value if np.isnan(estimate.high) else estimate.high
+    if np.isnan(value):
+        verdict = INCONCLUSIVE
+    elif bottom >= low and top <= high:
+        verdict = HOLDS
+    elif top < low or bottom > high:
+        verdict = FAILS
+    else:
+        verdict = INCONCLUSIVE
+    return Finding(verdict, estimate)
+
+
+def exact(value: float, low: float, high: float) -> Finding:
+    """`within` for a number without sampling error: it holds or it fails; NaN fails."""
+    return Finding(HOLDS if low <= value <= high else FAILS, Estimate(value, value, value))
+
+
+def write_claims(claims: list[Claim], path: Path) -> None:
+    """As JSON, numbers that are not finite as null."""
+
+    def clean(value):
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    rows = [{k: clean(v) for k, v in asdict(c).items()} for c in claims]
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def read_claims(path: Path) -> list[Claim]:
+    rows = json.loads(path.read_text())
+    return [Claim(**{k: float("nan") if v is None else v for k, v in row.items()}) for row in rows]

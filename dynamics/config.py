@@ -1,0 +1,201 @@
+"""From a composed Hydra config to a study's runs.
+
+Every system has a typed schema: the fields of its `RunSpec` and those of `StudySpec`, side by side at the top
+level. An experiment's YAML names its schema in its defaults list (`/system/training`), so a misspelt key is an
+error before anything else happens.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from dynamics import spec as specs
+from dynamics.errors import InputError, choose, require, suggest
+from dynamics.spec import RunSpec
+from dynamics.sweep import axes
+from dynamics.systems import SYSTEMS
+
+MODES = ("run", "plan", "figure")
+AXIS_FIELDS = ("sweep", "panels")
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """The frame of a study; no part of any run's identity.
+
+    size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
+    from the store alone); output: folder of results/ and figures/; save_final: keep final states; sweep, panels: axes.
+    """
+
+    size: str = "laptop"
+    mode: str = "run"
+    output: str = "."
+    save_final: bool = False
+    sweep: dict[str, Any] = field(default_factory=dict)
+    panels: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A study as asked for: its runs by panel, resolved and checked; notices are lines to tell the user."""
+
+    name: str
+    settings: StudySpec
+    panels: dict[str, list[RunSpec]]
+    notices: list[str]
+
+    @property
+    def runs(self) -> list[RunSpec]:
+        """Every run once, whatever panels it is in."""
+        return list({specs.run_id(run): run for runs in self.panels.values() for run in runs}.values())
+
+    @property
+    def results_folder(self) -> Path:
+        return Path(self.settings.output) / "results" / self.name
+
+    @property
+    def figures_folder(self) -> Path:
+        """`figures/`, or `figures/smoke/` so that a smoke run never replaces a real figure."""
+        root = Path(self.settings.output) / "figures"
+        return (root / "smoke" if self.settings.size == "smoke" else root) / Path(self.name).parent
+
+
+def home() -> Path:
+    """The folder with `configs/` and `experiments/`: the working folder if it has them, else the suite's own."""
+    package = Path(__file__).resolve().parent
+    for folder in (Path.cwd(), package.parent, package / "suite"):
+        if (folder / "configs" / "config.yaml").exists() and (folder / "experiments").exists():
+            return folder
+    raise InputError("working folder", str(Path.cwd()), "has no configs/ and experiments/, nor has the installation")
+
+
+def experiment_names() -> list[str]:
+    """Every experiment that has a config, such as `stable_minima/rates`."""
+    root = home() / "configs" / "experiment"
+    return sorted(str(file.relative_to(root).with_suffix("")) for file in root.rglob("*.yaml"))
+
+
+def experiment_module(name: str) -> ModuleType:
+    """The experiment's `figure` and `claims`, from experiments/<name>.py."""
+    file = home() / "experiments" / f"{name}.py"
+    require(file.exists(), "experiment", name, f"has a config but no {file}")
+    module_name = f"experiments.{name.replace('/', '.')}"
+    found = importlib.util.spec_from_file_location(module_name, file)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[module_name] = module
+    found.loader.exec_module(module)
+    for function in ("figure", "claims"):
+        require(hasattr(module, function), "experiment", name, f"{file} must define {function}(study)")
+    return module
+
+
+def schema(system: type[RunSpec]) -> DictConfig:
+    """The typed config of one system: its run's fields and the study's, open to overrides."""
+    combined = make_dataclass(f"{system.__name__}Config", [], bases=(system, StudySpec), frozen=True)
+    node = OmegaConf.structured(combined)
+    _thaw(node)
+    return node
+
+
+def _thaw(node: Any) -> None:
+    """Undo the read-only flag that OmegaConf derives from `frozen`: frozen is for runs, a config is written to."""
+    OmegaConf.set_readonly(node, None)
+    if isinstance(node, DictConfig):
+        for name in node:
+            child = node._get_node(name)
+            if OmegaConf.is_config(child):
+                _thaw(child)
+
+
+def register() -> None:
+    """Make every system's schema known to Hydra as `/system/<name>`."""
+    for name, system in SYSTEMS.items():
+        ConfigStore.instance().store(group="system", name=name, node=schema(system), package="_global_")
+
+
+def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
+    """The study meant by a composed config; size settings come below the command line's `overrides`, above the rest."""
+    kind = OmegaConf.get_type(cfg)
+    system = next((cls for cls in SYSTEMS.values() if isinstance(kind, type) and issubclass(kind, cls)), None)
+    if system is None:
+        allowed = f"its defaults list must name one of {', '.join('/system/' + s for s in SYSTEMS)}"
+        raise InputError("experiment", name, allowed)
+    trees: dict[str, Any] = {f: OmegaConf.to_container(cfg[f], resolve=True) for f in (*AXIS_FIELDS, "sizes")}
+    sizes = trees["sizes"] or {"laptop": {}}
+    block = dict(choose("size", cfg.size, sizes) or {})
+    for f in AXIS_FIELDS:
+        trees[f] = axes.lay_over(trees[f], block.pop(f, None) or {})
+    cfg = OmegaConf.merge(cfg, block)  # type: ignore[assignment]
+
+    given: list[str] = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        path = override.key_or_group
+        top, _, rest = path.partition(".")
+        if path == "experiment":
+            continue
+        if top in AXIS_FIELDS:
+            if override.is_delete():
+                _remove(trees[top], rest)
+            else:
+                trees[top] = axes.lay_over(trees[top], _nest(rest, override.value()))
+        elif not override.is_delete():
+            OmegaConf.update(cfg, path, override.value(), merge=True)
+            given.append(path)
+
+    notices = [n for path in given for n in _settle(path, trees)]
+    config = OmegaConf.to_object(cfg)
+    settings = StudySpec(**{f.name: getattr(config, f.name) for f in fields(StudySpec)})
+    require(settings.mode in MODES, "mode", settings.mode, f"choose one of {', '.join(MODES)}{suggest(settings.mode, MODES)}")
+    base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
+
+    panels: dict[str, list[RunSpec]] = {}
+    for panel, own in (trees["panels"] or {"main": {}}).items():
+        require(isinstance(own, Mapping), f"panels.{panel}", own, "must be a mapping of axes")
+        panels[panel] = axes.expand(base, axes.parse(axes.lay_over(trees["sweep"], own), base))
+        for run in panels[panel]:
+            run.check()
+    done = Request(name, settings, panels, notices)
+    done.notices.extend(dict.fromkeys(f"warning: {line}" for run in done.runs for line in run.warnings()))
+    return done
+
+
+def _nest(path: str, value: Any) -> dict[str, Any]:
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+def _remove(tree: dict[str, Any], path: str) -> None:
+    head, _, rest = path.partition(".")
+    if rest and isinstance(tree.get(head), dict):
+        _remove(tree[head], rest)
+    elif head in tree and not rest:
+        del tree[head]
+
+
+def _settle(path: str, trees: dict[str, Any]) -> list[str]:
+    """A plain value on the command line replaces the axes of that field; each replacement is told."""
+    told = []
+    for where, tree in [("sweep", trees["sweep"]), *((f"panels.{p}", t) for p, t in trees["panels"].items())]:
+        if path in axes.leaves(tree):
+            _remove(tree, path)
+            told.append(f"note: {path} from the command line replaces the axis {where}.{path}")
+        groups = tree.get("zip", [])
+        for together in [groups] if isinstance(groups, Mapping) else groups:
+            if path in axes.leaves(together):
+                together.pop(path, None)
+                _remove(together, path)
+                told.append(f"note: {path} from the command line replaces its part of {where}.zip")
+    return told

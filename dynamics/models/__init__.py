@@ -1,0 +1,88 @@
+"""Models by name: what a config may ask for, and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dynamics.errors import InputError, choose, require
+from dynamics.models.base import Batch, Model
+from dynamics.models.linear import linear
+from dynamics.models.mlp import MLP_ACTIVATIONS, mlp
+from dynamics.models.two_layer import ACTIVATIONS, INITS, two_layer
+
+__all__ = ["MODELS", "Batch", "Model", "ModelKind", "ModelSpec", "resolve_width"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """kind: of network; width: a number of neurons, or a multiple of n such as `4n`; gradient: closed_form or autodiff.
+
+    init applies to `two_layer`; depth (hidden layers) to `mlp`; init_scale multiplies every initial parameter.
+    """
+
+    kind: str = "two_layer"
+    width: int | str = "4n"
+    depth: int = 1
+    activation: str = "relu"
+    init: str = "torch_default"
+    init_scale: float = 1.0
+    gradient: str = "closed_form"
+
+    def check(self) -> None:
+        kind = choose("model.kind", self.kind, MODELS)
+        require(isinstance(self.width, int) and self.width >= 1, "model.width", self.width, "must be at least 1")
+        require(self.depth >= 1, "model.depth", self.depth, "must be at least 1")
+        choose("model.gradient", self.gradient, dict.fromkeys(("closed_form", "autodiff")))
+        if kind.activations:
+            choose("model.activation", self.activation, kind.activations)
+        if kind.inits:
+            choose("model.init", self.init, kind.inits)
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """build(spec, input_dim, dtype): the model; parameters(spec, input_dim): how many; what its fields may be.
+
+    pads: whether zero neurons and input coordinates may be appended without changing any number.
+    """
+
+    build: Callable[[ModelSpec, int, object], Model]
+    parameters: Callable[[ModelSpec, int], int]
+    activations: dict | None = None
+    inits: dict | None = None
+    pads: bool = False
+
+
+MODELS: dict[str, ModelKind] = {
+    "two_layer": ModelKind(
+        build=lambda m, d, dtype: two_layer(d, int(m.width), m.activation, m.init, dtype),
+        parameters=lambda m, d: int(m.width) * (d + 2) + 1,
+        activations=ACTIVATIONS,
+        inits=INITS,
+        pads=True,
+    ),
+    "linear": ModelKind(
+        build=lambda m, d, dtype: linear(d, dtype),
+        parameters=lambda m, d: d,
+        pads=True,
+    ),
+    "mlp": ModelKind(
+        build=lambda m, d, dtype: mlp(d, int(m.width), m.depth, m.activation, dtype),
+        parameters=lambda m, d: int(m.width) * (d + 1 + (m.depth - 1) * (int(m.width) + 1) + 1) + 1,
+        activations=MLP_ACTIVATIONS,
+    ),
+}
+
+
+def resolve_width(width: int | str, num_samples: int) -> int:
+    """The number of neurons meant by `width`: itself, or so many times n for a string such as `4n` or `0.5n`."""
+    text = str(width).strip()
+    try:
+        value = float(text[:-1] or 1) * num_samples if text.endswith("n") else float(text)
+    except ValueError:
+        value = 0.0
+    if value < 1 or value != int(value):
+        allowed = f"must be a whole number, at least 1, or a multiple of n = {num_samples} such as 4n"
+        raise InputError("model.width", width, allowed)
+    return int(value)

@@ -1,0 +1,163 @@
+"""Two-layer network f(x) = sum_k v_k phi(w_k . x + b_k) + c with its gradient in closed form.
+
+Layout, for speed: neurons lie on the fast axis. The hidden weights are one array of shape (d + 1, K) whose
+row 0 is the bias, inputs carry a leading 1. Samples come in blocks small enough for the cache, and since a
+sample's residual needs its own block only, one pass over the blocks gives the whole gradient:
+
+    Z = X W,  r = f - y,  G = (r * X)^T phi'(Z),  dW = v * G,  dv = r . phi(Z),  dc = sum r
+
+and for the ReLU dv_k = w_k . G_k, because phi(z) = z phi'(z). Padded neurons (w = b = v = 0), padded input
+coordinates and padded samples (weight 0) have zero gradient and stay what they are.
+
+The theory writes w . x - b; the sign of b is a convention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dynamics.core import Hyper
+from dynamics.models.base import Batch, Model
+
+BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common second-level cache
+
+
+class TwoLayer(NamedTuple):
+    """hidden (d + 1, K), row 0 the bias; readout (K,); offset ()."""
+
+    hidden: jax.Array
+    readout: jax.Array
+    offset: jax.Array
+
+
+class Activation(NamedTuple):
+    """phi and phi'; at the ReLU's kink phi' = 0, as in jax.nn.relu."""
+
+    value: Callable[[jax.Array], jax.Array]
+    slope: Callable[[jax.Array], jax.Array]
+
+
+def _gelu_slope(z: jax.Array) -> jax.Array:
+    density = jnp.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    return jax.scipy.stats.norm.cdf(z) + z * density
+
+
+ACTIVATIONS = {
+    "relu": Activation(lambda z: jnp.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
+    "gelu": Activation(lambda z: jax.nn.gelu(z, approximate=False), _gelu_slope),
+}
+
+
+class Init(NamedTuple):
+    """How the weights and biases of a layer of fan-in m are drawn: bound or standard deviation in terms of m."""
+
+    weight: Callable[[jax.Array, tuple[int, ...], jax.Array, object], jax.Array]
+    bias: Callable[[jax.Array, tuple[int, ...], jax.Array, object], jax.Array]
+
+
+def _uniform(bound: Callable[[jax.Array], jax.Array]):
+    return lambda key, shape, fan_in, dtype: bound(fan_in) * jax.random.uniform(key, shape, dtype, -1, 1)
+
+
+def _no_bias(key, shape, fan_in, dtype):
+    return jnp.zeros(shape, dtype)
+
+
+INITS = {
+    # torch.nn.Linear's own: weights and biases uniform on +-1/sqrt(fan_in)
+    "torch_default": Init(_uniform(lambda m: m**-0.5), _uniform(lambda m: m**-0.5)),
+    # He et al. 2015, gain sqrt(2) in both layers, biases zero
+    "kaiming_normal": Init(lambda k, s, m, t: (2 / m) ** 0.5 * jax.random.normal(k, s, t), _no_bias),
+    "kaiming_uniform": Init(_uniform(lambda m: (6 / m) ** 0.5), _no_bias),
+}
+
+
+def block_count(num_samples: int, width: int, itemsize: int, backend: str) -> int:
+    """In how many blocks of samples to take a pass: as few as keep one block's activations in cache."""
+    return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / BLOCK_BYTES))
+
+
+def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> Model:
+    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`."""
+    phi, draw = ACTIVATIONS[activation], INITS[init]
+    homogeneous = activation == "relu"
+
+    def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
+        hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
+        fan_in = hyper["data.input_dim"].astype(dtype)
+        fan_mid = hyper["model.width"].astype(dtype)
+        scale = hyper["model.init_scale"]
+
+        def neuron(k):
+            own = jax.random.fold_in(hidden_key, k)
+            bias = draw.bias(jax.random.fold_in(own, 0), (1,), fan_in, dtype)
+            return jnp.concatenate([bias, draw.weight(jax.random.fold_in(own, 1), (input_dim,), fan_in, dtype)])
+
+        index = jnp.arange(width, dtype=jnp.int32)
+        rows = jnp.arange(input_dim + 1) <= hyper["data.input_dim"]
+        used = index < hyper["model.width"]
+        hidden = jnp.where(rows[:, None] & used, jax.vmap(neuron)(index).T, 0)
+        readout = jnp.where(used, draw.weight(readout_key, (width,), fan_mid, dtype), 0)
+        offset = draw.bias(offset_key, (), fan_mid, dtype)
+        return jax.tree.map(lambda p: scale * p, TwoLayer(hidden, readout, offset))
+
+    def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
+        n = inputs.shape[0]
+        blocks = block_count(n, width, jnp.dtype(dtype).itemsize, jax.default_backend())
+        size = math.ceil(n / blocks)
+        extended = jnp.concatenate([jnp.ones((n, 1), dtype), inputs], axis=1)
+
+        def cut(a):
+            a = jnp.pad(a, [(0, blocks * size - n)] + [(0, 0)] * (a.ndim - 1))
+            return a.reshape(blocks, size, *a.shape[1:])
+
+        return Batch(cut(extended), cut(labels), cut(weights))
+
+    def apply(params: TwoLayer, batch: Batch) -> jax.Array:
+        def block(x):
+            return phi.value(x @ params.hidden) @ params.readout + params.offset
+
+        return lax.map(block, batch.inputs)
+
+    def squared_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
+        def block(total: TwoLayer, samples: Batch) -> tuple[TwoLayer, None]:
+            x, y, w = samples
+            z = x @ params.hidden
+            h = phi.value(z)
+            r = 2 * factor * w * (h @ params.readout + params.offset - y)
+            part = TwoLayer(
+                (r[:, None] * x).T @ phi.slope(z),
+                jnp.zeros_like(params.readout) if homogeneous else r @ h,
+                jnp.sum(r),
+            )
+            return jax.tree.map(jnp.add, total, part), None
+
+        slope, readout, offset = lax.scan(block, jax.tree.map(jnp.zeros_like, params), batch)[0]
+        if homogeneous:
+            readout = jnp.sum(params.hidden * slope, axis=0)
+        return TwoLayer(params.readout * slope, readout, offset)
+
+    def gauss_newton(params: TwoLayer, batch: Batch) -> jax.Array:
+        x = batch.inputs.reshape(-1, batch.inputs.shape[-1])
+        root = jnp.sqrt(batch.weights.reshape(-1))
+        z = x @ params.hidden
+        h, slope = phi.value(z), phi.slope(z) * params.readout
+        kernel = 1 + h @ h.T + (x @ x.T) * (slope @ slope.T)
+        return root[:, None] * kernel * root
+
+    def activity(params: TwoLayer, batch: Batch, hyper: Hyper) -> tuple[jax.Array, jax.Array]:
+        active = (batch.inputs @ params.hidden > 0).astype(dtype)
+        rate = jnp.einsum("bs,bsk->k", batch.weights, active)
+        return rate, jnp.arange(width) < hyper["model.width"]
+
+    def is_weight(params: TwoLayer) -> TwoLayer:
+        rows = (jnp.arange(input_dim + 1) > 0)[:, None]
+        return TwoLayer(rows.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
+
+    return Model(init_params, prepare, apply, squared_gradient, gauss_newton, activity, is_weight)

@@ -1,0 +1,80 @@
+"""What the command line prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from dynamics.analysis.claims import Claim
+from dynamics.sweep.plan import Plan, describe
+
+
+def number(value: Any) -> str:
+    """Three significant digits for floats, everything else as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) -> None:
+    rows = list(rows)
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[number(v) for v in row.values()])
+    console.print(table)
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    m = plan.machine
+    print_table(console, "plan", describe(plan))
+    console.print(
+        f"{plan.num_runs} runs to compute in {len(plan.groups)} groups, {plan.finished} already in the store; "
+        f"estimated {plan.seconds:.0f} s on {m.devices} {m.kind} device{'s' if m.devices > 1 else ''}",
+        highlight=False,
+    )
+    console.print(
+        f"cost model: {m.flops / 1e9:g} GFLOP/s a device, {m.step_seconds * 1e6:g} us a step of a lane, "
+        f"{m.compile_seconds:g} s to compile a group, {m.memory / 1e9:.1f} GB for a chunk; "
+        "shapes are padded to share a program where that is estimated to save time",
+        highlight=False,
+    )
+
+
+def print_claims(console: Console, claims: list[Claim]) -> None:
+    print_table(
+        console,
+        "claims",
+        [
+            {
+                "id": c.id,
+                "statement": c.statement,
+                "prediction": c.prediction,
+                "measured": number(c.measured),
+                "interval": "-" if math.isnan(c.low) else f"[{number(c.low)}, {number(c.high)}]",
+                "verdict": c.verdict,
+                "negative control": f"{c.control}: {number(c.control_measured)}, {c.control_verdict}",
+            }
+            for c in claims
+        ],
+    )
+
+
+def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
+    print_table(console, title, frame.iter_rows(named=True))
+
+
+def summary(runs: pl.DataFrame) -> str:
+    """One line on the runs of a study."""
+    unique = runs.unique("run")
+    bad = unique.filter(pl.col("status") == "diverged")
+    text = f"{len(unique)} runs, {unique['seconds'].sum():.1f} s of computing"
+    return text + (f", {len(bad)} diverged" if len(bad) else "")

@@ -1,0 +1,76 @@
+"""The machine: how JAX is set up on it, and what a result says about where it came from.
+
+`prepare` must run before anything touches a device, so the command line calls it first; library users may.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+
+def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
+    """Set JAX up: one device per core on a CPU, full-precision products, every program cached on disk.
+
+    devices: how many CPU devices (0: one per available core). A variable that the user has set is left alone.
+    """
+    flag = "--xla_cpu_multi_thread_eigen=false"  # a device is one core; its products must not fight over the others
+    os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
+        jax.config.update("jax_num_cpu_devices", devices or available_cores())
+    jax.config.update("jax_default_matmul_precision", "highest")
+    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path.home() / ".cache" / "dynamics" / "jax")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def provenance() -> dict[str, str | bool | int]:
+    """Device, versions, git commit with its dirty flag, and command line: columns of every run table."""
+    import jax
+
+    device = jax.local_devices()[0]
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "device": f"{device.platform}: {device.device_kind}",
+        "num_devices": jax.local_device_count(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{f"version_{name}": version(name) for name in ("dynamics", "jax", "jaxlib", "optax", "numpy")},
+        "git_commit": commit or "",
+        "git_dirty": bool(_git("status", "--porcelain")) if commit else False,
+        "command": shlex.join(["dynamics", *sys.argv[1:]]),
+    }
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _git(*args: str) -> str | None:
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

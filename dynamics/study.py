@@ -1,0 +1,108 @@
+"""A study: what was asked and what the store holds of it, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dynamics import spec as specs
+from dynamics.config import Request
+from dynamics.errors import InputError, suggest
+from dynamics.sweep.execute import Executor
+from dynamics.sweep.plan import Group, Plan, make_plan
+from dynamics.sweep.store import Store
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs and records of a study.
+
+    runs: one row a run and panel: `panel`, `run`, every config field by dotted path, `status`, provenance
+    records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined
+    """
+
+    name: str
+    size: str
+    runs: pl.DataFrame
+    records: pl.DataFrame
+    store: Store
+
+    def select(self, **values: Any) -> Study:
+        """The part of the study where columns have these values: `select(panel="stable", input_dim=3)`.
+
+        A column may be named by the last part of its path where that is unambiguous; a list means any of.
+        """
+        wanted = pl.lit(True)
+        for name, value in values.items():
+            column = self.column(name)
+            wanted &= pl.col(column).is_in(value if isinstance(value, list | tuple) else [value])
+        return replace(self, runs=self.runs.filter(wanted), records=self.records.filter(wanted))
+
+    def column(self, name: str) -> str:
+        """The full column name for a path or for the last part of one."""
+        columns = self.runs.columns
+        if name in columns:
+            return name
+        found = [c for c in columns if c.split(".")[-1] == name]
+        if len(found) != 1:
+            allowed = f"is one of {', '.join(found)}" if found else f"no such column{suggest(name, columns)}"
+            raise InputError("column", name, allowed)
+        return found[0]
+
+    def values(self, name: str) -> list[Any]:
+        """The distinct values of a column, sorted."""
+        return self.runs[self.column(name)].unique().sort().to_list()
+
+    @cached_property
+    def final(self) -> pl.DataFrame:
+        """Every run's record at its last step."""
+        return self.records.filter(pl.col("step") == pl.col("steps"))
+
+    def grid(self, metric: str, *axes: str) -> tuple[np.ndarray, list[list[Any]]]:
+        """A metric of `records` (one step selected beforehand) as an array over the named columns, NaN where absent."""
+        names = [self.column(a) if a != "step" else "step" for a in axes]
+        levels = [self.records[n].unique().sort().to_list() for n in names]
+        array = np.full([len(level) for level in levels], np.nan)
+        index = [{v: i for i, v in enumerate(level)} for level in levels]
+        for *where, value in self.records.select(*names, metric).iter_rows():
+            array[tuple(ix[w] for ix, w in zip(index, where, strict=True))] = value
+        return array, levels
+
+
+def open_store(request: Request) -> Store:
+    return Store(request.results_folder)
+
+
+def plan_study(request: Request, store: Store) -> Plan:
+    """What is left to compute."""
+    there = store.finished(with_final=request.settings.save_final)
+    runs = request.runs
+    left = [run for run in runs if specs.run_id(run) not in there]
+    return make_plan(left, finished=len(runs) - len(left))
+
+
+def run_study(plan: Plan, store: Store, save_final: bool, watch: Callable[[Group], Any] = lambda g: None) -> None:
+    """Compute what the plan names and store each chunk as soon as it is there."""
+    for result in Executor().results(plan, watch):
+        store.write(result, save_final=save_final)
+
+
+def load_study(request: Request, store: Store) -> Study:
+    """The requested runs from the store, and only those; an `InputError` says how many are missing."""
+    members = [(panel, specs.run_id(run)) for panel, runs in request.panels.items() for run in runs]
+    membership = pl.DataFrame(members, schema={"panel": pl.String, "run": pl.String}, orient="row")
+    missing = set(membership["run"]) - store.finished()
+    if missing:
+        total = membership["run"].n_unique()
+        allowed = f"{len(missing)} of {total} runs are not in the store; run without mode=figure first"
+        raise InputError("mode", request.settings.mode, allowed)
+    runs, records = store.read(membership["run"])
+    runs = membership.join(runs, on="run", how="left", maintain_order="left")
+    fields = [c for c in runs.columns if c in specs.paths(request.runs[0])]
+    joined = runs.select("panel", "run", *fields).join(records, on="run", how="left", maintain_order="left")
+    return Study(request.name, request.settings.size, runs, joined, store)

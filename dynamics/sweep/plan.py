@@ -1,0 +1,193 @@
+"""The plan: runs -> groups of equal static shape -> chunks that fit memory; decided before anything runs.
+
+Runs of one family (equal in every static choice but the sizes) can each have a program of their exact shape,
+or be padded to share one. Compiling costs seconds, padding costs wasted products: the cost model below
+weighs the two and merges groups while that saves time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dynamics import spec as specs
+from dynamics.core import Cost
+from dynamics.spec import RunSpec
+
+
+class Machine(NamedTuple):
+    """What the cost model assumes of the machine; printed with the plan.
+
+    flops: useful rate of one device; step_seconds: overhead of one step of one lane; compile_seconds: of one
+    group's programs; memory: bytes that one group may take over all devices; lane_flops: work per step below
+    which runs are batched into one lane.
+    """
+
+    kind: str
+    devices: int
+    flops: float
+    step_seconds: float
+    compile_seconds: float
+    memory: float
+    lane_flops: float
+
+
+def this_machine() -> Machine:
+    """The devices that JAX sees. CPU numbers were measured on two cores; accelerator ones are guesses until measured."""
+    import jax
+
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        memory = 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Machine("cpu", len(devices), 2.5e10, 2e-6, 2.0, memory, 5e4)
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit", 8e9)
+    return Machine(devices[0].platform, len(devices), 1e13, 3e-5, 6.0, 0.7 * limit * len(devices), math.inf)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that share one compiled program, at one padded shape, on one schedule.
+
+    static: what the program is built from (sizes padded, swept scalars NaN); lanes: runs per device that step
+    together; waste: share of the products that padding adds; chunk: most runs computed at once.
+    """
+
+    static: RunSpec
+    runs: tuple[RunSpec, ...]
+    schedule: tuple[int, ...]
+    cost: Cost
+    lanes: int
+    chunk: int
+    waste: float
+    seconds: float
+
+    @property
+    def shape(self) -> dict[str, int]:
+        return {path.split(".")[-1]: specs.get(self.static, path) for path in self.static.shape_fields}
+
+    @property
+    def program(self) -> str:
+        """Groups with equal `program` (and ensemble size) run the same compiled code: schedules may differ."""
+        left_out = ("seed", "steps", *(f for f in specs.paths(self.static) if f.startswith("record.")))
+        left_out += specs.swept(type(self.static))
+        fields = {p: v for p, v in specs.flatten(self.static).items() if p not in left_out}
+        return specs.content_hash({"system": self.static.system, **fields})
+
+    @property
+    def chunks(self) -> list[tuple[RunSpec, ...]]:
+        return [self.runs[i : i + self.chunk] for i in range(0, len(self.runs), self.chunk)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    groups: tuple[Group, ...]
+    machine: Machine
+    finished: int = 0
+
+    @property
+    def num_runs(self) -> int:
+        return sum(len(g.runs) for g in self.groups)
+
+    @property
+    def seconds(self) -> float:
+        return sum(g.seconds for g in self.groups)
+
+
+def _work(cost: Cost, schedule: tuple[int, ...]) -> float:
+    """Useful operations of one run over its whole schedule."""
+    return cost.flops_per_step * schedule[-1] + cost.flops_per_record * len(schedule)
+
+
+def _lanes(cost: Cost, runs: int, machine: Machine) -> int:
+    per_device = math.ceil(runs / machine.devices)
+    return max(1, min(per_device, int(min(machine.lane_flops / max(cost.flops_per_step, 1), 1e6))))
+
+
+def _seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine) -> float:
+    """Compile time, plus products at the useful rate, plus the fixed price of a step."""
+    per_device = math.ceil(runs / machine.devices)
+    trips = math.ceil(per_device / _lanes(cost, runs, machine))
+    return (
+        machine.compile_seconds
+        + per_device * _work(cost, schedule) / machine.flops
+        + trips * schedule[-1] * machine.step_seconds
+    )
+
+
+def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> list[tuple[tuple[int, ...], list[RunSpec]]]:
+    """Greedily merge the two shapes whose union saves most, until no merger saves time."""
+    groups = [(shape, runs) for shape, runs in classes.items()]
+
+    def price(shape: tuple[int, ...], runs: list[RunSpec]) -> float:
+        schedule = runs[0].record.schedule(runs[0].steps)
+        return _seconds(specs.static(runs[0], shape).cost(), len(runs), schedule, machine)
+
+    prices = [price(*g) for g in groups]
+    while len(groups) > 1:
+        best = None
+        for i in range(len(groups)):
+            for j in range(i):
+                shape = tuple(map(max, groups[i][0], groups[j][0]))
+                merged = price(shape, groups[i][1] + groups[j][1])
+                saving = prices[i] + prices[j] - merged
+                if saving > 0 and (best is None or saving > best[0]):
+                    best = (saving, i, j, shape, merged)
+        if best is None:
+            break
+        _, i, j, shape, merged = best
+        groups[j], prices[j] = (shape, groups[j][1] + groups[i][1]), merged
+        del groups[i], prices[i]
+    return groups
+
+
+def make_plan(runs: list[RunSpec], machine: Machine | None = None, finished: int = 0) -> Plan:
+    """Group resolved, checked runs. Groups come cheapest first, so that something is soon done."""
+    machine = machine or this_machine()
+    families: dict[str, dict[tuple[int, ...], list[RunSpec]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        families[specs.family(run)][specs.shape(run)].append(run)
+    groups = []
+    for classes in families.values():
+        for shape, members in _merge(classes, machine):
+            first = members[0]
+            static = specs.static(first, shape)
+            cost, schedule = static.cost(), first.record.schedule(first.steps)
+            useful = sum(_work(run.cost(), schedule) for run in members)
+            lanes = _lanes(cost, len(members), machine)
+            room = machine.memory - machine.devices * lanes * cost.bytes_working
+            fits = int(room / max(cost.bytes_resident, 1))
+            groups.append(
+                Group(
+                    static=static,
+                    runs=tuple(members),
+                    schedule=schedule,
+                    cost=cost,
+                    lanes=lanes,
+                    chunk=max(1, min(len(members), fits)),
+                    waste=1 - useful / max(_work(cost, schedule) * len(members), 1e-300),
+                    seconds=_seconds(cost, len(members), schedule, machine),
+                )
+            )
+    return Plan(tuple(sorted(groups, key=lambda g: g.seconds)), machine, finished)
+
+
+def describe(plan: Plan) -> list[dict[str, Any]]:
+    """One row a group, for a table."""
+    return [
+        {
+            "runs": len(g.runs),
+            "chunks": len(g.chunks),
+            "lanes": g.lanes,
+            "shape": ", ".join(f"{k} {v}" for k, v in g.shape.items()) or "-",
+            "steps": g.schedule[-1],
+            "records": len(g.schedule),
+            "padding": f"{100 * g.waste:.0f} %",
+            "memory": f"{(g.cost.bytes_resident * min(g.chunk, len(g.runs)) + plan.machine.devices * g.lanes * g.cost.bytes_working) / 1e6:.1f} MB",
+            "GFLOP": f"{_work(g.cost, g.schedule) * len(g.runs) / 1e9:.1f}",
+            "seconds": f"{g.seconds:.1f}",
+        }
+        for g in plan.groups
+    ]

@@ -1,0 +1,171 @@
+"""Training as a dynamics: problem + model + loss + update rule + measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dynamics.core import Cost, Dynamics, Hyper
+from dynamics.data.problem import DataSpec, Problem, TargetSpec, draw_problem
+from dynamics.errors import InputError, choose, require
+from dynamics.losses import LossSpec
+from dynamics.measures import MEASURES, View
+from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
+from dynamics.optimizers import RULES, OptimizerSpec
+from dynamics.spec import RunSpec
+
+DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
+
+
+@dataclass(frozen=True)
+class TrainingSpec(RunSpec):
+    """A network trained on a regression problem."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    target: TargetSpec = field(default_factory=TargetSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+
+    system: ClassVar[str] = "training"
+    shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
+
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        return self.shape_fields if MODELS[self.model.kind].pads else ("data.num_samples",)
+
+    def resolve(self) -> TrainingSpec:
+        require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
+        return replace(self, model=replace(self.model, width=resolve_width(self.model.width, self.data.num_samples)))
+
+    def check(self) -> None:
+        super().check()
+        self.data.check()
+        self.target.check()
+        self.model.check()
+        self.loss.check()
+        self.optimizer.check(self.data.num_samples)
+        require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
+        for name in self.measures:
+            choose("measures", name, MEASURES)
+        if "activation_statistics" in self.measures and self.model.kind != "two_layer":
+            raise InputError("measures", "activation_statistics", "needs model.kind = two_layer")
+
+    def warnings(self) -> list[str]:
+        o, limit = self.optimizer, 1 / self.loss.factor
+        biased = self.model.kind != "linear"  # the output bias alone has curvature 2 * factor
+        if o.kind == "gd" and o.batch_size == 0 and biased and o.learning_rate >= limit:
+            return [
+                f"optimizer.learning_rate = {o.learning_rate!r}: full-batch GD with the {self.loss.normalization} loss"
+                f" cannot settle at or above {limit:g} (the output bias alone has sharpness {2 * self.loss.factor:g})"
+            ]
+        return []
+
+    def facts(self) -> dict[str, Any]:
+        return {"loss_factor": self.loss.factor}
+
+    def dynamics(self) -> Dynamics:
+        return training(self)
+
+    def cost(self) -> Cost:
+        """Counts products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
+        n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
+        size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
+        parameters = MODELS[self.model.kind].parameters(self.model, d)
+        per_sample = k * (4 * (d + 1) + 4) if self.model.kind == "two_layer" else 6 * parameters
+        gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
+        record = (n + self.data.num_test) * per_sample / 3
+        if "gauss_newton_sharpness" in self.measures:
+            record += 4 * n * n * parameters / (d + 2) + 4 * n**3 / 3
+        if "sharpness" in self.measures:
+            record += 40 * 2.5 * n * per_sample
+        resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + 4))
+        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 42 * parameters * ("sharpness" in self.measures))
+        return Cost(gradients * size * per_sample, record, resident, working)
+
+
+class Fixed(NamedTuple):
+    """What a training run keeps: its swept scalars, its problem (plain and as the model likes it), its shuffling key."""
+
+    hyper: Hyper
+    problem: Problem
+    train: Batch
+    clean: jax.Array
+    test: Batch
+    order: jax.Array
+
+
+class TrainState(NamedTuple):
+    """params; the rule's state; step: how many were taken."""
+
+    params: Any
+    rule: Any
+    step: jax.Array
+
+
+def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
+    """Indices (size,) of the minibatch at `step`: epochs are shuffled anew, drawn without replacement.
+
+    An epoch has num_samples // size batches; what is left over waits for another epoch's shuffle.
+    """
+    per_epoch = num_samples // size
+    draws = jax.random.uniform(jax.random.fold_in(order, step // per_epoch), (padded,), jnp.float32)
+    shuffled = jnp.argsort(jnp.where(jnp.arange(padded) < num_samples, draws, jnp.inf))
+    return jax.lax.dynamic_slice_in_dim(shuffled, (step % per_epoch) * size, size)
+
+
+def training(spec: TrainingSpec) -> Dynamics:
+    """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
+    dtype = jnp.dtype(spec.precision)
+    model: Model = MODELS[spec.model.kind].build(spec.model, spec.data.input_dim, dtype)
+    factor = spec.loss.factor
+    closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
+    measures = [MEASURES[name] for name in spec.measures]
+    batch_size = spec.optimizer.batch_size
+
+    def rule(hyper: Hyper, params: Any):
+        return RULES[spec.optimizer.kind](hyper, model.is_weight(params))
+
+    def gradient(params: Any, batch: Batch) -> Any:
+        if closed is not None:
+            return closed(params, batch, factor)
+        return jax.grad(lambda p: factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(params)
+
+    def init(key: jax.Array, hyper: Hyper) -> tuple[Fixed, TrainState]:
+        data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
+        problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
+        (x, y, clean, weights), test = problem.train, problem.test
+        params = model.init(model_key, hyper)
+        fixed = Fixed(
+            hyper,
+            problem,
+            model.prepare(x, y, weights),
+            model.prepare(x, clean, weights).labels,
+            model.prepare(test.inputs, test.clean, test.weights),
+            order_key,
+        )
+        return fixed, TrainState(params, rule(hyper, params).init(params), jnp.int32(0))
+
+    def step(state: TrainState, fixed: Fixed, key: jax.Array) -> TrainState:
+        batch = fixed.train
+        if batch_size:
+            x, y, _, _ = fixed.problem.train
+            count = fixed.hyper["data.num_samples"]
+            index = epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
+            batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
+        update = rule(fixed.hyper, state.params).update
+        params, rule_state = update(state.params, state.rule, lambda p: gradient(p, batch))
+        return TrainState(params, rule_state, state.step + 1)
+
+    def observe(state: TrainState, fixed: Fixed) -> dict[str, jax.Array]:
+        view = View(model, state.params, fixed.train, fixed.clean, fixed.test, factor, fixed.hyper)
+        seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
+        for measure in measures:
+            seen |= measure(view)
+        return seen
+
+    return Dynamics(init, step, observe)
