@@ -31,8 +31,7 @@ def main() -> None:
         if not arguments:
             print(USAGE, end="", file=sys.stderr)
             sys.exit(2)
-        sys.argv[1:] = [_open(a) for a in arguments]
-        _hydra()
+        _hydra(arguments)
     except KeyboardInterrupt:
         print("interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
         sys.exit(130)
@@ -44,25 +43,35 @@ def main() -> None:
         sys.exit(2)
 
 
-def _open(argument: str) -> str:
-    """Axes are open mappings: `sweep.x=...` may add an entry without Hydra's `++`."""
-    return f"++{argument}" if re.match(r"(sweep|panels)\.[^=]*=", argument) else argument
+def _hydra(arguments: list[str]) -> None:
+    """Compose and run; a job's error waits until Hydra is done, which would print more than one line about it.
 
-
-def _hydra() -> None:
+    Axes are kept from Hydra, which cannot replace `{range: [0, 5]}` by `[0, 1]`, and laid over the study afterwards.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     from dynamics import config
 
+    axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)\.", a)]
+    sys.argv[1:] = [a for a in arguments if a not in axes]
+    failures: list[Exception] = []
     config.register()
 
     @hydra.main(version_base="1.3", config_path=str(config.home() / "configs"), config_name="config")
     def job(cfg) -> None:
         chosen = HydraConfig.get()
-        run(config.request(cfg, chosen.runtime.choices["experiment"], list(chosen.overrides.task)))
+        try:
+            run(config.request(cfg, chosen.runtime.choices["experiment"], [*chosen.overrides.task, *axes]))
+        except Exception as error:
+            failures.append(error)
 
     job()
+    sys.argv[1:] = arguments
+    for error in failures[:-1]:
+        print(f"error: {explain(error) or repr(error)}", file=sys.stderr)
+    if failures:
+        raise failures[-1]
 
 
 def run(request) -> None:
@@ -182,6 +191,7 @@ def _suggest_field(path: str) -> str:
     from dynamics.systems import SYSTEMS
 
     known = {f.name for f in fields(StudySpec)} | {p for system in SYSTEMS.values() for p in leaf_paths(system)}
+    known |= {p.split(".")[0] for p in known}
     return "" if path in known else suggest(path, known)
 
 

@@ -192,10 +192,10 @@ def _settle(path: str, trees: dict[str, Any]) -> list[str]:
         if path in axes.leaves(tree):
             _remove(tree, path)
             told.append(f"note: {path} from the command line replaces the axis {where}.{path}")
-        groups = tree.get("zip", [])
-        for together in [groups] if isinstance(groups, Mapping) else groups:
-            if path in axes.leaves(together):
-                together.pop(path, None)
-                _remove(together, path)
+        entries = tree.get("zip", [])
+        for entry in [entries] if isinstance(entries, dict) else entries:
+            if path in axes.leaves(entry):
+                entry.pop(path, None)  # zip entries may be written with dotted paths
+                _remove(entry, path)
                 told.append(f"note: {path} from the command line replaces its part of {where}.zip")
     return told

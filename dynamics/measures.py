@@ -76,12 +76,12 @@ def generalization_gap(view: View) -> dict[str, jax.Array]:
 
 def gradient_norm(view: View) -> dict[str, jax.Array]:
     """Euclidean norm of the full-batch gradient over all parameters, before clipping and decay."""
-    return {"gradient_norm": optax.global_norm(view.gradient)}
+    return {"gradient_norm": optax.tree.norm(view.gradient)}
 
 
 def weight_norm(view: View) -> dict[str, jax.Array]:
     """Euclidean norm of all parameters, biases included."""
-    return {"weight_norm": optax.global_norm(view.params)}
+    return {"weight_norm": optax.tree.norm(view.params)}
 
 
 def kernel_sharpness(view: View) -> dict[str, jax.Array]:
@@ -104,6 +104,7 @@ def activation_statistics(view: View) -> dict[str, jax.Array]:
 
     Sparse means active on at most 10 % of the samples. All but the first are NaN when no neuron is alive.
     """
+    assert view.model.activity is not None  # TrainingSpec.check sees to it
     rate, used = view.model.activity(view.params, view.train, view.hyper)
     alive = used & (rate > 0)
     count = jnp.sum(alive)

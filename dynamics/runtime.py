@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -26,7 +27,8 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     import jax
 
     if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
-        jax.config.update("jax_num_cpu_devices", devices or available_cores())
+        with contextlib.suppress(RuntimeError):  # the devices are already up: they stay as they are
+            jax.config.update("jax_num_cpu_devices", devices or available_cores())
     jax.config.update("jax_default_matmul_precision", "highest")
     folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path.home() / ".cache" / "dynamics" / "jax")
     jax.config.update("jax_compilation_cache_dir", folder)
@@ -54,7 +56,7 @@ def provenance() -> dict[str, str | bool | int]:
         **{f"version_{name}": version(name) for name in ("dynamics", "jax", "jaxlib", "optax", "numpy")},
         "git_commit": commit or "",
         "git_dirty": bool(_git("status", "--porcelain")) if commit else False,
-        "command": shlex.join(["dynamics", *sys.argv[1:]]),
+        "command": shlex.join(sys.orig_argv),
     }
 
 

@@ -32,9 +32,7 @@ class RecordSpec:
         require(self.spacing in SPACINGS, "record.spacing", self.spacing, f"choose one of {', '.join(SPACINGS)}")
         require(0 <= self.dense <= steps, "record.dense", self.dense, f"must be from 0 to steps = {steps}")
         for at in self.at:
-            require(
-                isinstance(at, int) and 0 <= at <= steps, "record.at", at, f"must be integers from 0 to steps = {steps}"
-            )
+            require(isinstance(at, int) and 0 <= at <= steps, "record.at", at, f"must be integers from 0 to steps = {steps}")
 
     def schedule(self, steps: int) -> tuple[int, ...]:
         """The recorded steps in increasing order, from 0 to `steps`.

@@ -197,6 +197,6 @@ def static(spec: RunSpec, padded: tuple[int, ...] | None = None) -> RunSpec:
 
     A builder that closes over a swept scalar by mistake then yields NaN, not a silently wrong number.
     """
-    values: dict[str, Any] = {path: math.nan for path in swept(type(spec))}
+    values: dict[str, Any] = dict.fromkeys(swept(type(spec)), math.nan)
     values |= dict(zip(spec.paddable, padded or shape(spec), strict=True))
     return _put(spec, {"seed": 0, **values})

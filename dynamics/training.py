@@ -128,7 +128,8 @@ def training(spec: TrainingSpec) -> Dynamics:
     batch_size = spec.optimizer.batch_size
 
     def rule(hyper: Hyper, params: Any):
-        return RULES[spec.optimizer.kind](hyper, model.is_weight(params))
+        decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
+        return RULES[spec.optimizer.kind](hyper, decays)
 
     def gradient(params: Any, batch: Batch) -> Any:
         if closed is not None:

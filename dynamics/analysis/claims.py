@@ -1,4 +1,4 @@
-"""Claims: what a paper says, what was measured, and a control on which the same check must fail."""
+"""Claims: what a paper says, what was measured, and a negative control on which the same check must not hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the claims table. The verdict is that of the check; a control that does not fail makes it inconclusive."""
+    """One row of the claims table. The verdict is that of the check; a control on which it holds too makes it inconclusive."""
 
     id: str
     source: str
@@ -53,10 +53,10 @@ def judge(
 ) -> Claim:
     """Apply one check to the thing and to its negative control.
 
-    A check is only worth something if it can fail: where it does not fail on the control, a `holds` is not believed.
+    A check that also holds on the control cannot tell the two apart, so its `holds` is not believed.
     """
     seen, against = check(on), check(control)
-    verdict = INCONCLUSIVE if seen.verdict == HOLDS and against.verdict != FAILS else seen.verdict
+    verdict = INCONCLUSIVE if seen.verdict == HOLDS and against.verdict == HOLDS else seen.verdict
     return Claim(
         id,
         source,
@@ -107,5 +107,9 @@ def write_claims(claims: list[Claim], path: Path) -> None:
 
 
 def read_claims(path: Path) -> list[Claim]:
-    rows = json.loads(path.read_text())
-    return [Claim(**{k: float("nan") if v is None else v for k, v in row.items()}) for row in rows]
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+
+    def restore(value: Any) -> Any:
+        return np.nan if value is None else value
+
+    return [Claim(**{name: restore(value) for name, value in row.items()}) for row in rows]

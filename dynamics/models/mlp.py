@@ -29,7 +29,7 @@ def mlp(input_dim: int, width: int, depth: int, activation: str, dtype) -> Model
         return jax.tree.map(lambda p: hyper["model.init_scale"] * p, params)
 
     def apply(params, batch: Batch) -> jax.Array:
-        return net.apply(params, batch.inputs)
+        return jnp.asarray(net.apply(params, batch.inputs))
 
     def is_weight(params):
         return jax.tree.map(lambda p: jnp.asarray(p.ndim > 1, p.dtype), params)

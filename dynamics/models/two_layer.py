@@ -49,7 +49,7 @@ def _gelu_slope(z: jax.Array) -> jax.Array:
 
 
 ACTIVATIONS = {
-    "relu": Activation(lambda z: jnp.maximum(z, 0), lambda z: (z > 0).astype(z.dtype)),
+    "relu": Activation(jax.nn.relu, lambda z: (z > 0).astype(z.dtype)),
     "gelu": Activation(lambda z: jax.nn.gelu(z, approximate=False), _gelu_slope),
 }
 

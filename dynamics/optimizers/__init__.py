@@ -74,9 +74,7 @@ def from_optax(transform: optax.GradientTransformation) -> Rule:
 
 def _decay(coefficient: jax.Array, mask: Any) -> optax.GradientTransformation:
     """Add coefficient * mask * params to the updates; the mask is an array, so part of a leaf may be spared."""
-    return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda u, p, m: u + coefficient * m * p, updates, params, mask)
-    )
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, m: u + coefficient * m * p, updates, params, mask))
 
 
 def _chain(hyper: Hyper, mask: Any, core: optax.GradientTransformation, *, decoupled: bool = False) -> Rule:

@@ -103,6 +103,8 @@ def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
             continue
         for together in [node] if isinstance(node, Mapping) else node:
             columns = {p: _values(p, sub, spec) for p, sub in leaves(together).items()}
+            if not columns:
+                continue
             lengths = {p: len(v) for p, v in columns.items()}
             require(len(set(lengths.values())) == 1, "sweep.zip", lengths, "must be axes of equal length")
             for p in columns:
@@ -113,9 +115,9 @@ def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
 
 def expand(spec: RunSpec, axes: Axes) -> list[RunSpec]:
     """Every combination as a resolved run, in the order of the axes, the last one fastest; duplicates dropped."""
-    names = [name.split(" ") for name in axes]
+    together = [[dict(zip(name.split(" "), values, strict=True)) for values in column] for name, column in axes.items()]
     runs: dict[RunSpec, None] = {}
-    for combination in itertools.product(*axes.values()):
-        values = {path: v for together, vs in zip(names, combination, strict=True) for path, v in zip(together, vs, strict=True)}
+    for combination in itertools.product(*together):
+        values = {path: value for part in combination for path, value in part.items()}
         runs[specs.freeze(specs.put(spec, values)).resolve()] = None
     return list(runs)

@@ -29,7 +29,7 @@ Watch = Callable[[int, dict[str, np.ndarray]], None]
 
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper) -> fixed, state; advance(keys, fixed, state, begin, end) -> state, record; runs on the leading axis."""
+    """start(keys, hyper) -> fixed, state; advance(keys, fixed, state, begin, end) -> state, record; all over `size` runs."""
 
     start: Callable
     advance: Callable
@@ -53,7 +53,7 @@ def over_ensemble(function: Callable, lanes: int) -> Callable:
     return lambda *args: lax.map(lambda a: function(*a), args, batch_size=lanes if lanes > 1 else None)
 
 
-def build(dynamics: Dynamics, lanes: int, size: int, devices: list[jax.Device] | None = None) -> Programs:
+def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None) -> Programs:
     """Programs for up to `size` runs; the size is rounded up so that every device has equally many full lanes."""
     devices = devices or jax.local_devices()
     devices = devices[: max(1, min(len(devices), size))]
@@ -133,5 +133,3 @@ class Executor:
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
         return Result(group, runs, trajectory, time.perf_counter() - begun - compile_seconds, compile_seconds)
-
-

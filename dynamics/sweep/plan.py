@@ -76,6 +76,10 @@ class Group:
         fields = {p: v for p, v in specs.flatten(self.static).items() if p not in left_out}
         return specs.content_hash({"system": self.static.system, **fields})
 
+    def memory(self, machine: Machine) -> float:
+        """Bytes that one chunk takes over all devices."""
+        return self.cost.bytes_resident * self.chunk + machine.devices * self.lanes * self.cost.bytes_working
+
     @property
     def chunks(self) -> list[tuple[RunSpec, ...]]:
         return [self.runs[i : i + self.chunk] for i in range(0, len(self.runs), self.chunk)]
@@ -119,7 +123,7 @@ def _seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine)
 
 def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> list[tuple[tuple[int, ...], list[RunSpec]]]:
     """Greedily merge the two shapes whose union saves most, until no merger saves time."""
-    groups = [(shape, runs) for shape, runs in classes.items()]
+    groups = list(classes.items())
 
     def price(shape: tuple[int, ...], runs: list[RunSpec]) -> float:
         schedule = runs[0].record.schedule(runs[0].steps)
@@ -185,7 +189,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
             "steps": g.schedule[-1],
             "records": len(g.schedule),
             "padding": f"{100 * g.waste:.0f} %",
-            "memory": f"{(g.cost.bytes_resident * min(g.chunk, len(g.runs)) + plan.machine.devices * g.lanes * g.cost.bytes_working) / 1e6:.1f} MB",
+            "memory": f"{g.memory(plan.machine) / 1e6:.1f} MB",
             "GFLOP": f"{_work(g.cost, g.schedule) * len(g.runs) / 1e9:.1f}",
             "seconds": f"{g.seconds:.1f}",
         }

@@ -11,6 +11,7 @@ content hash, so a run is never computed twice and a grown study computes only w
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -27,7 +28,6 @@ import polars as pl
 from dynamics import spec as specs
 from dynamics.errors import InputError
 from dynamics.runtime import provenance
-from dynamics.spec import RunSpec
 from dynamics.sweep.execute import Result
 
 FORMAT = 1
@@ -99,8 +99,10 @@ class Store:
             _write_text(marker, json.dumps({"format": FORMAT}))
         temporary = Path(tempfile.mkdtemp(prefix=".", dir=self.parts))
         try:
-            runs.write_parquet(temporary / "runs.parquet")
-            records.write_parquet(temporary / "records.parquet")
+            for table, frame in (("runs", runs), ("records", records)):
+                buffer = io.BytesIO()
+                frame.write_parquet(buffer)
+                (temporary / f"{table}.parquet").write_bytes(buffer.getbuffer())
             if save_final:
                 _write_final(temporary / "final", result, list(runs["run"]))
             for file in (f for f in temporary.rglob("*") if f.is_file()):

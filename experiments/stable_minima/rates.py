@@ -10,9 +10,9 @@ import polars as pl
 from matplotlib.colors import to_rgb
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, Finding, judge, within
+from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import MARKERS, Page
-from dynamics.analysis.rates import common_steps, fit_slope, median_slope, seed_table, slope_table, trend
+from dynamics.analysis.rates import common_steps, fit_slope, median_slope, seed_table, slope_table
 from dynamics.study import Study
 from dynamics.theory import rates
 
@@ -46,42 +46,37 @@ def figure(study: Study) -> Page:
     rows = settings(study)
     dims = study.values("input_dim")
     shades = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.88, len(dims)))]
-    fig, axes = plt.subplots(len(rows), 3, figsize=(10, 3.1 * len(rows)), squeeze=False)
+    fig, axes = plt.subplots(len(rows), 3, figsize=(11, 3.4 * len(rows)), squeeze=False)
     for (title, part), (left, middle, right) in zip(rows, axes, strict=True):
-        own = slopes.filter(
-            pl.col("panel").is_in(part.runs["panel"].unique().to_list()),
-            pl.col("learning_rate").is_in(part.values("learning_rate")),
-            pl.col("weight_decay").is_in(part.values("weight_decay")),
-            metric=ERROR,
-        )
-        for d, shade, marker in zip(dims, shades, MARKERS, strict=False):
+        own = of_setting(slopes, part)
+        for i, (d, shade, marker) in enumerate(zip(dims, shades, MARKERS * len(dims), strict=False)):
+            dodge = 1.012 ** (i - (len(dims) - 1) / 2)  # so that error bars of different d do not hide one another
             n, values = seed_table(part.select(input_dim=d), ERROR, stops[-1])
             if not len(values):
                 continue
-            median = np.median(values, axis=0)
+            low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
             fit = fit_slope(n, values)
-            left.fill_between(n, values.min(axis=0), values.max(axis=0), color=shade, alpha=0.15, lw=0)
-            left.loglog(n, median, marker, color=shade, label=f"$d={d}$: {fit.value:+.2f}")
+            spread = [median - low, high - median]
+            left.errorbar(n * dodge, median, yerr=spread, fmt=marker, color=shade, lw=1, label=f"$d={d}$: {fit.value:+.2f}")
             line = np.exp(np.mean(np.log(median)) + fit.value * (np.log(n) - np.mean(np.log(n))))
-            left.loglog(n, line, "-", color=shade)
+            left.plot(n, line, "-", color=shade)
             at = own.filter(input_dim=d)
-            middle.errorbar(at["step"], at["slope"], yerr=bars(at), color=shade, marker=marker, capsize=2, lw=1)
-        left.set(title=title, xlabel="$n$", ylabel="clean in-sample error")
+            middle.errorbar(at["step"] * dodge**2, at["slope"], yerr=bars(at), color=shade, marker=marker, capsize=2, lw=1)
+        left.set(title=title, xlabel="$n$", ylabel="clean in-sample error", xscale="log", yscale="log")
         left.set_xticks(n, [str(v) for v in n])
         left.minorticks_off()
-        left.legend(title="slope", ncols=2 if len(dims) > 3 else 1)
+        left.legend(title="slope", loc="center left", bbox_to_anchor=(1, 0.5))
         middle.set(title="slope against stopping time", xlabel="step", ylabel="slope", xscale="log")
         middle.axhline(0, color="0.8", lw=0.8, zorder=0)
 
         last = own.filter(step=stops[-1])
+        right.plot(dims, [-rates.stable_upper(x) for x in dims], "--", color="0.45", label="upper bound $1/(2d+4)$")
+        right.plot(dims, [-rates.stable_lower(x) for x in dims], ":", color="0.45", label="lower bound $2/(d+1)$")
+        right.plot(dims, [-rates.low_norm(x) for x in dims], "-.", color="0.45", label="low norm $(d+3)/(2d+3)$")
         right.errorbar(last["input_dim"], last["slope"], yerr=bars(last), fmt="ko-", capsize=3, label=f"step {stops[-1]:,}")
-        d = np.array(dims)
-        right.plot(d, [-rates.stable_upper(x) for x in dims], "--", color="0.45", label="upper bound $1/(2d+4)$")
-        right.plot(d, [-rates.stable_lower(x) for x in dims], ":", color="0.45", label="lower bound $2/(d+1)$")
-        right.plot(d, [-rates.low_norm(x) for x in dims], "-.", color="0.45", label="low norm $(d+3)/(2d+3)$")
         right.axhline(0, color="0.8", lw=0.8, zorder=0)
         right.set(title="slope against dimension", xlabel="$d$", ylabel="slope", xticks=dims)
-        right.legend()
+    axes[-1, 2].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     for column in (1, 2):
         low = min(a.get_ylim()[0] for a in axes[:, column])
         high = max(a.get_ylim()[1] for a in axes[:, column])
@@ -89,6 +84,17 @@ def figure(study: Study) -> Page:
             a.set_ylim(low, high)
     last = slopes.filter(metric=ERROR, step=stops[-1]).drop("metric")
     return Page(fig, caption(study, stops), {"slopes": slopes}, {f"slopes of the {ERROR}": last})
+
+
+def of_setting(slopes: pl.DataFrame, part: Study) -> pl.DataFrame:
+    """The slopes of the clean in-sample error in one setting."""
+    run = part.runs.row(0, named=True)
+    return slopes.filter(
+        panel=run["panel"],
+        learning_rate=run["optimizer.learning_rate"],
+        weight_decay=run["optimizer.weight_decay"],
+        metric=ERROR,
+    )
 
 
 def bars(table: pl.DataFrame) -> np.ndarray:
@@ -101,40 +107,40 @@ def caption(study: Study, stops: list[int]) -> str:
     n, seeds = study.values("num_samples"), study.values("seed")
     run = study.runs.row(0, named=True)
     return (
-        f"Median over {len(seeds)} seeds of the clean in-sample error against n = {', '.join(map(str, n))}, shaded from "
-        f"least to greatest; {run['data.law']} inputs, {run['target.kind']} target, noise {run['data.noise_std']:g}, "
+        f"Median over {len(seeds)} seeds of the clean in-sample error against n = {', '.join(map(str, n))}, bars from "
+        f"quartile to quartile; {run['data.law']} inputs, {run['target.kind']} target, noise {run['data.noise_std']:g}, "
         f"{run['loss.normalization']} loss, gradient clipped at {run['optimizer.clip_norm']:g}, {stops[-1]} steps. "
         "Slopes by weighted least squares on log-log medians, 95 % intervals by bootstrap over seeds. Bounds are worst "
         "cases over a class of networks and drawn as guides: a trained network is one point of the class."
     )
 
 
-def slope_trend(part: Study) -> Estimate:
-    """How |slope| moves when d grows by one: least-squares trend over d at the last step."""
-    dims = part.values("input_dim")
+def kept_share(part: Study) -> Estimate:
+    """What is left of |slope| at the largest d, as a share of that at the smallest, both read off the line fitted over d."""
+    dims = np.array(part.values("input_dim"), float)
     step = stopping_times(part)[-1]
-    tables = [seed_table(part.select(input_dim=d), ERROR, step) for d in dims]
+    tables = [seed_table(part.select(input_dim=int(d)), ERROR, step) for d in dims]
     count = min(len(values) for _, values in tables)
     if len(dims) < 2 or count < 1:
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    magnitudes = [lambda index, s=median_slope(n, values[:count]): np.abs(s(index)) for n, values in tables]
-    return trend(np.array(dims), magnitudes, count)
+        return Estimate(np.nan, np.nan, np.nan)
+    slopes = [median_slope(n, values[:count]) for n, values in tables]
+    ends = np.linalg.pinv(np.stack([np.ones_like(dims), dims], axis=1)).T @ [[1, 1], [dims[0], dims[-1]]]
+
+    def share(index: np.ndarray) -> np.ndarray:
+        first, last = (np.stack([np.abs(s(index)) for s in slopes], axis=1) @ ends).T
+        return last / first
+
+    return over_seeds(share, count)
 
 
-def falls(part: Study) -> Finding:
-    """The interval of the trend lies below zero; it fails where it lies above."""
-    estimate = slope_trend(part)
-    return sign(estimate, estimate.high < 0, estimate.low > 0)
+def loses_half(part: Study) -> Finding:
+    """More than half of the slope at the smallest d is lost at the largest."""
+    return within(kept_share(part), -np.inf, 0.5)
 
 
-def does_not_fall(part: Study) -> Finding:
-    """The interval of the trend lies at or above zero; it fails where it lies below."""
-    estimate = slope_trend(part)
-    return sign(estimate, estimate.low >= 0, estimate.high < 0)
-
-
-def sign(estimate: Estimate, holds: bool, fails: bool) -> Finding:
-    return Finding(HOLDS if holds else FAILS if fails else INCONCLUSIVE, estimate)
+def keeps_half(part: Study) -> Finding:
+    """At least half of the slope at the smallest d is kept at the largest."""
+    return within(kept_share(part), 0.5, np.inf)
 
 
 def at_the_edge(part: Study) -> Finding:
@@ -173,14 +179,16 @@ def magnitude(part: Study, d: int) -> Estimate:
 
 def claims(study: Study) -> list[Claim]:
     stable, low = study.select(panel="stable"), study.select(panel="low_norm")
+    dims = study.values("input_dim")
+    span = f"d = {dims[0]} to {dims[-1]}"
     against_low, against_stable = "low-norm runs", "stable minima"
     return [
         judge(
             "rates/stable-slope-falls",
             SOURCE,
-            "The slope's magnitude falls with d for stable minima",
-            "trend of |slope| over d < 0",
-            falls,
+            f"The slope's magnitude falls with d for stable minima ({span})",
+            "share of |slope| kept < 1/2",
+            loses_half,
             stable,
             low,
             against_low,
@@ -188,9 +196,9 @@ def claims(study: Study) -> list[Claim]:
         judge(
             "rates/low-norm-slope-does-not-fall",
             SOURCE,
-            "The slope's magnitude does not fall with d at low norm",
-            "trend of |slope| over d >= 0",
-            does_not_fall,
+            f"The slope's magnitude does not fall so at low norm ({span})",
+            "share of |slope| kept >= 1/2",
+            keeps_half,
             low,
             stable,
             against_stable,
@@ -198,7 +206,7 @@ def claims(study: Study) -> list[Claim]:
         judge(
             "rates/stable-slope-is-flat-at-large-d",
             SOURCE,
-            f"At d = {max(study.values('input_dim'))} stable minima hardly improve with n",
+            f"At d = {dims[-1]} stable minima hardly improve with n",
             "|slope| <= 0.2",
             flat_at_five,
             stable,

@@ -1,0 +1,53 @@
+"""Four CPU devices and the compile cache, set up before anything imports JAX; 64 bits only where a test asks for them."""
+
+from dynamics.runtime import prepare
+
+prepare(devices=4)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def x64():
+    """64-bit arrays for the length of one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20250619)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """`cli("experiment=...", ...) -> (exit code, stdout, stderr)`, in this process, from an empty folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from dynamics import cli as command_line
+
+    folder = tmp_path / "working folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", ["dynamics", *arguments])
+        capsys.readouterr()
+        try:
+            command_line.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

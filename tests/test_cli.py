@@ -1,0 +1,183 @@
+"""The command line: what it does, and how it says no."""
+
+import json
+
+import polars as pl
+import pytest
+
+from dynamics import study as studies
+from dynamics.sweep.execute import Executor
+
+SMOKE = ["experiment=stable_minima/rates", "size=smoke"]
+TINY = [*SMOKE, "steps=20", "record.at=[10]", "sweep.data.num_samples=[8,16]", "measures=[train_loss,clean_train_error,"
+        "excess_risk,generalization_gap,gauss_newton_sharpness]"]  # fmt: skip
+
+
+@pytest.fixture
+def no_compute(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("compute started")
+
+    monkeypatch.setattr(Executor, "compute", refuse)
+
+
+def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monkeypatch):
+    code, out, err = cli(*TINY, f"output={tmp_path}")
+    assert (code, err) == (0, "")
+    folder = tmp_path / "figures" / "smoke" / "stable_minima"
+    for name in ("rates.pdf", "rates.png", "rates.caption.txt", "slopes.csv", "rates.claims.json"):
+        assert (folder / name).stat().st_size > 0
+    columns = ["panel", "learning_rate", "weight_decay", "input_dim", "metric", "step", "slope", "low", "high", "num_seeds"]
+    assert set(columns) <= set(pl.read_csv(folder / "slopes.csv").columns)
+    claims = json.loads((folder / "rates.claims.json").read_text())
+    assert len(claims) >= 3
+    assert all(c["control"] and c["control_verdict"] for c in claims)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a finished run was computed again")
+
+    monkeypatch.setattr(Executor, "compute", refuse)
+    png = (folder / "rates.png").read_bytes()
+    code, out, _ = cli(*TINY, f"output={tmp_path}")
+    assert (code, "16 were already in the store" in out) == (0, True)
+    assert cli(*TINY, f"output={tmp_path}", "mode=figure")[0] == 0
+    assert (folder / "rates.png").read_bytes() == png
+
+
+def test_a_grown_study_computes_only_what_is_new(cli, tmp_path, monkeypatch):
+    assert cli(*TINY, f"output={tmp_path}")[0] == 0
+    seen = []
+    run_study = studies.run_study
+    monkeypatch.setattr(studies, "run_study", lambda plan, *a: (seen.append(plan), run_study(plan, *a)))
+    code, _, _ = cli(*TINY, f"output={tmp_path}", "sweep.seed=[0,1,2]")
+    assert code == 0
+    assert (seen[0].num_runs, seen[0].finished) == (8, 16)
+
+
+def test_plan_mode_shows_groups_and_touches_nothing(cli, tmp_path, no_compute):
+    code, out, _ = cli("experiment=stable_minima/rates", "size=paper", "mode=plan", f"output={tmp_path}/new")
+    assert code == 0
+    for word in ("runs", "shape", "padding", "memory", "GFLOP", "seconds", "250 runs", "cost model"):
+        assert word in out
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_hydra_multirun_gives_every_job_its_study(cli, tmp_path):
+    code, out, _ = cli("-m", *TINY, f"output={tmp_path}", "data.noise_std=0.5,1.0")
+    assert code == 0
+    assert out.count("stable_minima/rates (smoke)") == 2
+
+
+def test_a_plain_value_replaces_the_axes_of_its_field_and_says_so(cli, tmp_path, no_compute):
+    code, out, err = cli(*SMOKE, "mode=plan", f"output={tmp_path}", "data.num_samples=16", "optimizer.weight_decay=0.5")
+    assert code == 0
+    assert "replaces the axis sweep.data.num_samples" in err
+    assert "replaces the axis panels.stable.optimizer.weight_decay" in err
+    assert "8 runs" in out
+
+
+def test_the_command_line_comes_above_the_size(cli, tmp_path, no_compute):
+    code, out, _ = cli(*SMOKE, "mode=plan", f"output={tmp_path}", "steps=77", "record.at=[]", "sweep.seed=[4]")
+    assert code == 0
+    assert "77" in out
+    assert "12 runs" in out
+
+
+BAD = {
+    "misspelt key": (["optimizr.learning_rate=1"], ["optimizr", "did you mean 'optimizer'"]),
+    "misspelt nested key": (["optimizer.learnin_rate=1"], ["optimizer.learnin_rate", "did you mean"]),
+    "misspelt axis": (["sweep.data.num_sample=[8]"], ["sweep.data.num_sample", "data.num_samples"]),
+    "wrong type": (["steps=abc"], ["steps", "abc", "Integer"]),
+    "unknown law": (["data.law=uniform_bal"], ["data.law", "uniform_bal", "uniform_ball"]),
+    "unknown target": (["target.kind=lin"], ["target.kind", "linear"]),
+    "unknown model": (["model.kind=tow_layer"], ["model.kind", "tow_layer", "did you mean 'two_layer'"]),
+    "unknown activation": (["model.activation=rellu"], ["model.activation", "did you mean 'relu'"]),
+    "unknown init": (["model.init=xavier"], ["model.init", "torch_default"]),
+    "unknown optimizer": (["optimizer.kind=adamm"], ["optimizer.kind", "did you mean 'adam"]),
+    "unknown measure": (["measures=[train_los]"], ["measures", "did you mean 'train_loss'"]),
+    "unknown loss": (["loss.normalization=mean"], ["loss.normalization", "half, mse"]),
+    "unknown size": (["size=huge"], ["size", "huge", "laptop, paper, smoke"]),
+    "unknown mode": (["mode=plant"], ["mode", "did you mean 'plan'"]),
+    "negative width": (["model.width=-4"], ["model.width", "-4", "at least 1"]),
+    "zero width": (["model.width=0"], ["model.width"]),
+    "no samples": (["data.num_samples=0"], ["data.num_samples", "0", "at least 1"]),
+    "negative noise": (["data.noise_std=-1"], ["data.noise_std"]),
+    "negative rate": (["optimizer.learning_rate=-0.1"], ["optimizer.learning_rate", "above 0"]),
+    "empty axis": (["sweep.seed=[]"], ["sweep.seed", "at least one value"]),
+    "empty range": (["sweep.seed={range:[2,2]}"], ["sweep.seed", "at least one value"]),
+    "schedule beyond the steps": (["record.at=[999999]"], ["record.at", "999999", "steps = 200"]),
+    "no steps": (["steps=0", "record.at=[]"], ["steps", "at least 1"]),
+    "batch larger than n": (["optimizer.batch_size=4000"], ["optimizer.batch_size", "4000"]),
+    "unknown precision": (["precision=float16"], ["precision", "float32, float64"]),
+    "no measures": (["measures=[]"], ["measures"]),
+    "broken override": (["steps=["], ["steps=["]),
+    "not an override": (["steps"], ["steps"]),
+    "a file for a folder": (["output=/dev/null"], ["output", "/dev/null"]),
+    "no runs in the store": (["mode=figure"], ["mode", "24 of 24"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_told_in_one_line_before_any_compute(name, cli, tmp_path, no_compute):
+    arguments, words = BAD[name]
+    arguments = arguments if any(a.startswith("output=") for a in arguments) else [*arguments, f"output={tmp_path}/new"]
+    code, out, err = cli(*SMOKE, *arguments)
+    lines = [line for line in err.splitlines() if not line.startswith(("note:", "warning:"))]
+    assert code == 2
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in err + out
+    for word in words:
+        assert word in lines[0]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("arguments", [["experiment=stable_minima/rate"], ["size=smoke"], ["experiment=nothing"]])
+def test_an_unknown_experiment_is_answered_with_those_there_are(arguments, cli):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "stable_minima/rates" in err
+
+
+def test_a_learning_rate_that_cannot_settle_is_a_warning(cli, tmp_path, no_compute):
+    code, _, err = cli(*SMOKE, "mode=plan", f"output={tmp_path}", "optimizer.learning_rate=1.0")
+    assert code == 0
+    assert "warning: optimizer.learning_rate = 1.0" in err
+    _, _, err = cli(*SMOKE, "mode=plan", f"output={tmp_path}", "optimizer.learning_rate=1.0", "loss.normalization=half")
+    assert "warning" not in err
+
+
+def test_a_store_of_another_version_is_refused_before_any_compute(cli, tmp_path, no_compute):
+    folder = tmp_path / "results" / "stable_minima" / "rates"
+    folder.mkdir(parents=True)
+    (folder / "store.json").write_text('{"format": 99}')
+    code, _, err = cli(*SMOKE, f"output={tmp_path}")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "format 99" in err
+
+
+def test_a_disk_that_fills_up_loses_nothing_that_was_finished(cli, tmp_path, monkeypatch):
+    from dynamics.sweep import store as stores
+
+    arguments = [*TINY, f"output={tmp_path}"]
+    flush, calls = stores._flush, []
+
+    def full_after_the_first_part(path):
+        calls.append(path)
+        if len(calls) > 3:  # two tables and the folder
+            raise OSError(28, "No space left on device", str(path))
+        flush(path)
+
+    monkeypatch.setattr(stores, "_flush", full_after_the_first_part)
+    code, _, err = cli(*arguments, "optimizer.kind=gd", "sweep.model.activation=[relu,gelu]")
+    monkeypatch.undo()
+    assert (code, len([x for x in err.splitlines() if not x.startswith("note")])) == (2, 1)
+    assert "No space left on device" in err
+    assert len(stores.Store(tmp_path / "results" / "stable_minima" / "rates").finished()) == 16
+
+
+def test_list_names_every_experiment(cli):
+    code, out, _ = cli("list")
+    assert code == 0
+    assert out.split() == ["atlas/catapult", "atlas/edge_of_stability", "stable_minima/rates"]

@@ -1,0 +1,52 @@
+"""Every experiment composes at every size, runs at smoke, and keeps its contract."""
+
+import pytest
+
+from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, read_claims
+from dynamics.config import experiment_module, experiment_names
+from dynamics.sweep.execute import Executor
+
+NAMES = experiment_names()
+
+
+def test_configs_and_experiments_come_in_pairs():
+    from dynamics.config import home
+
+    files = {str(f.relative_to(home() / "experiments").with_suffix("")) for f in (home() / "experiments").rglob("*.py")}
+    assert files == set(NAMES)
+
+
+@pytest.mark.parametrize("size", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_composes_at_every_size(name, size, cli, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("compute started")
+
+    monkeypatch.setattr(Executor, "compute", refuse)
+    code, out, err = cli(f"experiment={name}", f"size={size}", "mode=plan", f"output={tmp_path}")
+    assert (code, err) == (0, "")
+    assert "runs to compute" in out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_runs_at_smoke(name, cli, tmp_path):
+    code, out, err = cli(f"experiment={name}", "size=smoke", f"output={tmp_path}")
+    assert (code, err) == (0, "")
+    stem = tmp_path / "figures" / "smoke" / name
+    for suffix in (".pdf", ".png", ".caption.txt"):
+        assert stem.with_suffix(suffix).stat().st_size > 0
+    claims = read_claims(stem.with_suffix(".claims.json"))
+    assert claims
+    assert len({c.id for c in claims}) == len(claims)
+    for claim in claims:
+        assert claim.verdict in (HOLDS, FAILS, INCONCLUSIVE)
+        assert claim.control, f"{claim.id} has no negative control"
+        assert claim.id in out.replace("\n", "") or claim.id.split("/")[1][:8] in out
+        assert not (claim.verdict == HOLDS and claim.control_verdict == HOLDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_experiments_hold_no_training_loop(name):
+    source = open(experiment_module(name).__file__).read()
+    for word in ("jax.grad", "fori_loop", "lax.scan", "rcParams", "savefig"):
+        assert word not in source
