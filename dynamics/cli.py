@@ -44,17 +44,13 @@ def main() -> None:
 
 
 def _hydra(arguments: list[str]) -> None:
-    """Compose and run; a job's error waits until Hydra is done, which would print more than one line about it.
-
-    Axes are kept from Hydra, which cannot replace `{range: [0, 5]}` by `[0, 1]`, and laid over the study afterwards.
-    """
+    """Compose and run; a job's error waits until Hydra is done, which would print more than one line about it."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     from dynamics import config
 
-    axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)\.", a)]
-    sys.argv[1:] = [a for a in arguments if a not in axes]
+    sys.argv[1:], axes = config.split_axes(arguments)
     failures: list[Exception] = []
     config.register()
 

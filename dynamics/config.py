@@ -8,6 +8,7 @@ error before anything else happens.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -123,6 +126,21 @@ def register() -> None:
     """Make every system's schema known to Hydra as `/system/<name>`."""
     for name, system in SYSTEMS.items():
         ConfigStore.instance().store(group="system", name=name, node=schema(system), package="_global_")
+
+
+def split_axes(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """(what Hydra composes, what only `request` sees): axes are kept from Hydra, which cannot replace a mapping by a list."""
+    axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)\.", a)]
+    return [a for a in arguments if a not in axes], axes
+
+
+def compose(name: str, *overrides: str) -> Request:
+    """The study that `dynamics experiment=<name> <overrides>` means, without a command line."""
+    register()
+    plain, _ = split_axes(list(overrides))
+    with initialize_config_dir(str(home() / "configs"), version_base="1.3"):
+        cfg = compose_config("config", [f"experiment={name}", *plain])
+    return request(cfg, name, list(overrides))
 
 
 def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from dynamics import spec as specs
-from dynamics.config import Request
+from dynamics.config import Request, compose
 from dynamics.errors import InputError, suggest
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import Group, Plan, make_plan
@@ -72,6 +72,12 @@ class Study:
         for *where, value in self.records.select(*names, metric).iter_rows():
             array[tuple(ix[w] for ix, w in zip(index, where, strict=True))] = value
         return array, levels
+
+
+def open_study(name: str, *overrides: str) -> Study:
+    """A study that was run, from its store: `open_study("stable_minima/rates", "size=paper", "output=/scratch")`."""
+    request = compose(name, *overrides)
+    return load_study(request, open_store(request))
 
 
 def open_store(request: Request) -> Store:

@@ -36,7 +36,9 @@ class TrainingSpec(RunSpec):
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        return self.shape_fields if MODELS[self.model.kind].pads else ("data.num_samples",)
+        # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
+        bends = self.model.activation != "relu" and "sharpness" in self.measures
+        return self.shape_fields if MODELS[self.model.kind].pads and not bends else ("data.num_samples",)
 
     def resolve(self) -> TrainingSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")

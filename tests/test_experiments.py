@@ -1,5 +1,7 @@
 """Every experiment composes at every size, runs at smoke, and keeps its contract."""
 
+from pathlib import Path
+
 import pytest
 
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, read_claims
@@ -47,6 +49,6 @@ def test_every_experiment_runs_at_smoke(name, cli, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_experiments_hold_no_training_loop(name):
-    source = open(experiment_module(name).__file__).read()
+    source = Path(experiment_module(name).__file__).read_text()
     for word in ("jax.grad", "fori_loop", "lax.scan", "rcParams", "savefig"):
         assert word not in source

@@ -113,7 +113,7 @@ def test_a_torn_file_is_named(tmp_path, computed):
     _, (result,) = computed
     part = Store(tmp_path).write(result)
     (part / "runs.parquet").write_bytes((part / "runs.parquet").read_bytes()[:100])
-    with pytest.raises(InputError, match="runs.parquet"):
+    with pytest.raises(InputError, match=r"runs\.parquet"):
         Store(tmp_path)
 
 

@@ -71,7 +71,7 @@ def top_eigenpair(
     ritz = jnp.where(index <= used, vectors[:, -1], 0)
     vector = ritz @ basis[:-1]
     length = jnp.linalg.norm(vector)
-    vector = vector / jnp.where(length > 0, length, 1)
+    vector = jnp.where(length > 0, vector / jnp.where(length > 0, length, 1), first)  # 0: the start is an eigenvector
     value = values[-1]
     residual = jnp.linalg.norm(matvec(vector) - value * vector)
     scale = jnp.max(jnp.abs(values))

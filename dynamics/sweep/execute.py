@@ -106,9 +106,9 @@ class Executor:
             return self._compute(group, runs, watch)
 
     def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None) -> Result:
-        key = (group.program, group.lanes, len(runs))
+        key = (group.program, group.lanes, group.chunk)  # a last, smaller chunk is filled up, not compiled anew
         if key not in self._programs:
-            self._programs[key] = build(group.static.dynamics(), group.lanes, len(runs))
+            self._programs[key] = build(group.static.dynamics(), group.lanes, group.chunk)
         programs = self._programs[key]
         count, size = len(runs), programs.size
 

@@ -1,2 +1,337 @@
-def figure(study): ...
-def claims(study): ...
+"""Catapult: a two-layer linear net on one sample, its exact two-variable map, and the linearised map as control."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from dynamics.analysis.claims import Claim, Finding, exact, judge
+from dynamics.analysis.figures import COLORS, Page
+from dynamics.study import Study
+
+SOURCE = "Lewkowycz et al. 2020"
+DERIVED = "derived from the map of Lewkowycz et al. 2020"
+PHASES = {"lazy": (0.0, 2.0), "catapult": (2.0, 4.0), "divergent": (4.0, np.inf)}
+SHADES = {"lazy": COLORS[5], "catapult": COLORS[4], "divergent": "0.5"}
+COMPARED_STEPS = 50
+GROWN = 1e6  # a loss this many times its first value counts as diverged even if it has not overflowed yet
+FITTED = 3.0  # the eta lambda_0 at which the steps to the loss maximum are judged
+
+
+def phase(part: Study, name: str) -> Study:
+    """The runs whose eta lambda_0 lies strictly inside a phase."""
+    low, high = PHASES[name]
+    inside = pl.col("edge_ratio").is_between(low, high, closed="none")
+    return replace(part, runs=part.runs.filter(inside), records=part.records.filter(inside))
+
+
+def ends(part: Study) -> pl.DataFrame:
+    """One row a run: its fields, first and last edge = eta lambda, and whether it diverged."""
+    finite = pl.col("loss").is_finite() & pl.col("edge").is_finite()
+    kept = [pl.col(c).sort_by("step") for c in ("edge", "kernel", "loss")]
+    seen = part.records.group_by("run").agg(
+        *(c.first().name.prefix("first_") for c in kept),
+        *(c.last().name.prefix("last_") for c in kept),
+        overflowed=~finite.all(),
+    )
+    diverged = pl.col("overflowed") | (pl.col("last_loss") > GROWN * pl.col("first_loss"))
+    fields = part.runs.select("run", "form", "edge_ratio", "width", "initial_output", "initial_kernel").unique("run")
+    return fields.join(seen, on="run").with_columns(diverged=diverged).sort("form", "edge_ratio", "width")
+
+
+def change_of_kernel(table: pl.DataFrame) -> np.ndarray:
+    """|lambda / lambda_0 - 1| at the end, one a run."""
+    return np.abs(table["last_kernel"].to_numpy() / table["first_kernel"].to_numpy() - 1)
+
+
+def curve(part: Study, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the one run that is selected, as far as they are finite."""
+    table = part.records.sort("step").filter(pl.col(column).is_finite())
+    return table["step"].to_numpy(), table[column].to_numpy()
+
+
+def peaks(part: Study) -> tuple[np.ndarray, np.ndarray]:
+    """(widths, the step at which the loss is largest)."""
+    top = part.records.group_by("width").agg(step=pl.col("step").sort_by("loss").last()).sort("width")
+    return top["width"].to_numpy(), top["step"].to_numpy()
+
+
+def line_fit(part: Study) -> tuple[float, float, float]:
+    """Slope, intercept and R^2 of the steps to the loss maximum against log n; R^2 = 0 where they do not vary."""
+    n, steps = peaks(part)
+    slope, intercept = np.polyfit(np.log(n), steps, 1)
+    varies = steps.max() > steps.min()
+    return float(slope), float(intercept), float(np.corrcoef(np.log(n), steps)[0, 1] ** 2) if varies else 0.0
+
+
+def growth_slope(edge_ratio: float) -> float:
+    """|f| grows from order 1 by the factor eta lambda_0 - 1 a step until f^2 is of order n: steps = log n / (2 log(...))."""
+    return 1 / (2 * np.log(edge_ratio - 1))
+
+
+def growth_table(study: Study) -> pl.DataFrame:
+    rows = []
+    for ratio in study.select(panel="growth").values("edge_ratio"):
+        slope, _, r2 = line_fit(study.select(panel="growth", edge_ratio=ratio))
+        rows.append((ratio, slope, growth_slope(ratio) if ratio > 2 else 0.0, r2))
+    return pl.DataFrame(rows, schema=["edge_ratio", "slope", "predicted", "r_squared"], orient="row")
+
+
+def figure(study: Study) -> Page:
+    """Final eta lambda against eta lambda_0; steps to the loss maximum against n; a loss curve for each phase."""
+    fig = plt.figure(figsize=(10, 6.2))
+    grid = fig.add_gridspec(2, 6, height_ratios=[1.25, 1])
+    draw_ends(fig.add_subplot(grid[0, :4]), study)
+    draw_growth(fig.add_subplot(grid[0, 4:]), study)
+    for i, (name, ratio) in enumerate(zip(PHASES, (1.5, 3.0, 4.2), strict=True)):
+        draw_loss(fig.add_subplot(grid[1, 2 * i : 2 * i + 2]), study.select(panel="check", edge_ratio=ratio), name, i == 0)
+    table = ends(study.select(panel=["phases", "check"])).drop("run")
+    growth = growth_table(study)
+    return Page(
+        fig,
+        caption(study),
+        {"catapult_ends": table, "catapult_growth": growth},
+        {"steps to the loss maximum, against log n": growth},
+    )
+
+
+def draw_ends(axis, study: Study) -> None:
+    for name, (low, high) in PHASES.items():
+        axis.axvspan(low, min(high, 4.5), color=SHADES[name], alpha=0.18, lw=0)
+        axis.text((low + min(high, 4.5)) / 2, 2.8, name, ha="center", va="center")
+    line, net = ends(study.select(panel="line")), ends(study.select(panel="phases", form="net"))
+    axis.plot([0, 2], [0, 2], ":", color="0.4", label="linearised map (kernel fixed)")
+    axis.plot(line["edge_ratio"], final_edge(line), "-", color=COLORS[0], label="two-variable map")
+    axis.plot(net["edge_ratio"], final_edge(net), "o", color=COLORS[6], label=f"net of width {net['width'][0]}")
+    lost = net.filter("diverged")["edge_ratio"]
+    axis.plot(lost, np.full(len(lost), 2.2), "x", color=COLORS[1], label="net, diverged")
+    axis.axhline(2, color="0.4", lw=0.8, ls="--")
+    axis.set(xlim=(0, 4.5), ylim=(0, 3), xlabel=r"$\eta\lambda_0$", ylabel=r"final $\eta\lambda$")
+    axis.set_title("where gradient descent ends")
+    axis.legend(loc="upper left", bbox_to_anchor=(0.0, 0.91), ncols=2)
+
+
+def final_edge(table: pl.DataFrame) -> np.ndarray:
+    """Final eta lambda, NaN for a run that diverged and so has no end."""
+    return np.where(table["diverged"], np.nan, table["last_edge"])
+
+
+def draw_growth(axis, study: Study) -> None:
+    ratios = [r for r in study.select(panel="growth").values("edge_ratio") if r in (2.2, 2.5, 3.0)]
+    for ratio, color, marker in zip(ratios, COLORS, "os^", strict=False):
+        part = study.select(panel="growth", edge_ratio=ratio)
+        n, steps = peaks(part)
+        slope, intercept, r2 = line_fit(part)
+        axis.semilogx(n, steps, marker, color=color, label=rf"$\eta\lambda_0={ratio:g}$: $R^2={r2:.3f}$")
+        axis.semilogx(n, intercept + slope * np.log(n), "-", color=color, lw=1)
+    axis.set(xlabel="width $n$", ylabel="step", ylim=(0, None))
+    axis.set_title("steps to the loss maximum")
+    axis.legend()
+
+
+def draw_loss(axis, part: Study, name: str, legend: bool) -> None:
+    ratio = part.values("edge_ratio")[0]
+    last = {"lazy": 16, "catapult": 40, "divergent": 14}[name]
+    for form, mark in (("linearized", ":"), ("map", "-"), ("net", "o")):
+        steps, loss = curve(part.select(form=form), "loss")
+        shown = steps <= last
+        color = {"linearized": "0.4", "map": COLORS[0], "net": COLORS[6]}[form]
+        label = {"linearized": "linearised map", "map": "map", "net": "net"}[form]
+        axis.semilogy(steps[shown], loss[shown], mark, color=color, ms=3, label=label)
+    axis.set_ylim((1e-2, 1e8) if name == "divergent" else (1e-10, 1e4))
+    axis.set_title(rf"{name}, $\eta\lambda_0={ratio:g}$")
+    axis.set(xlabel="step", ylabel=r"loss $f^2/2$" if legend else None)
+    if legend:
+        axis.legend()
+
+
+def caption(study: Study) -> str:
+    run = study.runs.row(0, named=True)
+    lazy = ends(phase(study.select(panel="phases", form="net"), "lazy"))
+    drift = change_of_kernel(lazy)
+    worst = lazy["edge_ratio"][int(np.argmax(drift))]
+    return (
+        f"Two-layer linear net f = n^(-1/2) v.u on one sample, loss f^2/2, full-batch gradient descent in {run['precision']}; "
+        f"n = {run['width']}, f_0 = {run['initial_output']:g}, lambda_0 = {run['initial_kernel']:g}, {run['steps']} steps. "
+        f"Below 2 the kernel changes by at most {100 * drift.max():.2g} % (at eta lambda_0 = {worst:.3g}). Steps to the loss "
+        "maximum are those of the map; lines are least-squares fits against log n, and R^2 is limited by whole steps. Close "
+        "to 4 the end point depends on f_0."
+    )
+
+
+def same_path(pair: tuple[Study, Study]) -> Finding:
+    """Largest difference in f and lambda over the first 50 steps, relative to the largest value that was reached so far.
+
+    Relative to the current value it would compare rounding errors: f passes through zero and decays to it. Runs that
+    overflow within the 50 steps are left out: f is cubed there at every step, which triples a relative rounding error.
+    """
+    one, other = (p.records.filter(pl.col("step") <= COMPARED_STEPS) for p in pair)
+    both = one.join(other, on=["edge_ratio", "step"], suffix="_other").sort("edge_ratio", "step")
+    whole = pl.col("output").is_finite().sum().over("edge_ratio") > COMPARED_STEPS
+    both = both.filter(whole)
+    worst = 0.0
+    for name in ("output", "kernel"):
+        so_far = pl.col(name).abs().cum_max().over("edge_ratio")
+        worst = max(worst, both.select(((pl.col(name) - pl.col(f"{name}_other")).abs() / so_far).max()).item())
+    return exact(worst, 0, 1e-10)
+
+
+def ends_below_two(edges: pl.Series) -> Finding:
+    return exact(float(edges.to_numpy().max()), 0, np.nextafter(2, 0))
+
+
+def kernel_stays(part: Study) -> Finding:
+    """Largest relative change of lambda over the runs is below 2 %."""
+    return exact(float(change_of_kernel(ends(part)).max()), 0, 0.02)
+
+
+def drift_as_predicted(part: Study) -> Finding:
+    """The change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x) with x = eta lambda_0.
+
+    From summing (eta f^2 / n)(x - 4) over the geometric decay f = f_0 (1 - x)^t.
+    """
+    row = ends(part).filter(pl.col("width") == pl.col("width").max()).row(0, named=True)
+    x, size = row["edge_ratio"], row["initial_output"] ** 2 / (row["width"] * row["initial_kernel"])
+    return exact((row["last_kernel"] - row["first_kernel"]) / (-size * (4 - x) / (2 - x)), 0.99, 1.01)
+
+
+def all_diverge(part: Study) -> Finding:
+    """The share of runs that diverge is 1."""
+    return exact(float(ends(part)["diverged"].to_numpy().mean()), 1, 1)
+
+
+def same_fate(part: Study) -> Finding:
+    """The share of eta lambda_0 at which map and linearised map both converge or both diverge is 1."""
+    one, other = (ends(part.select(form=form))["diverged"].to_numpy() for form in ("map", "linearized"))
+    return exact(float(np.mean(one == other)), 1, 1)
+
+
+def ends_near(low: float, high: float):
+    return lambda part: exact(float(ends(part)["last_edge"][0]), low, high)
+
+
+def straight(part: Study) -> Finding:
+    return exact(line_fit(part)[2], 0.95, 1)
+
+
+def slope_as_predicted(parts: list[Study]) -> Finding:
+    """The slope against log n over 1 / (2 log(eta lambda_0 - 1)), where it is farthest from 1."""
+    ratios = [line_fit(part)[0] / growth_slope(part.values("edge_ratio")[0]) for part in parts]
+    return exact(max(ratios, key=lambda r: abs(r - 1)), 0.9, 1.1)
+
+
+def claims(study: Study) -> list[Claim]:
+    grid, check, growth = (study.select(panel=p) for p in ("phases", "check", "growth"))
+    forms = {form: study.select(panel=["phases", "check"], form=form) for form in ("net", "map", "linearized")}
+    net, lazy, catapult = forms["net"], phase(grid, "lazy"), phase(grid, "catapult")
+    converged = ends(net).filter(~pl.col("diverged"))
+    reached = {3.0: (0.187 * 0.95, 0.187 * 1.05), 1.5: (1.4905, 1.4915), 3.8: (0.009 / 10**0.5, 0.009 * 10**0.5)}
+    printed = {1.5: "1.491 to the printed digits", 3.0: "0.187 within 5 %", 3.8: "0.009 within its order of magnitude"}
+    return [
+        judge(
+            "catapult/net-is-the-map",
+            SOURCE,
+            f"The net of width n follows the two-variable map for {COMPARED_STEPS} steps, where it lives so long",
+            "relative difference <= 1e-10",
+            same_path,
+            (forms["map"], net),
+            (forms["linearized"], net),
+            "linearised map",
+        ),
+        judge(
+            "catapult/ends-below-two",
+            SOURCE,
+            "Every run that converges ends at eta lambda < 2",
+            "largest final eta lambda < 2",
+            ends_below_two,
+            converged["last_edge"],
+            converged["first_edge"],
+            "the same runs at step 0",
+        ),
+        judge(
+            "catapult/lazy-kernel-stays",
+            SOURCE,
+            "Below eta lambda_0 = 2 the kernel hardly changes",
+            "largest change of lambda < 2 %",
+            kernel_stays,
+            phase(net, "lazy"),
+            phase(net, "catapult"),
+            "catapult runs",
+        ),
+        judge(
+            "catapult/lazy-drift",
+            DERIVED,
+            "In wide lazy nets lambda falls by f_0^2/(n lambda_0) * (4 - x)/(2 - x), x = eta lambda_0",
+            "ratio in [0.99, 1.01] at the largest n, x = 1.5",
+            drift_as_predicted,
+            growth.select(edge_ratio=1.5),
+            growth.select(edge_ratio=FITTED),
+            f"x = {FITTED:g}",
+        ),
+        judge(
+            "catapult/diverges-above-four",
+            SOURCE,
+            "Every run with eta lambda_0 > 4 diverges",
+            "share 1",
+            all_diverge,
+            phase(net, "divergent"),
+            phase(net, "catapult"),
+            "catapult runs",
+        ),
+        *(
+            judge(
+                f"catapult/final-edge-from-{ratio}",
+                DERIVED,
+                f"From eta lambda_0 = {ratio} the net ends at {printed[ratio].split()[0]}",
+                printed[ratio],
+                ends_near(*reached[ratio]),
+                check.select(form="net", edge_ratio=ratio),
+                check.select(form="linearized", edge_ratio=ratio),
+                "linearised map",
+            )
+            for ratio in printed
+        ),
+        judge(
+            "catapult/growth-is-logarithmic",
+            SOURCE,
+            f"The steps to the loss maximum grow linearly in log n at eta lambda_0 = {FITTED:g}",
+            "R^2 >= 0.95",
+            straight,
+            growth.select(edge_ratio=FITTED),
+            growth.select(edge_ratio=1.5),
+            "lazy runs",
+        ),
+        judge(
+            "catapult/growth-rate",
+            DERIVED,
+            "Their slope is 1 / (2 log(eta lambda_0 - 1)) all over the catapult phase",
+            "ratio in [0.9, 1.1], farthest from 1",
+            slope_as_predicted,
+            [growth.select(edge_ratio=r) for r in growth.values("edge_ratio") if r > 2],
+            [growth.select(edge_ratio=1.5)],
+            "lazy runs",
+        ),
+        judge(
+            "catapult/linearised-diverges-above-two",
+            DERIVED,
+            "Without its 1/n terms the map diverges for every eta lambda_0 in (2, 4)",
+            "share 1",
+            all_diverge,
+            catapult.select(form="linearized"),
+            catapult.select(form="map"),
+            "full map",
+        ),
+        judge(
+            "catapult/linearised-agrees-below-two",
+            DERIVED,
+            "Map and linearised map have the same fate for every eta lambda_0 below 2",
+            "share 1",
+            same_fate,
+            lazy,
+            catapult,
+            "eta lambda_0 in (2, 4)",
+        ),
+    ]

@@ -1,0 +1,99 @@
+"""What the tests hold the library against: the same mathematics once more, in plain numpy, neuron by neuron.
+
+Nothing here calls the library's formulas; only its containers (parameters, specs) are shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from dynamics import spec as specs
+from dynamics.models.two_layer import TwoLayer
+from dynamics.spec import RunSpec
+
+FACTOR = {"mse": 1.0, "half": 0.5}
+
+
+def gaussian_density(z):
+    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+PHI = {"relu": lambda z: np.where(z > 0, z, 0.0), "gelu": lambda z: z * special.ndtr(z)}
+SLOPE = {
+    "relu": lambda z: np.where(z > 0, 1.0, 0.0),
+    "gelu": lambda z: special.ndtr(z) + z * gaussian_density(z),
+}
+
+
+def net_output(params: TwoLayer, x: np.ndarray, activation: str = "relu") -> np.ndarray:
+    """f(x_i) = sum_k v_k phi(w_k . x_i + b_k) + c, one neuron after another; x (n, d) -> (n,)."""
+    hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
+    f = np.full(len(x), float(params.offset))
+    for k in range(readout.size):
+        f += readout[k] * PHI[activation](x @ hidden[1:, k] + hidden[0, k])
+    return f
+
+
+def net_jacobian(params: TwoLayer, x: np.ndarray, activation: str = "relu") -> np.ndarray:
+    """Rows d f(x_i) / d theta in the order of the raveled parameters: hidden (d + 1, K), readout (K,), offset. (n, P)."""
+    hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
+    rows = []
+    for sample in x:
+        extended = np.concatenate([[1.0], sample])
+        z = np.array([extended @ hidden[:, k] for k in range(readout.size)])
+        slope = SLOPE[activation](z) * readout
+        rows.append(np.concatenate([np.outer(extended, slope).ravel(), PHI[activation](z), [1.0]]))
+    return np.stack(rows)
+
+
+def net_gradient(params: TwoLayer, x, y, weights, factor: float, activation: str = "relu") -> TwoLayer:
+    """Gradient of factor * sum_i weights_i (f(x_i) - y_i)^2."""
+    residual = net_output(params, x, activation) - y
+    flat = 2 * factor * (weights * residual) @ net_jacobian(params, x, activation)
+    rows, width = params.hidden.shape
+    return TwoLayer(flat[: rows * width].reshape(rows, width), flat[rows * width : -1], flat[-1])
+
+
+def random_net(rng: np.random.Generator, input_dim: int, width: int) -> TwoLayer:
+    return TwoLayer(rng.normal(size=(input_dim + 1, width)), rng.normal(size=width), rng.normal())
+
+
+def to_jax(tree: Any) -> Any:
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def to_numpy(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray(a), tree)
+
+
+def hyper_of(spec: RunSpec) -> dict[str, jax.Array]:
+    """The swept scalars and sizes of one run as arrays, the way a single run is started."""
+    values = specs.hyper(spec)
+    return {k: jnp.asarray(v, jnp.int32 if k in spec.shape_fields else spec.precision) for k, v in values.items()}
+
+
+def key_of(spec: RunSpec) -> jax.Array:
+    return jax.random.key(spec.seed)
+
+
+def change(spec: Any, **values: Any) -> Any:
+    """`replace`, with `part__field` reaching into a nested spec."""
+    for name, value in values.items():
+        head, _, rest = name.partition("__")
+        spec = replace(spec, **{head: change(getattr(spec, head), **{rest: value}) if rest else value})
+    return spec
+
+
+def assert_trees_close(actual: Any, desired: Any, rtol: float = 1e-12, atol: float = 0.0) -> None:
+    """Leaf by leaf, entrywise; the two trees must have the same structure."""
+    a, b = jax.tree.leaves(actual), jax.tree.leaves(desired)
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert np.shape(x) == np.shape(y)
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=rtol, atol=atol)
