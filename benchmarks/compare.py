@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from load import foreign_share, read
+from load import foreign_share, read, wait_for_quiet
 from machine import cores
 from problems import CHECK_STEPS, CLIP_NORM, Problem
 from worker import Worker
@@ -55,19 +55,24 @@ class Entry:
         self.steps = max(1, math.ceil(steps * wanted / taken))
 
     def repeat(self, patience: float) -> float:
-        """Measure once; while others disturb it and patience (seconds) is left, throw it away and measure again."""
+        """Measure once; where others disturbed it, wait for quiet and measure again while patience lasts.
+
+        Returns the seconds of patience that this took.
+        """
         begun = time.perf_counter()
         processes = [worker.process.pid for worker, _ in self.calls]
         while True:
+            tried = time.perf_counter()
             before = read(processes)
             seconds = self.measure(self.steps)
             foreign = foreign_share(before, read(processes))
-            spent = time.perf_counter() - begun
-            if foreign <= DISTURBED or spent > patience:
+            left = patience - (time.perf_counter() - begun)
+            if foreign <= DISTURBED or left <= 0:
                 break
+            wait_for_quiet(DISTURBED, left)
         self.seconds.append(seconds)
         self.foreign.append(foreign)
-        return max(0.0, spent - seconds)
+        return tried - begun
 
     @property
     def rates(self) -> list[float]:
@@ -75,8 +80,18 @@ class Entry:
         return [self.problem.neuron_samples * self.steps / s for s in self.seconds]
 
     @property
+    def disturbed(self) -> bool:
+        """Whether others used the cores in every repetition."""
+        return min(self.foreign) > DISTURBED
+
+    @property
+    def kept(self) -> list[float]:
+        """The rates of the repetitions that nobody disturbed, or all where there is none."""
+        return [r for r, share in zip(self.rates, self.foreign, strict=True) if self.disturbed or share <= DISTURBED]
+
+    @property
     def rate(self) -> float:
-        return median(self.rates)
+        return median(self.kept)
 
 
 @dataclass(frozen=True)
@@ -101,9 +116,9 @@ class Comparison:
 
     @property
     def record_overhead(self) -> float:
-        """Extra time that `RECORDS` records take over the two that always are, as a share; repetitions compared in pairs."""
+        """Extra time that `RECORDS` records take over the two that always are, as a share."""
         ours, recorded = (e for e in self.entries if e.competitor == "ours")
-        return median(b / a for a, b in zip(ours.seconds, recorded.seconds, strict=True)) - 1
+        return ours.rate / recorded.rate - 1
 
     @property
     def steps_per_record(self) -> float:
@@ -114,11 +129,6 @@ class Comparison:
     def product_rate(self) -> float:
         """The best of all libraries and repetitions: what the machine can do."""
         return max(max(rates) for rates in self.product_rates.values())
-
-    @property
-    def foreign(self) -> float:
-        """The largest share of the cores that others used during any repetition."""
-        return max(share for entry in self.entries for share in entry.foreign)
 
     @property
     def engine_flops(self) -> float:
@@ -149,6 +159,9 @@ def compare(problem: Problem, folder: Path, repetitions: int, wanted: float, pat
         refuse(problem, reference, differences)
 
         entries = ways(problem, ours, plain, torches)
+        begun = time.perf_counter()
+        wait_for_quiet(DISTURBED, patience)
+        patience -= time.perf_counter() - begun
         entries[0].calibrate(wanted)
         for entry in entries[1:]:
             say(f"{problem.name}: warming up {entry.label}")

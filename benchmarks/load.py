@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +37,16 @@ def foreign_share(before: Reading | None, after: Reading | None) -> float:
         return 0.0
     busy, own = after.busy - before.busy, after.own - before.own
     return max(0.0, (busy - own) / (after.total - before.total))
+
+
+def wait_for_quiet(limit: float, patience: float) -> None:
+    """Sleep until others use at most `limit` of the cores, or so many seconds are over."""
+    end = time.perf_counter() + patience
+    share = math.inf
+    while share > limit and time.perf_counter() < end:
+        before = read([])
+        time.sleep(min(0.5, patience))
+        share = foreign_share(before, read([]))
 
 
 def _own(process: int) -> int:

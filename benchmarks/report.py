@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compare import RECORDS, Comparison, Entry
+from compare import DISTURBED, RECORDS, Comparison, Entry
 from problems import CHECK_STEPS
 from rich.console import Console
 from rich.table import Table
@@ -28,9 +28,9 @@ def row(found: Comparison, entry: Entry) -> tuple[str, ...]:
         best = found.best(competitor)
         return "-" if best is None else f"{entry.rate / best.rate:.2f}"
 
-    rates = [r / 1e9 for r in entry.rates]
+    rates = [r / 1e9 for r in entry.kept]
     return (
-        entry.label,
+        entry.label + " *" * entry.disturbed,
         f"{median(rates):.3f}",
         f"{min(rates):.3f} to {max(rates):.3f}",
         f"{entry.rate / found.problem.neuron_samples:.1f}",
@@ -52,10 +52,22 @@ def notes(found: Comparison) -> list[str]:
         f"useful work of ours: {rate / 1e9:.0f} GFLOP/s, {100 * rate / peak:.0f} % of the machine's"
         f" float32 matrix product ({peak / 1e9:.0f} GFLOP/s on all cores)",
         f"compiling ours: {found.compile_cold:.1f} s, {found.compile_cached:.1f} s from the cache on disk",
-        f"other processes used at most {100 * found.foreign:.0f} % of the cores during any repetition",
+        disturbance(found),
         f"{RECORDS} records of the training loss in {found.entries[0].steps} steps instead of 2:"
         f" {100 * found.record_overhead:+.1f} % time, {found.steps_per_record:.1f} steps a record",
     ]
+
+
+def disturbance(found: Comparison) -> str:
+    """What other processes did to the figures."""
+    shares = [share for entry in found.entries for share in entry.foreign]
+    busy = sum(share > DISTURBED for share in shares)
+    line = (
+        f"others used more than {100 * DISTURBED:.0f} % of the cores in {busy} of {len(shares)} repetitions, which are left out"
+    )
+    if any(entry.disturbed for entry in found.entries):
+        line += "; rows with a star were disturbed throughout: do not quote their ratios, run again on a quiet machine"
+    return line
 
 
 def show(found: Comparison, console: Console) -> None:
@@ -75,7 +87,7 @@ def markdown(comparisons: list[Comparison], provenance: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in provenance["versions"].items() if v)
     commit = provenance["git_commit"][:10] + ("+" if provenance["git_dirty"] else "")
     lines += [f"{provenance['cpu']}, {provenance['cores']} cores; {versions}; commit {commit}; {provenance['date']}.", ""]
-    lines += ["Medians of interleaved repetitions; ratios are to the best way of each competitor.", ""]
+    lines += ["Medians of interleaved, undisturbed repetitions; ratios are to the best way of each competitor.", ""]
     for found in comparisons:
         lines += [f"## {title(found)}", "", _line(HEAD), _line(["---", *["---:"] * (len(HEAD) - 1)])]
         lines += [_line(row(found, entry)) for entry in found.entries]
@@ -109,6 +121,7 @@ def payload_of(found: Comparison) -> dict[str, Any]:
                 "steps": e.steps,
                 "seconds": e.seconds,
                 "foreign_share": e.foreign,
+                "disturbed": e.disturbed,
                 "neuron_samples_per_second": e.rates,
             }
             for e in found.entries

@@ -159,10 +159,8 @@ def draw_at(spec: TrainingSpec, padded: tuple[int, int] | None = None):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("kind", ["linear", "holder_half"])
-def test_padding_leaves_every_drawn_number_bit_identical(kind):
-    spec = change(SPEC, target__kind=kind)
-    plain, padded = draw_at(spec), draw_at(spec, (4, 9))
+def test_padding_leaves_every_drawn_number_bit_identical():
+    plain, padded = draw_at(SPEC), draw_at(SPEC, (4, 9))
     np.testing.assert_array_equal(padded.train.inputs[:5, :2], plain.train.inputs)
     assert not padded.train.inputs[:, 2:].any() and not padded.test.inputs[:, 2:].any()
     np.testing.assert_array_equal(padded.test.inputs[:, :2], plain.test.inputs)
@@ -197,7 +195,7 @@ def test_runs_of_one_seed_share_inputs_and_noise_and_seeds_share_nothing():
 
 @pytest.mark.usefixtures("x64")
 def test_labels_carry_gaussian_noise_of_the_given_size_and_clean_ones_none():
-    spec = change(SPEC, data__num_samples=4000, data__num_test=4000)
+    spec = change(SPEC, target__kind="linear", data__num_samples=4000, data__num_test=4000)
     problem = draw_at(spec)
     for part in problem:
         noise = (part.labels - part.clean) / 0.3
