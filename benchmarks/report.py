@@ -13,7 +13,7 @@ from problems import CHECK_STEPS
 from rich.console import Console
 from rich.table import Table
 
-HEAD = ("competitor", "G neuron-samples/s", "min to max", "steps/s", "x PyTorch", "x plain JAX")
+HEAD = ("competitor", "G neuron-samples/s", "min to max (kept)", "steps/s", "x PyTorch", "x plain JAX")
 
 
 def title(found: Comparison) -> str:
@@ -32,7 +32,7 @@ def row(found: Comparison, entry: Entry) -> tuple[str, ...]:
     return (
         entry.label + " *" * entry.disturbed,
         f"{median(rates):.3f}",
-        f"{min(rates):.3f} to {max(rates):.3f}",
+        f"{min(rates):.3f} to {max(rates):.3f} ({len(rates)})",
         f"{entry.rate / found.problem.neuron_samples:.1f}",
         ratio("torch_eager"),
         ratio("plain_jax"),

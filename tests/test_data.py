@@ -15,7 +15,8 @@ from dynamics import spec as specs
 from dynamics.data.laws import LAWS, ball_half_space_mean, ball_half_space_probability, sample
 from dynamics.data.problem import DataSpec, draw_problem
 from dynamics.data.targets import TARGETS
-from dynamics.models import MODELS, ModelSpec
+from dynamics.errors import InputError
+from dynamics.models import MODELS, ModelSpec, resolve_width
 from dynamics.models.linear import linear
 from dynamics.models.two_layer import INITS, two_layer
 from dynamics.training import TrainingSpec
@@ -332,3 +333,14 @@ def test_parameters_are_counted_as_in_the_theory():
     """P = K (d + 2) + 1."""
     params = drawn_params("torch_default", 2, 5)
     assert MODELS["two_layer"].parameters(ModelSpec(width=5), 2) == 5 * 4 + 1 == sum(p.size for p in params)
+
+
+@pytest.mark.parametrize("width, expected", [(4, 4), ("4", 4), ("n", 10), ("4n", 40), ("0.5n", 5), (" 2n ", 20)])
+def test_width_is_a_number_or_a_multiple_of_n(width, expected):
+    assert resolve_width(width, 10) == expected
+
+
+@pytest.mark.parametrize("width", ["", "0", "-3", "0.25n", "4m", "nan", "inf", "infn", "2.5"])
+def test_a_width_that_is_no_whole_number_is_refused_by_name(width):
+    with pytest.raises(InputError, match=r"^model\.width"):
+        resolve_width(width, 10)

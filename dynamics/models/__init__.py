@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ def resolve_width(width: int | str, num_samples: int) -> int:
         value = float(text[:-1] or 1) * num_samples if text.endswith("n") else float(text)
     except ValueError:
         value = 0.0
-    if value < 1 or value != int(value):
+    if not 1 <= value < math.inf or value != int(value):
         allowed = f"must be a whole number, at least 1, or a multiple of n = {num_samples} such as 4n"
         raise InputError("model.width", width, allowed)
     return int(value)
