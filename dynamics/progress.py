@@ -19,7 +19,6 @@ class Live:
         self.total = sum(g.cost.flops_per_step * g.schedule[-1] * len(g.runs) for g in plan.groups)
         self.number = 0
         self.steps = 0.0
-        self.diverged = 0
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -131,12 +131,11 @@ def test_linear_model_sharpness_is_that_of_the_exact_hessian(rng, factor):
     assert from_products.value == pytest.approx(np.linalg.eigvalsh(exact)[-1], rel=1e-12)
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-def test_mlp_sharpness_equals_dense_and_its_kernel_the_jacobians(rng, depth):
-    model = build("mlp", 2, 4, depth)
-    params = jax.jit(model.init)(jax.random.key(depth), {"model.init_scale": jnp.asarray(1.5)})
+def test_mlp_sharpness_equals_dense_and_its_kernel_the_jacobians(rng):
+    model = build("mlp", 2, 4, 2)
+    params = jax.jit(model.init)(jax.random.key(1), {"model.init_scale": jnp.asarray(1.5)})
     x, y = rng.normal(size=(7, 2)), 2 * rng.normal(size=7)
-    from_kernel, from_products, hessian = curvatures("mlp", 2, 4, depth)(params, x, y, 1.0)
+    from_kernel, from_products, hessian = curvatures("mlp", 2, 4, 2)(params, x, y, 1.0)
     assert from_products.value == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-10)
     flat, unravel = ravel_pytree(params)
     outputs = jax.jit(lambda p: model.apply(unravel(p), model.prepare(jnp.asarray(x), jnp.asarray(y), jnp.ones(7))))

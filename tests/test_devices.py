@@ -18,9 +18,8 @@ from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
 from dynamics.training import DataSpec, ModelSpec, TrainingSpec
 
-base = specs.freeze(TrainingSpec(
-    steps=20, measures=["sharpness", "gauss_newton_sharpness"], data=DataSpec(num_samples=8, num_test=8), model=ModelSpec(width=4)
-)).resolve()
+data, model = DataSpec(num_samples=8, num_test=8), ModelSpec(width=4)
+base = specs.freeze(TrainingSpec(steps=20, measures=["sharpness", "gauss_newton_sharpness"], data=data, model=model)).resolve()
 plan = make_plan([specs.put(base, {{"seed": seed}}) for seed in range(16)])
 assert plan.groups[0].lanes > 1 and jax.local_device_count() == {devices}
 for result in Executor().results(plan):

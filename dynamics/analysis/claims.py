@@ -75,20 +75,13 @@ def judge(
 def within(estimate: Estimate, low: float, high: float) -> Finding:
     """Holds if the whole interval lies in [low, high], fails if it lies outside, else inconclusive.
 
-    Without an interval (NaN) the value alone decides; a value that is not a number is inconclusive.
+    An estimate without an interval (a single seed, a resample that is not a number) is inconclusive.
     """
-    value = estimate.value
-    bottom = value if np.isnan(estimate.low) else estimate.low
-    top = value if np.isnan(estimate.high) else estimate.high
-    if np.isnan(value):
-        verdict = INCONCLUSIVE
-    elif bottom >= low and top <= high:
-        verdict = HOLDS
-    elif top < low or bottom > high:
-        verdict = FAILS
-    else:
-        verdict = INCONCLUSIVE
-    return Finding(verdict, estimate)
+    if estimate.low >= low and estimate.high <= high:
+        return Finding(HOLDS, estimate)
+    if estimate.high < low or estimate.low > high:
+        return Finding(FAILS, estimate)
+    return Finding(INCONCLUSIVE, estimate)
 
 
 def exact(value: float, low: float, high: float) -> Finding:

@@ -4,7 +4,8 @@ A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM
 
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
-preconditioner); then the rule's own update times the learning rate.
+preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's (`rmsprop` has its
+epsilon under the root and decays by beta2).
 """
 
 from __future__ import annotations
