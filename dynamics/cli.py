@@ -28,9 +28,9 @@ def main() -> None:
         runtime.prepare()
         if arguments[:1] == ["claims"]:
             return _all_claims(arguments[1:])
-        if not arguments:
-            print(USAGE, end="", file=sys.stderr)
-            sys.exit(2)
+        if not arguments or arguments[0] in ("help", "--help", "-h"):
+            print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
+            sys.exit(0 if arguments else 2)
         _hydra(arguments)
     except KeyboardInterrupt:
         print("interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
@@ -146,6 +146,7 @@ def explain(error: BaseException) -> str | None:
     """One line for an error that is the input's, None for one that is ours."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
     if isinstance(error, InputError):
         return str(error)
@@ -162,6 +163,8 @@ def explain(error: BaseException) -> str | None:
         if key is None:
             return _first(error)
         return f"{key[1]}: {_first(inner, skip='raised while composing')}{_suggest_field(key[1])}"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'output'}: {error.strerror}; what was finished is stored"
     return None

@@ -145,6 +145,7 @@ def compose(name: str, *overrides: str) -> Request:
 
 def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
     """The study meant by a composed config; size settings come below the command line's `overrides`, above the rest."""
+    choose("experiment", name, dict.fromkeys(experiment_names()))
     kind = OmegaConf.get_type(cfg)
     system = next((cls for cls in SYSTEMS.values() if isinstance(kind, type) and issubclass(kind, cls)), None)
     if system is None:
@@ -163,14 +164,17 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
         top, _, rest = path.partition(".")
         if path == "experiment":
             continue
+        known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}
+        require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS:
             if override.is_delete():
                 _remove(trees[top], rest)
             else:
                 trees[top] = axes.lay_over(trees[top], _nest(rest, override.value()))
         elif not override.is_delete():
-            OmegaConf.update(cfg, path, override.value(), merge=True)
-            given.append(path)
+            value = override.value()
+            OmegaConf.update(cfg, path, value, merge=True)
+            given += axes.leaves(value, f"{path}.") if isinstance(value, Mapping) else [path]
 
     notices = [n for path in given for n in _settle(path, trees)]
     config = OmegaConf.to_object(cfg)
@@ -187,6 +191,12 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
     done = Request(name, settings, panels, notices)
     done.notices.extend(dict.fromkeys(f"warning: {line}" for run in done.runs for line in run.warnings()))
     return done
+
+
+def _prefixes(path: str) -> list[str]:
+    """`a.b.c` and what it lies in: `a`, `a.b`."""
+    parts = path.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _nest(path: str, value: Any) -> dict[str, Any]:

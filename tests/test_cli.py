@@ -110,6 +110,8 @@ BAD = {
     "batch larger than n": (["optimizer.batch_size=4000"], ["optimizer.batch_size", "4000"]),
     "unknown precision": (["precision=float16"], ["precision", "float32, float64"]),
     "no measures": (["measures=[]"], ["measures"]),
+    "added key": (["+foo=1"], ["foo", "no such field"]),
+    "added nested key": (["+data.noise=1"], ["data.noise", "did you mean 'data.noise_std'"]),
     "broken override": (["steps=["], ["steps=["]),
     "not an override": (["steps"], ["steps"]),
     "a file for a folder": (["output=/dev/null"], ["output", "/dev/null"]),
@@ -181,3 +183,34 @@ def test_list_names_every_experiment(cli):
     code, out, _ = cli("list")
     assert code == 0
     assert out.split() == ["atlas/catapult", "atlas/edge_of_stability", "stable_minima/rates"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("noise_std:", "nois_std:", ["data.nois_std", "did you mean 'data.noise_std'"]),
+        ("    steps: 200", "    stepz: 200", ["stepz", "did you mean 'steps'"]),
+        ("kind: gd,", "kind: : gd,", ["rates.yaml", "line"]),
+        ("/system/training", "/system/trainin", ["system/trainin"]),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_told_in_one_line(old, new, words, cli, no_compute):
+    """In a folder of the user's own: `configs/` and `experiments/` in the working folder come first."""
+    import shutil
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    for name in ("configs", "experiments"):
+        shutil.copytree(root / name, name)
+    file = Path("configs/experiment/stable_minima/rates.yaml")
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    code, _, err = cli(*SMOKE)
+    assert (code, len(err.splitlines())) == (2, 1), err
+    for word in words:
+        assert word in err
+
+
+def test_help_and_nothing_at_all(cli):
+    assert cli("--help")[0] == 0
+    assert cli()[0] == 2
