@@ -117,7 +117,7 @@ def _thaw(node: Any) -> None:
     OmegaConf.set_readonly(node, None)
     if isinstance(node, DictConfig):
         for name in node:
-            child = node._get_node(name)
+            child = node[name]
             if OmegaConf.is_config(child):
                 _thaw(child)
 
@@ -130,7 +130,7 @@ def register() -> None:
 
 def split_axes(arguments: list[str]) -> tuple[list[str], list[str]]:
     """(what Hydra composes, what only `request` sees): axes are kept from Hydra, which cannot replace a mapping by a list."""
-    axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)\.", a)]
+    axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)[.=]", a)]
     return [a for a in arguments if a not in axes], axes
 
 
@@ -158,19 +158,19 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
         trees[f] = axes.lay_over(trees[f], block.pop(f, None) or {})
     cfg = OmegaConf.merge(cfg, block)  # type: ignore[assignment]
 
+    known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}
     given: list[str] = []
     for override in OverridesParser.create().parse_overrides(overrides):
         path = override.key_or_group
         top, _, rest = path.partition(".")
         if path == "experiment":
             continue
-        known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}
         require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS:
             if override.is_delete():
                 _remove(trees[top], rest)
             else:
-                trees[top] = axes.lay_over(trees[top], _nest(rest, override.value()))
+                trees[top] = axes.lay_over(trees[top], _nest(rest, override.value()) if rest else override.value())
         elif not override.is_delete():
             value = override.value()
             OmegaConf.update(cfg, path, value, merge=True)

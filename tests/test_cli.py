@@ -211,6 +211,12 @@ def test_a_mistake_in_a_config_file_is_told_in_one_line(old, new, words, cli, no
         assert word in err
 
 
+def test_a_whole_sweep_may_be_given_at_once(cli, tmp_path, no_compute):
+    code, out, err = cli(*SMOKE, "mode=plan", f"output={tmp_path}", "sweep={data: {num_samples: [8, 16]}, seed: [0, 1, 2]}")
+    assert (code, err) == (0, "")
+    assert "24 runs" in out  # 2 panels, 2 dimensions, 2 sample sizes, 3 seeds
+
+
 def test_help_and_nothing_at_all(cli):
     assert cli("--help")[0] == 0
     assert cli()[0] == 2
