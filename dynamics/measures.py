@@ -7,51 +7,15 @@ a view. Any measure may be named in a study's config; its columns stand in the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dynamics.core import Hyper
-from dynamics.curvature.gauss_newton import gauss_newton_sharpness
-from dynamics.curvature.hessian import sharpness
-from dynamics.models.base import Batch, Model
+from dynamics.stability.checks import path_norms, stability_checks
+from dynamics.view import View
 
 SPARSE_RATE = 0.1  # a neuron active on at most this share of the data counts as sparse
-
-
-class View:
-    """Parameters of a run seen against its problem. `train.labels` are noisy; `clean` ones are f_0(x)."""
-
-    def __init__(self, model: Model, params: Any, train: Batch, clean: jax.Array, test: Batch, factor: float, hyper: Hyper):
-        self.model, self.params, self.train, self.clean, self.test = model, params, train, clean, test
-        self.factor, self.hyper = factor, hyper
-
-    @cached_property
-    def prediction(self) -> jax.Array:
-        return self.model.apply(self.params, self.train)
-
-    @cached_property
-    def mean_square(self) -> jax.Array:
-        """(1/n) sum (f(x_i) - y_i)^2 on the noisy labels, whatever the loss's normalisation."""
-        return jnp.sum(self.train.weights * (self.prediction - self.train.labels) ** 2)
-
-    @cached_property
-    def excess_risk(self) -> jax.Array:
-        """Mean of (f - f_0)^2 over fresh samples."""
-        return jnp.sum(self.test.weights * (self.model.apply(self.params, self.test) - self.test.labels) ** 2)
-
-    def loss(self, params: Any) -> jax.Array:
-        residual = self.model.apply(params, self.train) - self.train.labels
-        return self.factor * jnp.sum(self.train.weights * residual**2)
-
-    @cached_property
-    def gradient(self) -> Any:
-        if self.model.squared_gradient is not None:
-            return self.model.squared_gradient(self.params, self.train, self.factor)
-        return jax.grad(self.loss)(self.params)
 
 
 def train_loss(view: View) -> dict[str, jax.Array]:
@@ -87,31 +51,46 @@ def weight_norm(view: View) -> dict[str, jax.Array]:
 def kernel_sharpness(view: View) -> dict[str, jax.Array]:
     """Largest eigenvalue of the Gauss-Newton matrix of the loss through its n x n kernel, with its residual.
 
-    It lies within max_k |q_k| of the Hessian's own and equals it at stationary points.
+    It lies within `residual_sharpness` of the Hessian's own and equals it at stationary points with every v_k nonzero.
     """
-    top = gauss_newton_sharpness(view.model, view.params, view.train, view.factor)
+    top = view.gauss_newton
     return {"gauss_newton_sharpness": top.value, "gauss_newton_residual": top.residual}
 
 
 def hessian_sharpness(view: View) -> dict[str, jax.Array]:
     """Largest algebraic eigenvalue of the loss's Hessian by guarded Lanczos, with residual and convergence."""
-    top = sharpness(view.loss, view.params)
+    top = view.sharpness
     return {"sharpness": top.value, "sharpness_residual": top.residual, "sharpness_converged": top.converged}
 
 
-def activation_statistics(view: View) -> dict[str, jax.Array]:
-    """Over neurons: share alive (active on some sample), mean and median rate of the alive, share of the alive that is sparse.
+def residual_sharpness(view: View) -> dict[str, jax.Array]:
+    """Spectral norm of the Hessian's part beyond Gauss-Newton, exactly max_k |q_k|.
 
-    Sparse means active on at most 10 % of the samples. All but the first are NaN when no neuron is alive.
+    q_k = 2 factor sum_i w_i r_i 1_ik (x_i, 1): the rest is block diagonal over neurons, with eigenvalues +-|q_k|.
     """
-    assert view.model.activity is not None  # TrainingSpec.check sees to it
-    rate, used = view.model.activity(view.params, view.train, view.hyper)
+    return {"residual_sharpness": 2 * view.factor * jnp.max(jnp.linalg.norm(view.half_spaces[0, 1], axis=0))}
+
+
+def activation_statistics(view: View) -> dict[str, jax.Array]:
+    """Over neurons: who is alive (active on some sample), how often the alive are active, whose kink misses the data.
+
+    alive_fraction, outside_fraction (kink |b| / |w| at or beyond the data's radius), always_active_fraction: shares of all
+    neurons. Mean, median and 90th percentile of the alive's activation rate, and sparse_fraction (the share of the alive that
+    is active on at most 10 % of the samples): NaN when no neuron is alive.
+    """
+    bias, direction = view.params.hidden[0], view.params.hidden[1:]
+    rate, used = view.half_spaces[0, 0, 0], view.used
     alive = used & (rate > 0)
-    count = jnp.sum(alive)
+    count, total = jnp.sum(alive), jnp.sum(used).astype(rate.dtype)
+    outside = used & (jnp.abs(bias) >= view.radius * jnp.linalg.norm(direction, axis=0))
+    among = jnp.where(alive, rate, jnp.nan)
     return {
-        "alive_fraction": count / jnp.sum(used).astype(rate.dtype),
+        "alive_fraction": count / total,
+        "outside_fraction": jnp.sum(outside) / total,
+        "always_active_fraction": jnp.sum(used & (rate >= 1 - 1e-5)) / total,
         "activation_rate_mean": jnp.sum(jnp.where(alive, rate, 0)) / count,
-        "activation_rate_median": jnp.nanmedian(jnp.where(alive, rate, jnp.nan)),
+        "activation_rate_median": jnp.nanmedian(among),
+        "activation_rate_p90": jnp.nanquantile(among, 0.9),
         "sparse_fraction": jnp.sum(alive & (rate <= SPARSE_RATE * (1 + 1e-5))) / count.astype(rate.dtype),
     }
 
@@ -125,5 +104,11 @@ MEASURES: dict[str, Callable[[View], dict[str, jax.Array]]] = {
     "weight_norm": weight_norm,
     "gauss_newton_sharpness": kernel_sharpness,
     "sharpness": hessian_sharpness,
+    "residual_sharpness": residual_sharpness,
     "activation_statistics": activation_statistics,
+    "path_norms": path_norms,
+    "stability_checks": stability_checks,
 }
+
+NEURON_MEASURES = ("activation_statistics", "residual_sharpness", "path_norms", "stability_checks")  # need a two-layer net
+RELU_MEASURES = ("residual_sharpness", "path_norms", "stability_checks")  # need its kinks

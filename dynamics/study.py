@@ -13,6 +13,7 @@ import polars as pl
 from dynamics import spec as specs
 from dynamics.config import Request, compose
 from dynamics.errors import InputError, suggest
+from dynamics.spec import RunSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import Group, Plan, make_plan
 from dynamics.sweep.store import Store
@@ -24,6 +25,7 @@ class Study:
 
     runs: one row a run and panel: `panel`, `run`, every config field by dotted path, `status`, provenance
     records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined
+    specs: every requested run by its identity
     """
 
     name: str
@@ -31,6 +33,7 @@ class Study:
     runs: pl.DataFrame
     records: pl.DataFrame
     store: Store
+    specs: dict[str, RunSpec]
 
     def select(self, **values: Any) -> Study:
         """The part of the study where columns have these values: `select(panel="stable", input_dim=3)`.
@@ -111,4 +114,4 @@ def load_study(request: Request, store: Store) -> Study:
     runs = membership.join(runs, on="run", how="left", maintain_order="left")
     fields = [c for c in runs.columns if c in specs.paths(request.runs[0])]
     joined = runs.select("panel", "run", *fields).join(records, on="run", how="left", maintain_order="left")
-    return Study(request.name, request.settings.size, runs, joined, store)
+    return Study(request.name, request.settings.size, runs, joined, store, {specs.run_id(run): run for run in request.runs})

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core import Cost, Dynamics, Hyper
-from dynamics.data.problem import DataSpec, Problem, TargetSpec, draw_problem
+from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError, choose, require
 from dynamics.losses import LossSpec
-from dynamics.measures import MEASURES, View
+from dynamics.measures import MEASURES, NEURON_MEASURES, RELU_MEASURES
 from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
 from dynamics.optimizers import RULES, OptimizerSpec
 from dynamics.spec import RunSpec
+from dynamics.view import Fixed, View, fix
 
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
 
@@ -54,8 +55,10 @@ class TrainingSpec(RunSpec):
         require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
         for name in self.measures:
             choose("measures", name, MEASURES)
-        if "activation_statistics" in self.measures and self.model.kind != "two_layer":
-            raise InputError("measures", "activation_statistics", "needs model.kind = two_layer")
+            if name in NEURON_MEASURES and self.model.kind != "two_layer":
+                raise InputError("measures", name, "needs model.kind = two_layer")
+            if name in RELU_MEASURES and self.model.activation != "relu":
+                raise InputError("measures", name, "needs model.activation = relu: its theory is of kinks")
 
     def warnings(self) -> list[str]:
         o, limit = self.optimizer, 1 / self.loss.factor
@@ -81,24 +84,16 @@ class TrainingSpec(RunSpec):
         per_sample = k * (4 * (d + 1) + 4) if self.model.kind == "two_layer" else 6 * parameters
         gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
         record = (n + self.data.num_test) * per_sample / 3
-        if "gauss_newton_sharpness" in self.measures:
-            record += 4 * n * n * parameters / (d + 2) + 4 * n**3 / 3
-        if "sharpness" in self.measures:
-            record += 40 * 2.5 * n * per_sample
+        hessian = bool({"sharpness", "stability_checks"} & set(self.measures))
+        if {"gauss_newton_sharpness", "stability_checks"} & set(self.measures):
+            record += 4 * n * n * parameters / (d + 2) + 100 * n * n
+        if hessian:
+            record += 20 * 1.5 * n * per_sample
+        if set(RELU_MEASURES) & set(self.measures):
+            record += 3 * n * per_sample
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + 4))
-        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 42 * parameters * ("sharpness" in self.measures))
+        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 42 * parameters * hessian)
         return Cost(gradients * size * per_sample, record, resident, working)
-
-
-class Fixed(NamedTuple):
-    """What a training run keeps: its swept scalars, its problem (plain and as the model likes it), its shuffling key."""
-
-    hyper: Hyper
-    problem: Problem
-    train: Batch
-    clean: jax.Array
-    test: Batch
-    order: jax.Array
 
 
 class TrainState(NamedTuple):
@@ -141,16 +136,8 @@ def training(spec: TrainingSpec) -> Dynamics:
     def init(key: jax.Array, hyper: Hyper) -> tuple[Fixed, TrainState]:
         data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
         problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
-        (x, y, clean, weights), test = problem.train, problem.test
         params = model.init(model_key, hyper)
-        fixed = Fixed(
-            hyper,
-            problem,
-            model.prepare(x, y, weights),
-            model.prepare(x, clean, weights).labels,
-            model.prepare(test.inputs, test.clean, test.weights),
-            order_key,
-        )
+        fixed = fix(model, problem, hyper, order_key)
         return fixed, TrainState(params, rule(hyper, params).init(params), jnp.int32(0))
 
     def step(state: TrainState, fixed: Fixed, key: jax.Array) -> TrainState:
@@ -165,7 +152,7 @@ def training(spec: TrainingSpec) -> Dynamics:
         return TrainState(params, rule_state, state.step + 1)
 
     def observe(state: TrainState, fixed: Fixed) -> dict[str, jax.Array]:
-        view = View(model, state.params, fixed.train, fixed.clean, fixed.test, factor, fixed.hyper)
+        view = View(model, state.params, fixed, factor)
         seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
         for measure in measures:
             seen |= measure(view)

@@ -193,7 +193,7 @@ def test_hessian_products_are_those_of_the_dense_matrix(rng):
 
 
 @partial(jax.jit, static_argnums=2)
-def lanczos(matrix, start, num_steps=40, tolerance=1e-3):
+def lanczos(matrix, start, num_steps=40, tolerance=1e-14):
     return top_eigenpair(lambda v: matrix @ v, start, num_steps, tolerance)
 
 

@@ -26,11 +26,17 @@ def kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
 
 
 def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: float, num_steps: int = 64) -> TopEigenpair:
-    """Top eigenpair of the Gauss-Newton matrix of factor * mean (f - y)^2, as that of 2 factor K.
+    """Top eigenpair of the Gauss-Newton matrix of factor * mean (f - y)^2, as that of 2 factor K; its vector is (n,).
 
     By guarded Lanczos on the explicit kernel: for n <= num_steps exact like a full decomposition, above that to
     the returned residual, at half the price of `eigvalsh` or less (and none of its threads).
     """
     matrix = 2 * factor * kernel(model, params, batch)
     noise = jax.random.normal(jax.random.key(1), matrix.shape[:1], matrix.dtype)
-    return top_eigenpair(lambda v: matrix @ v, jnp.ones_like(noise) + noise, num_steps, 1e-4)
+    return top_eigenpair(lambda v: matrix @ v, jnp.ones_like(noise) + noise, num_steps)
+
+
+def lift(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:
+    """The kernel's eigenvector (n,) carried to the parameters, sum_i sqrt(w_i) u_i grad f(x_i): that of the matrix."""
+    scaled = (jnp.sqrt(batch.weights.reshape(-1)) * vector).reshape(batch.weights.shape)
+    return jax.vjp(lambda p: model.apply(p, batch), params)[1](scaled)[0]

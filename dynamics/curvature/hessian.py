@@ -11,11 +11,22 @@ from jax.flatten_util import ravel_pytree
 
 from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
 
+NOISE_SHARE = 0.3  # of the random direction in the starting vector: a guess may miss the top eigenspace
 
-def hessian_product(loss: Callable[[Any], jax.Array], params: Any) -> Callable[[jax.Array], jax.Array]:
-    """v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled; one forward over one reverse pass."""
-    flat, unravel = ravel_pytree(params)
-    _, product = jax.linearize(jax.grad(lambda p: loss(unravel(p))), flat)
+
+def hessian_product(
+    loss: Callable[[Any], jax.Array], params: Any, gradient: Callable[[Any], Any] | None = None
+) -> Callable[[jax.Array], jax.Array]:
+    """v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled; one forward over one reverse pass.
+
+    A closed-form `gradient` (params -> pytree like them) takes the reverse pass's place, at about a third of its price.
+    """
+    unravel = ravel_pytree(params)[1]
+    slope = gradient or jax.grad(loss)
+
+    def product(v: jax.Array) -> jax.Array:
+        return ravel_pytree(jax.jvp(slope, (params,), (unravel(v),))[1])[0]
+
     return product
 
 
@@ -26,15 +37,23 @@ def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
 
 
 def sharpness(
-    loss: Callable[[Any], jax.Array], params: Any, num_steps: int = 40, tolerance: float | jax.Array = 1e-3
+    loss: Callable[[Any], jax.Array],
+    params: Any,
+    num_steps: int = 40,
+    tolerance: float | jax.Array | None = None,
+    gradient: Callable[[Any], Any] | None = None,
+    guess: Any = None,
 ) -> TopEigenpair:
     """Largest algebraic eigenvalue of the Hessian of exactly this loss, by guarded Lanczos.
 
-    Started from one random direction plus the gradient, whose part in the top eigenspace is large late in training.
+    Started from one random direction plus a guess of the top eigenvector (a pytree like params): that of the Gauss-Newton
+    part where it is known, else the gradient, whose part in the top eigenspace is large late in training.
     """
-    flat, unravel = ravel_pytree(params)
-    gradient = jax.grad(lambda p: loss(unravel(p)))(flat)
+    flat, _ = ravel_pytree(params)
+    if guess is None:
+        guess = (gradient or jax.grad(loss))(params)
     noise = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-    size = jnp.linalg.norm(gradient)
-    start = noise / jnp.linalg.norm(noise) + gradient / jnp.where(size > 0, size, 1)
-    return top_eigenpair(hessian_product(loss, params), start, num_steps, tolerance)
+    toward, _ = ravel_pytree(guess)
+    size = jnp.linalg.norm(toward)
+    start = NOISE_SHARE * noise / jnp.linalg.norm(noise) + toward / jnp.where(size > 0, size, 1)
+    return top_eigenpair(hessian_product(loss, params, gradient), start, num_steps, tolerance)

@@ -69,6 +69,36 @@ def ball_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
     return _ball_density_constant(d) * (1 - t**2) ** ((d + 1) / 2) / (d + 1)
 
 
+def _sphere_row(key, index, num_samples, dim, width, dtype):
+    return _direction(jax.random.fold_in(key, 0), dim, width, dtype)
+
+
+def sphere_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
+    """Q(t) = P(X_1 > t) for X uniform on the unit sphere of R^d: (1/2) I_{1-t^2}((d-1)/2, 1/2) for t >= 0.
+
+    For d = 1 the law is +-1 with equal chances.
+    """
+    t = np.asarray(t, float)
+    if d == 1:
+        return np.where(t < -1, 1.0, np.where(t < 1, 0.5, 0.0))
+    t = np.clip(t, -1, 1)
+    tail = 0.5 * special.betainc((d - 1) / 2, 0.5, 1 - t**2)
+    return np.where(t >= 0, tail, 1 - tail)
+
+
+def sphere_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
+    """M(t) = E[X_1 1{X_1 > t}] = c (1 - t^2)^((d-1)/2) / (d - 1) on the unit sphere.
+
+    c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
+    """
+    t = np.asarray(t, float)
+    if d == 1:
+        return np.where(np.abs(t) < 1, 0.5, 0.0)
+    t = np.clip(t, -1, 1)
+    c = np.exp(special.gammaln(d / 2) - special.gammaln((d - 1) / 2)) / np.sqrt(np.pi)
+    return c * (1 - t**2) ** ((d - 1) / 2) / (d - 1)
+
+
 def _grid_row(key, index, num_samples, dim, width, dtype):
     """Equally spaced points of [-1, 1] on the first coordinate; a single point stands at 1."""
     steps = jnp.maximum(jnp.asarray(num_samples, dtype) - 1, 1)
@@ -78,5 +108,6 @@ def _grid_row(key, index, num_samples, dim, width, dtype):
 
 LAWS: dict[str, Law] = {
     "uniform_ball": Law(_ball_row, ball_half_space_probability, ball_half_space_mean, 1.0),
+    "sphere": Law(_sphere_row, sphere_half_space_probability, sphere_half_space_mean, 1.0),
     "grid": Law(_grid_row, None, None, 1.0),
 }

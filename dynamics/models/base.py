@@ -32,7 +32,8 @@ class Model(NamedTuple):
     apply(params, batch): predictions, shaped like `batch.labels`
     squared_gradient(params, batch, factor): gradient of factor * sum(weights (f - y)^2) in closed form, or None
     gauss_newton(params, batch): the kernel K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n), or None
-    activity(params, batch, hyper): (activation rate per neuron (K,), mask of true neurons (K,)), or None
+    half_spaces(params, batch, coefficients (C, *weights.shape)): sum_i c_i 1{z_ik > 0} (1, x_i) and the same over
+        z_ik < 0, shape (2, C, d + 1, K), where z is a neuron's pre-activation; None for a model without such neurons
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
     """
 
@@ -41,7 +42,7 @@ class Model(NamedTuple):
     apply: Callable[[Params, Batch], jax.Array]
     squared_gradient: Callable[[Params, Batch, float], Params] | None
     gauss_newton: Callable[[Params, Batch], jax.Array] | None
-    activity: Callable[[Params, Batch, Hyper], tuple[jax.Array, jax.Array]] | None
+    half_spaces: Callable[[Params, Batch, jax.Array], jax.Array] | None
     is_weight: Callable[[Params], Any]
 
 

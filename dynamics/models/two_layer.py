@@ -151,13 +151,21 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> 
         kernel = 1 + h @ h.T + (x @ x.T) * (slope @ slope.T)
         return root[:, None] * kernel * root
 
-    def activity(params: TwoLayer, batch: Batch, hyper: Hyper) -> tuple[jax.Array, jax.Array]:
-        active = (batch.inputs @ params.hidden > 0).astype(dtype)
-        rate = jnp.einsum("bs,bsk->k", batch.weights, active)
-        return rate, jnp.arange(width) < hyper["model.width"]
+    def half_spaces(params: TwoLayer, batch: Batch, coefficients: jax.Array) -> jax.Array:
+        count, rows = coefficients.shape[0], params.hidden.shape[0]
+
+        def block(total, samples):
+            x, c = samples
+            z = x @ params.hidden
+            moments = (c.T[:, :, None] * x[:, None, :]).reshape(len(x), count * rows).T  # (C (d + 1), size)
+            return total + jnp.stack([moments @ (z > 0).astype(dtype), moments @ (z < 0).astype(dtype)]), None
+
+        start = jnp.zeros((2, count * rows, params.readout.size), dtype)
+        sums = lax.scan(block, start, (batch.inputs, jnp.moveaxis(coefficients, 0, 1)))[0]
+        return sums.reshape(2, count, rows, -1)
 
     def is_weight(params: TwoLayer) -> TwoLayer:
         rows = (jnp.arange(input_dim + 1) > 0)[:, None]
         return TwoLayer(rows.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
 
-    return Model(init_params, prepare, apply, squared_gradient, gauss_newton, activity, is_weight)
+    return Model(init_params, prepare, apply, squared_gradient, gauss_newton, half_spaces, is_weight)

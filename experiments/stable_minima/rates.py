@@ -13,6 +13,7 @@ from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import MARKERS, Page
 from dynamics.analysis.rates import common_steps, fit_slope, median_slope, seed_table, slope_table
+from dynamics.analysis.stability import stability_claims
 from dynamics.study import Study
 from dynamics.theory import rates
 
@@ -233,4 +234,5 @@ def claims(study: Study) -> list[Claim]:
             low,
             against_low,
         ),
+        *stability_claims(study, "rates"),
     ]

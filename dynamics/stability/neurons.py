@@ -1,0 +1,61 @@
+"""A two-layer ReLU net as a sum of ridges: f(x) = sum_j a_j relu(u_j . x - t_j) + an affine part, |u_j| = 1.
+
+Host-side, in float64, for analysis and drawing; the measures of `checks.py` do the same inside a program.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dynamics.models.two_layer import TwoLayer
+from dynamics.stability.weight import empirical_weight
+
+
+class Ridges(NamedTuple):
+    """direction (d, K), unit columns; offset (K,); coefficient (K,): a = v |w|."""
+
+    direction: np.ndarray
+    offset: np.ndarray
+    coefficient: np.ndarray
+
+
+def ridges(params: TwoLayer) -> Ridges:
+    """Every neuron with w_k != 0 as a ridge: u = w / |w|, t = -b / |w| (our pre-activation is w . x + b), a = v |w|."""
+    hidden, readout = np.asarray(params.hidden, float), np.asarray(params.readout, float)
+    norm = np.linalg.norm(hidden[1:], axis=0)
+    kept = norm > 0
+    w, norm = hidden[:, kept], norm[kept]
+    return Ridges(w[1:] / norm, -w[0] / norm, readout[kept] * norm)
+
+
+def reduced(params: TwoLayer, tolerance: float = 1e-9) -> Ridges:
+    """The reduced form: one ridge for each distinct kink hyperplane, zero coefficients left out.
+
+    Duplicates add their coefficients, and so do opposite neurons: relu(-z) = relu(z) - z, so (-u, -t) has the kink of (u, t)
+    and differs from it by an affine function, which the seminorm does not see. For d = 1 the coefficients are then the
+    jumps of f' and sum |a_j| g_j is the integral of |f''| g. (u, t) within `tolerance` of each other are one.
+    """
+    u, t, a = ridges(params)
+    rows = np.concatenate([u, t[None]]).T
+    leading = np.argmax(np.abs(u) > tolerance, axis=0)
+    rows = rows * np.sign(u[leading, np.arange(len(t))])[:, None]
+    _, first, member = np.unique(np.round(rows / tolerance), axis=0, return_index=True, return_inverse=True)
+    total = np.zeros(len(first))
+    np.add.at(total, member.reshape(-1), a)
+    kept = np.abs(total) > tolerance * max(1.0, np.abs(a).max(initial=0.0))
+    rows = rows[first][kept]
+    return Ridges(rows[:, :-1].T, rows[:, -1], total[kept])
+
+
+def path_norm(net: Ridges) -> float:
+    """sum_j |a_j|."""
+    return float(np.abs(net.coefficient).sum())
+
+
+def weighted_path_norm(net: Ridges, inputs: np.ndarray) -> float:
+    """sum_j |a_j| g(u_j, t_j) with the empirical g of these inputs (n, d); |f|_Vg if the net is in reduced form."""
+    if not net.coefficient.size:
+        return 0.0
+    return float(np.abs(net.coefficient) @ np.asarray(empirical_weight(inputs, net.direction, net.offset)))

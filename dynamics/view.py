@@ -1,0 +1,137 @@
+"""Parameters seen against a problem: what every measure looks at."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dynamics.core import Hyper
+from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift
+from dynamics.curvature.hessian import sharpness
+from dynamics.curvature.lanczos import TopEigenpair
+from dynamics.data.problem import Problem, Samples
+from dynamics.losses import FACTORS
+from dynamics.models.base import Batch, Model
+from dynamics.models.two_layer import TwoLayer, two_layer
+
+
+class Fixed(NamedTuple):
+    """What a training run keeps: its swept scalars, its problem (plain and as the model likes it), its shuffling key."""
+
+    hyper: Hyper
+    problem: Problem
+    train: Batch
+    clean: jax.Array
+    test: Batch
+    order: jax.Array
+
+
+def fix(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> Fixed:
+    """The problem in the layout that the model likes, beside the plain one."""
+    (x, y, clean, weights), test = problem.train, problem.test
+    return Fixed(
+        hyper,
+        problem,
+        model.prepare(x, y, weights),
+        model.prepare(x, clean, weights).labels,
+        model.prepare(test.inputs, test.clean, test.weights),
+        order,
+    )
+
+
+class View:
+    """Parameters of a run seen against what the run keeps. Quantities that several measures need are computed once.
+
+    Curvatures are those of factor * mean (f - y)^2, the loss that is descended.
+    """
+
+    def __init__(self, model: Model, params: Any, fixed: Fixed, factor: float):
+        self.model, self.params, self.factor = model, params, factor
+        self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
+
+    @cached_property
+    def prediction(self) -> jax.Array:
+        return self.model.apply(self.params, self.train)
+
+    @cached_property
+    def residual(self) -> jax.Array:
+        """f(x_i) - y_i, in the model's layout."""
+        return self.prediction - self.train.labels
+
+    @cached_property
+    def mean_square(self) -> jax.Array:
+        """(1/n) sum (f(x_i) - y_i)^2 on the noisy labels, whatever the loss's normalisation."""
+        return jnp.sum(self.train.weights * self.residual**2)
+
+    @cached_property
+    def excess_risk(self) -> jax.Array:
+        """Mean of (f - f_0)^2 over fresh samples."""
+        return jnp.sum(self.test.weights * (self.model.apply(self.params, self.test) - self.test.labels) ** 2)
+
+    def loss(self, params: Any) -> jax.Array:
+        residual = self.model.apply(params, self.train) - self.train.labels
+        return self.factor * jnp.sum(self.train.weights * residual**2)
+
+    def slope(self, params: Any) -> Any:
+        """Gradient of the loss, in closed form where the model has one."""
+        if self.model.squared_gradient is not None:
+            return self.model.squared_gradient(params, self.train, self.factor)
+        return jax.grad(self.loss)(params)
+
+    @cached_property
+    def gradient(self) -> Any:
+        return self.slope(self.params)
+
+    @cached_property
+    def radius(self) -> jax.Array:
+        """R, the largest norm of a training input."""
+        x, _, _, weights = self.problem.train
+        return jnp.max(jnp.where(weights > 0, jnp.linalg.norm(x, axis=1), 0))
+
+    @cached_property
+    def gauss_newton(self) -> TopEigenpair:
+        """Top eigenpair of the Gauss-Newton matrix, its vector over samples."""
+        return gauss_newton_sharpness(self.model, self.params, self.train, self.factor)
+
+    @cached_property
+    def sharpness(self) -> TopEigenpair:
+        """Top eigenpair of the Hessian. Where the Gauss-Newton kernel is cheap its top eigenvector is the guess."""
+        guess = None
+        if self.model.gauss_newton is not None:
+            guess = lift(self.model, self.params, self.train, self.gauss_newton.vector)
+        return sharpness(self.loss, self.params, gradient=self.slope, guess=guess)
+
+    @cached_property
+    def used(self) -> jax.Array:
+        """Which neurons are meant and not padding, (K,)."""
+        return jnp.arange(self.half_spaces.shape[-1]) < self.hyper["model.width"]
+
+    @cached_property
+    def half_spaces(self) -> jax.Array:
+        """For w_i and w_i r_i: their sums of (1, x_i) over either side of each neuron's kink, (2 sides, 2, d + 1, K)."""
+        assert self.model.half_spaces is not None  # TrainingSpec.check sees to it
+        w = self.train.weights
+        return self.model.half_spaces(self.params, self.train, jnp.stack([w, w * self.residual]))
+
+
+def view(
+    params: TwoLayer, inputs: jax.Array, labels: jax.Array, *, normalization: str = "half", activation: str = "relu"
+) -> View:
+    """A two-layer net with these parameters seen against plain data, so that every measure can be asked of any net.
+
+    params: hidden (d + 1, K) with the biases in row 0, readout (K,), offset (); inputs (n, d); labels (n,), taken for clean
+    and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2.
+    """
+    params = jax.tree.map(jnp.asarray, params)
+    x, y = jnp.asarray(inputs), jnp.asarray(labels)
+    (rows, width), count = params.hidden.shape, len(x)
+    model = two_layer(rows - 1, width, activation, "torch_default", params.hidden.dtype)
+    samples = Samples(x, y, y, jnp.full(count, 1 / count, x.dtype))
+    sizes = {"data.input_dim": rows - 1, "data.num_samples": count, "model.width": width}
+    hyper = {"data.noise_std": jnp.zeros((), x.dtype), "optimizer.learning_rate": jnp.asarray(math.nan, x.dtype)}
+    hyper |= {name: jnp.int32(size) for name, size in sizes.items()}
+    return View(model, params, fix(model, Problem(samples, samples), hyper, jax.random.key(0)), FACTORS[normalization])
