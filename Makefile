@@ -29,8 +29,8 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 	@rm -rf build/smoke
 	@set -e; for e in $(EXPERIMENTS); do $(BIN)/dynamics experiment=$$e size=smoke output=build/smoke $(ARGS); done
 
-claims: figures ## every claim of every experiment in one table, and in figures/claims.json
-	@$(BIN)/dynamics claims
+claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
+	@$(BIN)/dynamics claims figures docs/claims.md
 
 test: .venv/.dev ## the tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

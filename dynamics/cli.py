@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from dynamics.errors import InputError, suggest
 
 USAGE = """dynamics experiment=<paper>/<name> [size=smoke|laptop|paper] [mode=run|plan|figure] [field=value ...]
 dynamics list      the experiments
-dynamics claims    one table of the claims of every experiment that was run
+dynamics claims [folder] [page.md]   one table of the claims of every experiment that was run
 """
 
 
@@ -102,7 +103,7 @@ def run(request) -> None:
         page = module.figure(study)
     name = Path(request.name).name
     written = write_page(page, request.figures_folder, name)
-    claims = module.claims(study)
+    claims = [replace(claim, seconds=study.seconds) for claim in module.claims(study)]
     write_claims(claims, request.figures_folder / f"{name}.claims.json")
     for title, frame in page.shown.items():
         print_frame(out, title, frame)
@@ -126,20 +127,23 @@ def _list() -> None:
 
 
 def _all_claims(arguments: list[str]) -> None:
-    """Every claims file under figures/ (or under the folder given), in one table and in claims.json."""
+    """Every claims file under figures/ (or the folder given) in one table, in claims.json there and in the page named."""
     from rich.console import Console
 
-    from dynamics.analysis.claims import read_claims, write_claims
+    from dynamics.analysis.claims import by_paper, markdown, read_claims, write_claims
     from dynamics.report import print_claims
 
     root = Path(arguments[0] if arguments else "figures")
     files = [f for f in sorted(root.rglob("*.claims.json")) if "smoke" not in f.relative_to(root).parts]
     if not files:
         raise InputError("claims", str(root), "holds no claims; run an experiment first")
-    claims = [claim for file in files for claim in read_claims(file)]
+    claims = by_paper([claim for file in files for claim in read_claims(file)])
     print_claims(Console(width=None if sys.stdout.isatty() else 160), claims)
     write_claims(claims, root / "claims.json")
     print(root / "claims.json")
+    if len(arguments) > 1:
+        Path(arguments[1]).write_text(markdown(claims))
+        print(arguments[1])
 
 
 def explain(error: BaseException) -> str | None:

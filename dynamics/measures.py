@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from dynamics.stability.checks import path_norms, stability_checks
+from dynamics.stability.conservation import balance
 from dynamics.view import View
 
 SPARSE_RATE = 0.1  # a neuron active on at most this share of the data counts as sparse
@@ -95,6 +96,39 @@ def activation_statistics(view: View) -> dict[str, jax.Array]:
     }
 
 
+def ranks(values: jax.Array, among: jax.Array) -> jax.Array:
+    """Ranks (K,) of the values among those masked, ties sharing their mean rank; meaningless elsewhere."""
+    ordered = jnp.sort(jnp.where(among, values, jnp.inf))
+    return (jnp.searchsorted(ordered, values, side="left") + jnp.searchsorted(ordered, values, side="right")).astype(
+        values.dtype
+    )
+
+
+def rate_norm_correlation(view: View) -> dict[str, jax.Array]:
+    """Over the neurons alive: Spearman's correlation of the activation rate with |w| and with |v| |w|, and the median |w|.
+
+    A correlation is NaN if one side is constant, the median if no neuron is alive. Shattering shows as a negative
+    correlation: what is seldom active has grown large (Liang et al. 2025, Figures 1 and 4-8).
+    """
+    norm = jnp.linalg.norm(view.params.hidden[1:], axis=0)
+    rate = jnp.round(view.half_spaces[0, 0, 0] * view.hyper["data.num_samples"])  # a count, so that ties are ties
+    alive = view.used & (rate > 0)
+
+    def centred(values: jax.Array) -> jax.Array:
+        rank = jnp.where(alive, ranks(values, alive), 0)
+        return jnp.where(alive, rank - jnp.sum(rank) / jnp.sum(alive), 0)
+
+    def correlation(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
+
+    rate = centred(rate)
+    return {
+        "rate_weight_norm_correlation": correlation(rate, centred(norm)),
+        "rate_path_correlation": correlation(rate, centred(norm * jnp.abs(view.params.readout))),
+        "alive_weight_norm_median": jnp.nanmedian(jnp.where(alive, norm, jnp.nan)),
+    }
+
+
 MEASURES: dict[str, Callable[[View], dict[str, jax.Array]]] = {
     "train_loss": train_loss,
     "clean_train_error": clean_train_error,
@@ -106,9 +140,11 @@ MEASURES: dict[str, Callable[[View], dict[str, jax.Array]]] = {
     "sharpness": hessian_sharpness,
     "residual_sharpness": residual_sharpness,
     "activation_statistics": activation_statistics,
+    "rate_norm_correlation": rate_norm_correlation,
     "path_norms": path_norms,
     "stability_checks": stability_checks,
+    "balance": balance,
 }
 
-NEURON_MEASURES = ("activation_statistics", "residual_sharpness", "path_norms", "stability_checks")  # need a two-layer net
-RELU_MEASURES = ("residual_sharpness", "path_norms", "stability_checks")  # need its kinks
+RELU_MEASURES = ("residual_sharpness", "path_norms", "stability_checks")  # of kinks
+NEURON_MEASURES = ("activation_statistics", "balance", "rate_norm_correlation", *RELU_MEASURES)  # of a two-layer net

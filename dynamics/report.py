@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,15 +9,13 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from dynamics.analysis.claims import Claim
+from dynamics.analysis.claims import Claim, interval, number
 from dynamics.sweep.plan import Plan, describe
 
 
-def number(value: Any) -> str:
+def cell(value: Any) -> str:
     """Three significant digits for floats, everything else as it is."""
-    if not isinstance(value, float):
-        return str(value)
-    return "-" if math.isnan(value) else f"{value:.3g}"
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -29,7 +26,7 @@ def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) ->
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[number(v) for v in row.values()])
+        table.add_row(*[cell(v) for v in row.values()])
     console.print(table)
 
 
@@ -56,12 +53,14 @@ def print_claims(console: Console, claims: list[Claim]) -> None:
         [
             {
                 "id": c.id,
+                "source": c.source,
                 "statement": c.statement,
                 "prediction": c.prediction,
                 "measured": number(c.measured),
-                "interval": "-" if math.isnan(c.low) else f"[{number(c.low)}, {number(c.high)}]",
+                "interval": interval(c),
                 "verdict": c.verdict,
                 "negative control": f"{c.control}: {number(c.control_measured)}, {c.control_verdict}",
+                "seconds": number(c.seconds),
             }
             for c in claims
         ],

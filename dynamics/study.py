@@ -61,15 +61,24 @@ class Study:
         """The distinct values of a column, sorted."""
         return self.runs[self.column(name)].unique().sort().to_list()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of computing that the runs took, compiling included."""
+        runs = self.runs.unique("run")
+        return runs["seconds"].sum() + runs.unique(["group", "created", "compile_seconds"])["compile_seconds"].sum()
+
     @cached_property
     def final(self) -> pl.DataFrame:
         """Every run's record at its last step."""
         return self.records.filter(pl.col("step") == pl.col("steps"))
 
     def grid(self, metric: str, *axes: str) -> tuple[np.ndarray, list[list[Any]]]:
-        """A metric of `records` (one step selected beforehand) as an array over the named columns, NaN where absent."""
+        """A metric of `records` (one step selected beforehand) as an array over the named columns, NaN where absent.
+
+        Every run has its place, also one without a record there (because it had diverged).
+        """
         names = [self.column(a) if a != "step" else "step" for a in axes]
-        levels = [self.records[n].unique().sort().to_list() for n in names]
+        levels = [(self.records if n == "step" else self.runs)[n].unique().sort().to_list() for n in names]
         array = np.full([len(level) for level in levels], np.nan)
         index = [{v: i for i, v in enumerate(level)} for level in levels]
         for *where, value in self.records.select(*names, metric).iter_rows():

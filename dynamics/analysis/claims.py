@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +28,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the claims table. The verdict is that of the check; a control on which it holds too makes it inconclusive."""
+    """One row of the claims table. The verdict is that of the check; a control on which it holds too makes it inconclusive.
+
+    seconds: of computing that the claim's experiment took, compiling included; filled in when the study is known.
+    """
 
     id: str
     source: str
@@ -39,6 +44,13 @@ class Claim:
     control: str
     control_measured: float
     control_verdict: str
+    seconds: float = math.nan
+
+    @property
+    def paper(self) -> str:
+        """The source up to its year: `Liang et al. 2025`."""
+        found = re.match(r".*?\b\d{4}\b", self.source)
+        return found[0] if found else self.source
 
 
 def judge(
@@ -97,6 +109,45 @@ def write_claims(claims: list[Claim], path: Path) -> None:
 
     rows = [{k: clean(v) for k, v in asdict(c).items()} for c in claims]
     path.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def by_paper(claims: list[Claim], first: str = "Liang") -> list[Claim]:
+    """The claims sorted by paper, those of `first` before the others; the order within a paper stays."""
+    return sorted(claims, key=lambda c: (not c.paper.startswith(first), c.paper))
+
+
+PREFACE = """A claim that fails or is inconclusive stays, with what was seen.
+
+An interval is 95 %, by bootstrap over seeds, or a point where the number has no sampling error. The negative control is the
+same check on something that it must not hold for. Seconds of computing are those of the claim's experiment, all its claims
+together. Written by `make claims`; do not edit."""
+
+
+def markdown(claims: list[Claim]) -> str:
+    """The claims as a page: a count of verdicts and one table a paper, whatever came out."""
+    counts = ", ".join(f"{sum(c.verdict == v for c in claims)} {v}" for v in (HOLDS, FAILS, INCONCLUSIVE))
+    lines = ["# Claims", "", f"{len(claims)} claims: {counts}. {PREFACE}"]
+    header = ["id", "source", "statement", "prediction", "measured", "interval", "verdict", "negative control", "seconds"]
+    for paper in dict.fromkeys(c.paper for c in by_paper(claims)):
+        lines += ["", f"## {paper}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+        lines += [_markdown_row(c) for c in claims if c.paper == paper]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(c: Claim) -> str:
+    source = c.source.removeprefix(c.paper).lstrip(",; ") or c.paper
+    control = f"{c.control}: {number(c.control_measured)}, {c.control_verdict}"
+    cells = [f"`{c.id}`", source, c.statement, c.prediction, number(c.measured), interval(c), f"**{c.verdict}**", control]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in [*cells, number(c.seconds)]) + " |"
+
+
+def number(value: float) -> str:
+    """Three significant digits, `-` for what is not a number."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def interval(claim: Claim) -> str:
+    return "-" if math.isnan(claim.low) else f"[{number(claim.low)}, {number(claim.high)}]"
 
 
 def read_claims(path: Path) -> list[Claim]:

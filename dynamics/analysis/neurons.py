@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from scipy import stats
 
+from dynamics.analysis.figures import COLORS
 from dynamics.revisit import views
 from dynamics.stability.checks import weighted_paths
 from dynamics.study import Study
@@ -39,15 +39,7 @@ def neuron_table(study: Study) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def rank_correlation(table: pl.DataFrame, column: str = "weight_norm") -> float:
-    """Spearman's correlation of activation rate and a norm over the neurons that are alive; NaN for fewer than three."""
-    alive = table.filter(pl.col("rate") > 0)
-    if len(alive) < 3 or alive["rate"].n_unique() < 2:
-        return float("nan")
-    return float(stats.spearmanr(alive["rate"], alive[column]).statistic)
-
-
-def scatter(ax: Axes, table: pl.DataFrame, column: str = "weight_norm", *, color: str = "C0", label: str | None = None) -> None:
+def scatter(ax: Axes, table: pl.DataFrame, column: str = "weight_norm", *, color: str = COLORS[0]) -> None:
     """Activation rate (%) against a norm, one dot a neuron; dots are drawn as pixels, so thousands stay small in a pdf.
 
     The fewer the neurons the larger and more opaque the dots. Dead neurons stand at rate 0.
@@ -62,6 +54,5 @@ def scatter(ax: Axes, table: pl.DataFrame, column: str = "weight_norm", *, color
         color=color,
         linewidths=0,
         rasterized=True,
-        label=label,
     )
     ax.set(xlabel="activation rate (%)", xlim=(-3, 103))

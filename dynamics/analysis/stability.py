@@ -26,7 +26,10 @@ def slacks(study: Study, check: str, *, weighted: bool = True) -> np.ndarray:
     """Slack over scale of one check at every record where it says something, (N,).
 
     With weighted=False the path norms are taken without the weight function (g = 1): the negative control.
+    Empty where the study did not record `path_norms` and `stability_checks`.
     """
+    if not {f"{check}_slack", "path_norm"} <= set(study.records.columns):
+        return np.empty(0)
     scale = pl.col("c1_scale" if check == "c1" else "c3_scale")
     slack = pl.col(f"{check}_slack")
     if not weighted:
@@ -46,7 +49,7 @@ def never_violated(part: tuple[Study, str, bool]) -> Finding:
 
 
 def stability_claims(study: Study, name: str) -> list[Claim]:
-    """One claim for each of C1, C2, C3 and the corollary; the study must have recorded `path_norms` and `stability_checks`.
+    """One claim for each of C1, C2, C3 and the corollary, inconclusive without `path_norms` and `stability_checks`.
 
     Measured is the smallest slack in units of the check's scale. The control is the same inequality with g = 1.
     """

@@ -1,0 +1,169 @@
+"""Statistics of shattering on tables worked out by hand; the rank correlation against SciPy; the claims page."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import pytest
+from oracles import random_net
+from scipy import stats
+
+from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, by_paper, markdown
+from dynamics.analysis.neurons import scatter
+from dynamics.analysis.shattering import (
+    EDGE,
+    at_start,
+    difference,
+    final_values,
+    late_values,
+    median,
+    negative,
+    positive,
+    relative_to_start,
+    statistics,
+)
+from dynamics.measures import rate_norm_correlation
+from dynamics.models.two_layer import TwoLayer
+from dynamics.study import Study
+from dynamics.view import view
+
+STEPS = (0, 4, 8, 9, 10)
+
+
+def study_of(metric: dict[int, list[float]], rate: float = 0.5, panel: str = "p") -> Study:
+    """A study of one metric `m` by seed, recorded at STEPS; its sharpness is four times the metric."""
+    runs = [{"panel": panel, "run": f"{panel}{s}", "seed": s, "steps": 10, "optimizer.learning_rate": rate} for s in metric]
+    rows = [
+        {**run, "step": step, "m": value, "sharpness": 4 * value}
+        for run, values in zip(runs, metric.values(), strict=True)
+        for step, value in zip(STEPS, values, strict=True)
+    ]
+    return Study("paper/name", "smoke", pl.DataFrame(runs), pl.DataFrame(rows), None, {})  # type: ignore[arg-type]
+
+
+TWO = {1: [2.0, 1.0, 3.0, 5.0, 4.0], 0: [1.0, 0.0, 9.0, 7.0, 8.0]}
+
+
+def test_final_values_are_those_of_the_last_step_in_the_order_of_the_seeds():
+    assert final_values(study_of(TWO), "m").tolist() == [8.0, 4.0]
+
+
+def test_final_values_leave_out_what_is_not_a_number():
+    assert final_values(study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0]}), "m").tolist() == [2.0]
+
+
+def test_late_values_are_means_over_the_last_quarter_of_the_steps():
+    """Of steps 0, 4, 8, 9, 10 those after 7.5."""
+    assert late_values(study_of(TWO), pl.col("m")).tolist() == [8.0, 4.0]
+    assert late_values(study_of(TWO), pl.col("m"), share=0.15).tolist() == [7.5, 4.5]
+
+
+def test_edge_is_sharpness_times_rate_over_two():
+    assert late_values(study_of(TWO, rate=0.5), EDGE).tolist() == [8.0, 4.0]
+    assert late_values(study_of(TWO, rate=0.25), EDGE).tolist() == [4.0, 2.0]
+
+
+def test_at_start_ends_at_step_zero():
+    begin = at_start(study_of(TWO))
+    assert final_values(begin, "m").tolist() == [1.0, 2.0]
+    assert begin.records["step"].unique().to_list() == [0]
+
+
+def test_relative_to_start_divides_by_the_runs_own_first_value():
+    assert final_values(relative_to_start(study_of(TWO), "m"), "m").tolist() == [8.0, 2.0]
+    assert final_values(at_start(relative_to_start(study_of(TWO), "m")), "m").tolist() == [1.0, 1.0]
+
+
+def test_difference_pairs_the_seeds_that_both_have():
+    other = study_of({2: [0.0] * 5, 0: [0.0] * 4 + [6.0]}, panel="q")
+    assert difference(study_of(TWO), other, "m").tolist() == [2.0]
+    assert difference(other, study_of(TWO), "m").tolist() == [-2.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "below"),
+    [
+        ([1.0, 1.1, 1.2, 0.9, 1.0], HOLDS, FAILS),
+        ([-1.0, -1.1, -1.2, -0.9, -1.0], FAILS, HOLDS),
+        ([-1.0, 2.0, -3.0, 1.0, 0.1], INCONCLUSIVE, INCONCLUSIVE),
+        ([0.0] * 5, FAILS, FAILS),
+        ([1.0], INCONCLUSIVE, INCONCLUSIVE),
+        ([], INCONCLUSIVE, INCONCLUSIVE),
+    ],
+)
+def test_signs_need_the_whole_interval(values, above, below):
+    assert (positive(np.array(values)).verdict, negative(np.array(values)).verdict) == (above, below)
+
+
+def test_statistics_have_a_row_a_group_and_metric():
+    table = statistics({"$a$": study_of(TWO), "b": study_of({0: [3.0] * 5})}, ["m", "sharpness"])
+    assert table.select("group", "metric", "median", "num_seeds").rows() == [
+        ("a", "m", 6.0, 2),
+        ("a", "sharpness", 24.0, 2),
+        ("b", "m", 3.0, 1),
+        ("b", "sharpness", 12.0, 1),
+    ]
+    assert median(np.array([4.0, 8.0])).value == 6
+
+
+def test_rank_correlation_is_spearmans_over_the_alive(rng):
+    """With ties in the rate, dead neurons, and against SciPy."""
+    net, x = random_net(rng, 2, 25), rng.uniform(-1, 1, (12, 2))
+    net.hidden[0, :6] = -40.0
+    seen = rate_norm_correlation(view(TwoLayer(*map(np.float32, net)), x.astype(np.float32), x[:, 0].astype(np.float32)))
+    rate = np.mean(x @ net.hidden[1:] + net.hidden[0] > 0, axis=0)
+    norm, alive = np.linalg.norm(net.hidden[1:], axis=0), rate > 0
+    assert 6 <= np.sum(~alive) < 20 and len(np.unique(rate[alive])) < np.sum(alive)
+    for column, other in (("rate_weight_norm_correlation", norm), ("rate_path_correlation", norm * np.abs(net.readout))):
+        assert float(seen[column]) == pytest.approx(stats.spearmanr(rate[alive], other[alive]).statistic, abs=1e-5)
+        assert abs(float(seen[column]) - stats.spearmanr(rate, other).statistic) > 1e-3  # the dead would count
+    assert float(seen["alive_weight_norm_median"]) == pytest.approx(np.median(norm[alive]), rel=1e-5)
+
+
+def test_rank_correlation_of_a_dead_net_is_not_a_number(rng):
+    net = random_net(rng, 2, 5)
+    net.hidden[0] = -40.0
+    seen = rate_norm_correlation(view(net, rng.uniform(-1, 1, (6, 2)), np.zeros(6)))
+    assert all(np.isnan(float(value)) for value in seen.values())
+
+
+def test_scatter_draws_every_neuron_once_and_fades_in_a_crowd():
+    opacity = []
+    for count in (20, 20_000):
+        fig, ax = plt.subplots()
+        scatter(ax, pl.DataFrame({"rate": np.linspace(0, 1, count), "weight_norm": np.ones(count)}))
+        (dots,) = ax.collections
+        assert len(dots.get_offsets()) == count
+        assert dots.get_rasterized()
+        np.testing.assert_allclose(dots.get_offsets()[-1], (100, 1))
+        opacity.append(dots.get_alpha())
+        plt.close(fig)
+    assert opacity[1] < opacity[0] <= 1
+
+
+def claim(id: str, source: str, verdict: str = HOLDS) -> Claim:
+    return Claim(id, source, "a | b", "x < 1", 0.5, math.nan, math.nan, verdict, "none", 2.0, FAILS, 3.25)
+
+
+def test_claims_are_sorted_by_paper_the_core_papers_first():
+    claims = [
+        claim("c", "Lewkowycz et al. 2020, eq. 4"),
+        claim("b", "Liang et al. 2025, Figure 4"),
+        claim("a", "Cohen et al. 2021"),
+        claim("d", "Liang et al. 2025, Theorem 3.2"),
+    ]
+    assert [c.id for c in by_paper(claims)] == ["b", "d", "a", "c"]
+    assert claims[0].paper == "Lewkowycz et al. 2020"
+
+
+def test_the_claims_page_keeps_what_fails_and_escapes_bars():
+    claims = [claim("a/b", "Liang et al. 2025, Figure 4", FAILS), claim("c/d", "Cohen et al. 2021", INCONCLUSIVE)]
+    page = markdown(claims)
+    assert "2 claims: 0 holds, 1 fails, 1 inconclusive" in page
+    assert page.index("## Liang et al. 2025") < page.index("## Cohen et al. 2021")
+    assert "| `a/b` | Figure 4 | a \\| b | x < 1 | 0.5 | - | **fails** | none: 2, fails | 3.25 |" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert {len(row.replace("\\|", "").split("|")) for row in rows} == {11}
