@@ -31,8 +31,9 @@ def _starter(static: RunSpec):
 def restart(spec: RunSpec) -> tuple[Any, Any]:
     """What the run keeps and the state it began with, as they were drawn in the study."""
     sizes = set(spec.shape_fields)
-    hyper = {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
-    return _starter(specs.static(spec))(jax.random.key(np.uint32(spec.seed)), hyper)
+    with jax.enable_x64(spec.precision == "float64"):
+        hyper = {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
+        return _starter(specs.static(spec))(jax.random.key(np.uint32(spec.seed)), hyper)
 
 
 def final_state(study: Study, run: str) -> tuple[Any, Any]:
@@ -44,7 +45,8 @@ def final_state(study: Study, run: str) -> tuple[Any, Any]:
         value = saved[jax.tree_util.keystr(path, simple=True, separator="/")]
         return jnp.asarray(value[tuple(slice(size) for size in leaf.shape)])
 
-    return fixed, jax.tree_util.tree_map_with_path(fill, state)
+    with jax.enable_x64(study.specs[run].precision == "float64"):
+        return fixed, jax.tree_util.tree_map_with_path(fill, state)
 
 
 def views(study: Study) -> Iterator[tuple[str, View]]:

@@ -60,6 +60,59 @@ def net_gradient(params: TwoLayer, x, y, weights, factor: float, activation: str
     return TwoLayer(flat[: rows * width].reshape(rows, width), flat[rows * width : -1], flat[-1])
 
 
+def one_sided_weight(x: np.ndarray, u: np.ndarray, t: float) -> float:
+    """P^2 E[X.u - t | X.u > t] sqrt(1 + |E[X | X.u > t]|^2) over the rows of x, as it is defined; 0 if there is none."""
+    over = [row for row in x if row @ u > t]
+    if not over:
+        return 0.0
+    mean = sum(over) / len(over)
+    return (len(over) / len(x)) ** 2 * (mean @ u - t) * np.sqrt(1 + mean @ mean)
+
+
+def two_sided_weight(x: np.ndarray, u: np.ndarray, t: float) -> float:
+    return min(one_sided_weight(x, u, t), one_sided_weight(x, -u, -t))
+
+
+def path_norms(params: TwoLayer, x: np.ndarray) -> tuple[float, float, float]:
+    """sum_k |v_k| |w_k|, weighted with g, and with the one-sided g, neuron after neuron.
+
+    A neuron with w = 0 has its kink at infinity: a b > 0 leaves |v| b sqrt(1 + |E X|^2) of the one-sided sum, the limit.
+    """
+    hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
+    total = np.zeros(3)
+    for k in range(readout.size):
+        norm = np.linalg.norm(hidden[1:, k])
+        if norm > 0:
+            u, t = hidden[1:, k] / norm, -hidden[0, k] / norm
+            total += abs(readout[k]) * norm * np.array([1, two_sided_weight(x, u, t), one_sided_weight(x, u, t)])
+        else:
+            mean = np.mean(x, axis=0)
+            total[2] += abs(readout[k]) * max(hidden[0, k], 0) * np.sqrt(1 + mean @ mean)
+    return tuple(total)
+
+
+def residual_blocks(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float) -> np.ndarray:
+    """q_k = 2 factor (1/n) sum_i r_i 1{neuron k is active on x_i} (1, x_i), shape (K, d + 1), for the ReLU."""
+    hidden, residual = np.asarray(params.hidden), net_output(params, x) - y
+    q = np.zeros((hidden.shape[1], hidden.shape[0]))
+    for k in range(len(q)):
+        for sample, r in zip(x, residual, strict=True):
+            extended = np.concatenate([[1.0], sample])
+            q[k] += 2 * factor / len(x) * r * extended * (extended @ hidden[:, k] > 0)
+    return q
+
+
+def dense_hessian(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float) -> np.ndarray:
+    """The Hessian (P, P) of factor * mean (f - y)^2 of a ReLU net: Gauss-Newton, and q_k between w_k's rows and v_k."""
+    jacobian, (rows, width) = net_jacobian(params, x), np.shape(params.hidden)
+    matrix = 2 * factor * jacobian.T @ jacobian / len(x)
+    for k, q in enumerate(residual_blocks(params, x, y, factor)):
+        hidden, readout = np.arange(rows) * width + k, rows * width + k
+        matrix[hidden, readout] += q
+        matrix[readout, hidden] += q
+    return matrix
+
+
 def random_net(rng: np.random.Generator, input_dim: int, width: int) -> TwoLayer:
     return TwoLayer(rng.normal(size=(input_dim + 1, width)), rng.normal(size=width), rng.normal())
 

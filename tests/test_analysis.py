@@ -6,15 +6,13 @@ import json
 import math
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds, tail
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, exact, judge, read_claims, within, write_claims
-from dynamics.analysis.rates import common_steps, fit_slope, median_slope, seed_table, slope_table, trend, weights
-from dynamics.study import Study
+from dynamics.analysis.rates import fit_slope, median_slope, trend, weights
 from dynamics.theory import rates
 
 SIZES = np.array([32, 64, 128, 256, 512])
@@ -162,90 +160,6 @@ def test_trend_resamples_the_same_seeds_in_every_statistic():
     statistics = [lambda index, d=d: noise[index].mean(axis=1) - 0.1 * d for d in (1, 2, 3)]
     estimate = trend(np.array([1, 2, 3]), statistics, 6)
     assert estimate == pytest.approx((-0.1, -0.1, -0.1), rel=1e-9)
-
-
-# Tables
-
-
-def study_of(rows: list[dict]) -> Study:
-    """A study of records given by hand; `run` is numbered by all but step and error."""
-    records = pl.DataFrame(rows)
-    keys = [c for c in records.columns if c not in ("step", "error")]
-    runs = records.select(keys).unique(maintain_order=True).with_row_index("run").with_columns(pl.col("run").cast(pl.String))
-    return Study("by hand", "smoke", runs, records.join(runs, on=keys, how="left", maintain_order="left"), None)  # type: ignore[arg-type]
-
-
-def rows_of(error, seeds=(0, 1, 2), sizes=(10, 100), steps=(5, 9), dims=(1,), rate=0.1, panel="p"):
-    return [
-        {
-            "panel": panel,
-            "optimizer.learning_rate": rate,
-            "optimizer.weight_decay": 0.0,
-            "data.input_dim": d,
-            "data.num_samples": n,
-            "seed": s,
-            "steps": max(steps),
-            "step": t,
-            "error": float(error(n, s, t, d)),
-        }
-        for d in dims
-        for n in sizes
-        for s in seeds
-        for t in steps
-    ]
-
-
-def test_seed_table_has_a_row_a_seed_and_a_column_an_n():
-    n, values = seed_table(study_of(rows_of(lambda n, s, t, d: n + s + 1000 * t)[::-1]), "error", 5)
-    assert n.tolist() == [10, 100]
-    assert values.tolist() == [[5010, 5100], [5011, 5101], [5012, 5102]]
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
-def test_seed_table_leaves_out_a_seed_with_any_value_without_a_logarithm(bad):
-    _, values = seed_table(study_of(rows_of(lambda n, s, t, d: bad if (s, n) == (1, 100) else n + s)), "error", 5)
-    assert values.tolist() == [[10, 100], [12, 102]]
-
-
-def test_seed_table_leaves_out_a_seed_that_was_not_recorded_at_some_n():
-    rows = [r for r in rows_of(lambda n, s, t, d: n + s) if (r["seed"], r["data.num_samples"]) != (0, 10)]
-    assert seed_table(study_of(rows), "error", 5)[1].tolist() == [[11, 101], [12, 102]]
-
-
-def test_common_steps_are_those_that_every_run_has():
-    rows = rows_of(lambda n, s, t, d: 1, steps=(1, 5, 9))
-    rows = [r for r in rows if not (r["seed"] == 2 and r["data.num_samples"] == 10 and r["step"] == 9)]
-    assert common_steps(study_of(rows), [9, 5, 2]) == [5]
-
-
-def test_slope_table_by_hand():
-    rows = rows_of(lambda n, s, t, d: n ** (-d / t) * (1 + s), dims=(1, 2), steps=(2, 4))
-    rows += rows_of(lambda n, s, t, d: n, rate=0.2, sizes=(10,), steps=(2, 4))  # one n: no slope
-    table = slope_table(study_of(rows), ["error"], [2, 4, 8])
-    expected = [(1, 2, -0.5), (1, 4, -0.25), (2, 2, -1.0), (2, 4, -0.5)]
-    assert table.select("input_dim", "step").rows() == [(d, t) for d, t, _ in expected]
-    assert table["slope"].to_list() == pytest.approx([slope for *_, slope in expected], abs=1e-12)
-    assert table["num_seeds"].to_list() == [3] * 4 and table["learning_rate"].to_list() == [0.1] * 4
-    assert table.columns[:5] == ["panel", "learning_rate", "weight_decay", "input_dim", "metric"]
-
-
-def test_study_selects_columns_by_path_or_by_its_last_part():
-    study = study_of(rows_of(lambda n, s, t, d: n, dims=(1, 2)))
-    for part in (study.select(input_dim=2), study.select(**{"data.input_dim": [2]})):
-        assert part.records["data.input_dim"].unique().to_list() == [2] and len(part.runs) == 6
-    assert study.values("num_samples") == [10, 100]
-
-
-def test_study_final_is_the_last_step_of_every_run():
-    final = study_of(rows_of(lambda n, s, t, d: 10 * t)).final
-    assert final["step"].unique().to_list() == [9] and len(final) == 6
-
-
-def test_study_grid_lays_a_metric_over_its_axes_and_leaves_gaps_open():
-    rows = [r for r in rows_of(lambda n, s, t, d: n + s, steps=(5,)) if (r["seed"], r["data.num_samples"]) != (1, 10)]
-    array, (seeds, sizes) = study_of(rows).grid("error", "seed", "num_samples")
-    assert (seeds, sizes) == ([0, 1, 2], [10, 100])
-    np.testing.assert_array_equal(array, [[10, 100], [np.nan, 101], [12, 102]])
 
 
 # Claims

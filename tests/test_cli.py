@@ -1,6 +1,7 @@
 """The command line: what it does, and how it says no."""
 
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -182,7 +183,9 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_finished(cli, tmp_path, mon
 def test_list_names_every_experiment(cli):
     code, out, _ = cli("list")
     assert code == 0
-    assert out.split() == ["atlas/catapult", "atlas/edge_of_stability", "stable_minima/rates"]
+    configs = Path(__file__).parents[1] / "configs" / "experiment"
+    assert out.split() == sorted(str(file.relative_to(configs).with_suffix("")) for file in configs.glob("*/*.yaml"))
+    assert {"atlas/catapult", "atlas/edge_of_stability", "stable_minima/rates"} <= set(out.split())
 
 
 @pytest.mark.parametrize(

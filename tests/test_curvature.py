@@ -16,7 +16,7 @@ from oracles import net_gradient, net_jacobian, net_output, random_net, to_jax, 
 
 from dynamics.curvature.gauss_newton import gauss_newton_sharpness, kernel
 from dynamics.curvature.hessian import dense_hessian, hessian_product, sharpness
-from dynamics.curvature.lanczos import top_eigenpair
+from dynamics.curvature.lanczos import PATIENCE, top_eigenpair
 from dynamics.models.linear import linear
 from dynamics.models.mlp import mlp
 from dynamics.models.two_layer import TwoLayer, two_layer
@@ -307,8 +307,21 @@ def test_converged_is_said_exactly_when_the_residual_is_within_tolerance(rng):
         check_honest(matrix, top)
         assert bool(top.converged) == expected
         assert bool(top.residual <= tolerance * top.value) == expected
-        assert top.steps == num_steps
+        assert top.steps <= num_steps and (expected or top.steps == num_steps)  # it ends early only once it has converged
     assert top.value == pytest.approx(1, rel=1e-10)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-7), (np.float32, 1e-4)])
+def test_an_easy_top_takes_few_of_the_steps_that_are_allowed(rng, dtype, tolerance):
+    """An outlier far above the rest is found within two looks, and more steps would not have changed it."""
+    matrix = jnp.asarray(with_spectrum(rng, np.concatenate([np.linspace(0, 1, 29), [50.0]]), dtype))
+    start = jnp.asarray(rng.normal(size=30).astype(dtype))
+    early, full = (to_numpy(lanczos(matrix, start, 30, wanted)) for wanted in (None, 0.0))
+    for top in (early, full):
+        check_honest(matrix, top, dtype)
+        assert float(top.value) == pytest.approx(50, rel=20 * float(np.finfo(dtype).eps))
+    assert early.steps <= 2 * PATIENCE < full.steps
+    assert early.converged and early.residual <= tolerance * 50
 
 
 def test_more_steps_never_lower_the_value(rng):

@@ -117,6 +117,8 @@ def scatter_grid(groups: Mapping[str, Study], columns: int, summaries: int = 0) 
         ax.set(title=f"{title}: {dead:.0f} % dead", yscale="log", xlabel="", ylabel="")
     for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
+    for ax in axes.flat[max(len(groups) - columns, 0) : len(groups)]:
+        ax.tick_params(labelbottom=True)
     upper.supxlabel("activation rate (% of the training inputs)", fontsize=9)
     upper.supylabel("weight norm $\\|w_k\\|$", fontsize=9)
     return fig, list(lower[0].subplots(1, summaries, squeeze=False)[0]) if summaries else []
@@ -153,7 +155,8 @@ def axis_page(
     study: Study, groups: Mapping[str, Study], positions: Sequence[float], label: str, *, scale: str = "linear"
 ) -> Page:
     """A scatter a group; below, survival, errors and rank correlations against the axis that tells the groups apart."""
-    fig, lower = scatter_grid(groups, columns=min(len(groups), 3), summaries=3)
+    columns = 4 if len(groups) == 4 else 3
+    fig, lower = scatter_grid(groups, columns=columns, summaries=3)
     titles = ["which neurons are left", "errors", "rank correlation over the alive"]
     for ax, title, curves in zip(lower, titles, (SURVIVAL, ERRORS, CORRELATIONS), strict=True):
         draw_curves(ax, list(groups.values()), positions, curves)

@@ -39,7 +39,7 @@ def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
 def sharpness(
     loss: Callable[[Any], jax.Array],
     params: Any,
-    num_steps: int = 40,
+    num_steps: int = 80,
     tolerance: float | jax.Array | None = None,
     gradient: Callable[[Any], Any] | None = None,
     guess: Any = None,

@@ -53,13 +53,21 @@ def top_eigenpair(
     norm = jnp.linalg.norm(start)
     first = jnp.where(norm > 0, start / jnp.where(norm > 0, norm, 1), jnp.ones_like(start) / jnp.sqrt(size).astype(dtype))
 
+    def orthogonalise(w, basis, j):
+        """w without its part in rows 0 to j (later ones are zero), by blocks: rows not there yet cost nothing."""
+
+        def without(i, w):
+            rows = lax.dynamic_slice_in_dim(basis, i * PATIENCE, PATIENCE)
+            return w - rows.T @ (rows @ w)
+
+        return lax.fori_loop(0, j // PATIENCE + 1, without, w)
+
     def body(j, carry):
         basis, alpha, beta, used, scale = carry
         q = basis[j]
         w = matvec(q)
         a = q @ w
-        w = w - basis.T @ (basis @ w)
-        w = w - basis.T @ (basis @ w)
+        w = orthogonalise(orthogonalise(w, basis, j), basis, j)
         b = jnp.linalg.norm(w)
         going = used == j
         scale = jnp.where(going, jnp.maximum(scale, jnp.abs(a) + b), scale)
@@ -91,12 +99,12 @@ def top_eigenpair(
         return upto, (used < upto) | (last <= tolerance * scale), lanczos
 
     zeros = jnp.zeros((m,), dtype)
-    basis = jnp.zeros((m + 1, size), dtype).at[0].set(first)
+    basis = jnp.zeros((PATIENCE * math.ceil((m + 1) / PATIENCE), size), dtype).at[0].set(first)
     begin = (jnp.int32(0), jnp.bool_(False), (basis, zeros, zeros, jnp.int32(0), jnp.zeros((), dtype)))
     taken, _, (basis, alpha, beta, used, scale) = lax.while_loop(lambda c: (c[0] < m) & ~c[1], patch, begin)
 
     done = rows_done(used, taken)
-    vector = ritz(alpha, beta, done) @ basis[:-1]
+    vector = ritz(alpha, beta, done) @ basis[:m]
     vector = vector / jnp.linalg.norm(vector)
     image = matvec(vector)
     value = vector @ image

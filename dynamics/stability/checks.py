@@ -22,7 +22,10 @@ from dynamics.view import View
 
 
 def weighted_paths(view: View) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """|a_k|, |a_k| g~_k and |a_k| g_k of every neuron, (K,) each; a neuron's own scale makes any division needless."""
+    """|a_k|, |a_k| g~_k and |a_k| g_k of every neuron, (K,) each; a neuron's own scale makes any division needless.
+
+    With w_k = 0 and b_k > 0 the kink is at infinity, and |a_k| g~_k its limit |v_k| b_k sqrt(1 + |E X|^2); |a_k| g_k is 0.
+    """
     hidden, size = view.params.hidden, jnp.abs(view.params.readout)
     over, under = view.half_spaces[:, 0]
 

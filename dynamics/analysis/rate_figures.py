@@ -1,0 +1,145 @@
+"""How rates are drawn, an axis at a time: errors against n, slopes against stopping time and dimension, levels against eta."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import NullLocator
+
+from dynamics.analysis.figures import COLORS, MARKERS
+from dynamics.analysis.rates import ERROR, Setting, common_steps, fit_slope, levels, seed_table, settings
+from dynamics.study import Study
+from dynamics.theory import rates
+
+TITLES = {"stable": "stable minima", "low_norm": "low norm"}
+GUIDES = (
+    ("--", "upper bound $1/(2d+4)$", rates.stable_upper),
+    (":", "lower bound $2/(d+1)$", rates.stable_lower),
+    ("-.", "low norm $(d+3)/(2d+3)$", rates.low_norm),
+)
+
+
+def title(setting: Setting) -> str:
+    name = TITLES.get(setting.panel, setting.panel)
+    decay = f", decay {setting.weight_decay:g}" if setting.weight_decay else ""
+    return f"{name}: $\\eta$ = {setting.learning_rate:g}{decay}"
+
+
+def shades(dims: list[int]) -> list[tuple]:
+    """A colour of viridis and a marker for each dimension, and its place beside the others (from -1/2 to 1/2)."""
+    colors = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.88, len(dims)))]
+    places = np.linspace(-0.5, 0.5, len(dims)) if len(dims) > 1 else [0.0]
+    return list(zip(dims, colors, (MARKERS * len(dims))[: len(dims)], places, strict=True))
+
+
+def of_setting(slopes: pl.DataFrame, setting: Setting) -> pl.DataFrame:
+    """The slopes of the clean in-sample error in one setting."""
+    panel, rate, decay, _ = setting
+    return slopes.filter(panel=panel, learning_rate=rate, weight_decay=decay, metric=ERROR)
+
+
+def final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
+    """Those of the clean in-sample error at each setting's last stopping time."""
+    last = pl.col("step") == pl.col("step").max().over("panel", "learning_rate", "weight_decay", "input_dim")
+    return slopes.filter(metric=ERROR).filter(last).drop("metric")
+
+
+def bars(table: pl.DataFrame) -> np.ndarray:
+    """Error bars (2, N) from the columns slope, low, high."""
+    low, high = (table["slope"] - table["low"], table["high"] - table["slope"])
+    return np.nan_to_num(np.stack([low.to_numpy(), high.to_numpy()]))
+
+
+def quartile_bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median (N,) over the rows of (S, N), and error bars (2, N) from quartile to quartile."""
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    return median, np.stack([median - low, high - median])
+
+
+def label_only(ax: Axes, ticks: list) -> None:
+    """Ticks of a logarithmic horizontal axis at these values and nowhere else."""
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def draw_errors(ax: Axes, part: Study, dims: list[int]) -> None:
+    """Median error against n with quartiles and fitted line, a colour a dimension, at the last common step."""
+    for d, color, marker, place in shades(dims):
+        n, values = seed_table(part.select(input_dim=d), ERROR, common_steps(part)[-1])
+        if not len(values):
+            ax.plot([], [], marker, color=color, label=f"$d={d}$: diverged")
+            continue
+        median, spread = quartile_bars(values)
+        slope = fit_slope(n, values).value
+        dodge = 1.05**place  # so that error bars of different d do not hide one another
+        ax.errorbar(n * dodge, median, yerr=spread, fmt=marker, color=color, lw=1, label=f"$d={d}$: {slope:+.2f}")
+        ax.plot(n, np.exp(np.mean(np.log(median)) + slope * (np.log(n) - np.mean(np.log(n)))), "-", color=color)
+    ax.set(xlabel="$n$", ylabel="clean in-sample error", xscale="log", yscale="log")
+    label_only(ax, part.values("num_samples"))
+
+
+def draw_guides(ax: Axes, dims: list[int]) -> None:
+    """The theory's exponents, as guides, and a line at slope 0."""
+    for line, label, exponent in GUIDES:
+        ax.plot(dims, [-exponent(d) for d in dims], line, color="0.45", label=label, zorder=1)
+    ax.axhline(0, color="0.8", lw=0.8, zorder=0)
+    ax.set(xlabel="$d$", ylabel="slope", xticks=dims)
+
+
+def share_limits(axes: list[Axes]) -> None:
+    """The same vertical axis for all."""
+    for ax in axes[1:]:
+        ax.sharey(axes[0])
+    axes[0].autoscale(axis="y")
+
+
+def by_decay(weight_decay: float) -> dict[str, Any]:
+    """Filled and drawn through without weight decay, open and dashed with it."""
+    return {"ls": "--", "mfc": "white"} if weight_decay else {"ls": "-"}
+
+
+def looks(setting: Setting, learning_rates: list[float]) -> dict[str, Any]:
+    """Colour and marker of a learning rate, line and filling of its weight decay."""
+    i = learning_rates.index(setting.learning_rate)
+    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], **by_decay(setting.weight_decay)}
+
+
+def draw_slopes(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float]) -> None:
+    """Slope against dimension at the last stopping time, a line a setting."""
+    for setting, place in zip(shown, np.linspace(-0.5, 0.5, len(shown) + 2)[1:-1], strict=True):
+        own = final_slopes(of_setting(slopes, setting))
+        label = f"$\\eta$ = {setting.learning_rate:g}"
+        x = own["input_dim"].to_numpy() + 0.5 * place
+        ax.errorbar(x, own["slope"], yerr=bars(own), capsize=2, lw=1, label=label, **looks(setting, learning_rates))
+
+
+def draw_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float], d: int) -> None:
+    """Slope at one dimension against eta * step, a line a setting."""
+    for setting in shown:
+        own = of_setting(slopes, setting).filter(input_dim=d)
+        ax.plot(own["time"], own["slope"], **looks(setting, learning_rates))
+    ax.axhline(0, color="0.8", lw=0.8, zorder=0)
+    ax.set(title=f"slope at $d={d}$ against time", xlabel=r"$\eta\,\times$ step", ylabel="slope", xscale="log")
+    times = slopes["time"].unique().sort().to_list()
+    label_only(ax, [times[0], times[len(times) // 2], times[-1]])
+
+
+def draw_levels(ax: Axes, study: Study) -> None:
+    """Median error at the largest n against the learning rate, quartile to quartile; a colour a dimension."""
+    for i, panel in enumerate(study.runs["panel"].unique(maintain_order=True)):
+        for d, color, marker, place in shades(study.values("input_dim")):
+            own = settings(study.select(panel=panel, input_dim=d))
+            errors = [e[np.isfinite(e)] for e in (levels(s.part, common_steps(s.part)[-1]) for s in own)]
+            low, median, high = np.array([np.quantile(e, [0.25, 0.5, 0.75]) if len(e) else [np.nan] * 3 for e in errors]).T
+            eta = np.array([s.learning_rate for s in own]) * 1.06**place
+            look = {"color": color, "marker": marker, "label": None if i else f"$d={d}$", **by_decay(own[0].weight_decay)}
+            ax.errorbar(eta, median, yerr=[median - low, high - median], lw=1, **look)
+    etas, n = study.values("learning_rate"), study.values("num_samples")[-1]
+    ax.set(title=f"error at $n={n}$", xlabel=r"$\eta$", ylabel="clean in-sample error", xscale="log", yscale="log")
+    label_only(ax, etas)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)

@@ -1,0 +1,138 @@
+"""The lower bound of Liang et al. 2025: atoms at the rim of the unit ball, and how many of them the data miss.
+
+Cap: {x in B^d: u.x > 1 - h} with h = eps^2. Atom on it: Phi(x) = relu(u.x - (1 - h)) / h, of height 1. With
+eps = kappa n^(-1/(d+1)) a cap has mass of order 1/n, so a fixed share of disjoint caps holds no sample: functions that differ
+there cannot be told apart, and no neuron of theirs is active on the data (Theorem 3.7, Proposition I.1, Corollary I.3).
+
+For d = 1 only two caps are disjoint. The paper takes bumps instead: tents of height 1 on intervals of width h inside
+[1 - eps, 1] (here at both ends), about 1/eps at an end. An interval has the mass of a cap, h/2.
+
+Norms are with respect to the uniform probability on the ball; times `ball_volume(d)` for Lebesgue measure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from dynamics.data.laws import ball_half_space_probability, sphere_half_space_probability
+from dynamics.models.two_layer import TwoLayer
+from dynamics.stability.weight import population_weight
+
+NODES = 24  # of the Gauss-Jacobi rule; its error is below rounding for h <= 1 and d <= 20
+
+
+def cap_scale(num_samples: Any, d: int, kappa: Any = 1.0) -> Any:
+    """eps = kappa n^(-1/(d+1)); for d = 1 this is the (1/n)^(1/2) of its own construction."""
+    return kappa * num_samples ** (-1 / (d + 1))
+
+
+def ball_volume(k: int) -> float:
+    """v_k, the volume of the unit ball of R^k; v_0 = 1."""
+    return float(np.pi ** (k / 2) / special.gamma(k / 2 + 1))
+
+
+def cap_probability(eps: Any, d: int) -> np.ndarray:
+    """P(u.X > 1 - eps^2) for X uniform on the ball, exactly."""
+    return ball_half_space_probability(1 - np.asarray(eps, float) ** 2, d)
+
+
+def cap_constants(d: int) -> tuple[float, float]:
+    """(L_d, U_d) with L_d eps^(d+1) <= P(cap) <= U_d eps^(d+1), from s <= 2s - s^2 <= 2s on [0, 1] under the integral.
+
+    L_d = 2 v_{d-1} / ((d+1) v_d) and U_d = 2^((d-1)/2) L_d. U_d is the limit of P / eps^(d+1) as eps -> 0.
+    """
+    low = 2 * ball_volume(d - 1) / ((d + 1) * ball_volume(d))
+    return low, 2 ** ((d - 1) / 2) * low
+
+
+def empty_share_bounds(d: int, kappa: Any = 1.0) -> tuple[Any, Any]:
+    """(q*, and its counterpart): exp(-U_d kappa^(d+1)) and exp(-L_d kappa^(d+1)) (Proposition I.1)."""
+    low, high = cap_constants(d)
+    return np.exp(-high * kappa ** (d + 1)), np.exp(-low * kappa ** (d + 1))
+
+
+def empty_share(num_samples: Any, d: int, kappa: Any = 1.0) -> np.ndarray:
+    """(1 - P(cap))^n, exactly the expected share of empty caps when they are placed without looking at the data.
+
+    It tends to exp(-U_d kappa^(d+1)) as n grows.
+    """
+    probability = cap_probability(cap_scale(num_samples, d, kappa), d)
+    return np.exp(num_samples * np.log1p(-probability))
+
+
+def packing_bound(eps: float, d: int) -> int:
+    """So many disjoint caps fit at most: 1 over the share of the sphere that a cap's angular radius arccos(1 - eps^2) covers.
+
+    Centres are at least two angular radii apart. For d = 1: intervals of width eps^2 in the two ends of length eps.
+    """
+    if d == 1:
+        return 2 * int(np.floor(1 / eps * (1 + 1e-9)))
+    return int(np.floor(1 / sphere_half_space_probability(np.asarray(1 - eps**2), d) * (1 + 1e-9)))
+
+
+def atom_square(eps: Any, d: int) -> Any:
+    """E Phi^2 of one atom; eps is a number, traced or not. Of order eps^(d+1), and eps^2 for the bump of d = 1.
+
+    d >= 2: with s the depth below the rim, (v_{d-1} / v_d) h^-2 int_0^h (h - s)^2 (2s - s^2)^((d-1)/2) ds, by a Gauss-Jacobi
+    rule in s/h (exact for odd d). d = 1, the tent: h / 6.
+    """
+    h = eps**2
+    if d == 1:
+        return h / 6
+    power = (d - 1) / 2
+    x, w = special.roots_jacobi(NODES, 2, power)
+    nodes, weights = (1 + x) / 2, w / 2 ** (3 + power)
+    integral = (weights * (2 - h * nodes) ** power).sum()
+    return ball_volume(d - 1) / ball_volume(d) * h ** (1 + power) * integral
+
+
+def canonical_weight(offset: Any, d: int) -> np.ndarray:
+    """(1 - |t|)^(d+2), the weight that the paper works with in place of g (App. E); 0 outside the ball."""
+    return np.maximum(1 - np.abs(offset), 0) ** (d + 2)
+
+
+def atom_norms(eps: float, d: int) -> dict[str, float]:
+    """Norms of one cap atom, d >= 1: sup 1; variation eps^-2; |Phi|_Vg, eps^(2d+2) for the canonical g, and for the true g_P.
+
+    One ridge with coefficient eps^-2 and offset 1 - eps^2, so |Phi|_Vg = g(1 - eps^2) / eps^2.
+    """
+    h = eps**2
+    population = float(population_weight("uniform_ball", np.asarray(1 - h), d))
+    return {"sup": 1.0, "variation": 1 / h, "canonical": eps ** (2 * d + 2), "population": population / h}
+
+
+def bump_norm(centre: float, eps: float) -> float:
+    """|Phi|_Vg of the bump of d = 1 at a centre, for the canonical g = (1 - |t|)^3; at most of order eps.
+
+    int |Phi''| g = (2/h) (g(c - h/2) + 2 g(c) + g(c + h/2)); the height 1 over half the width h is a slope of 2/h.
+    """
+    kinks = abs(centre) + eps**2 * np.array([-0.5, 0.0, 0.5])
+    return float(2 / eps**2 * np.array([1, 2, 1]) @ canonical_weight(kinks, 1))
+
+
+def count_exponent(d: int) -> float:
+    """Disjoint atoms ~ n^((d-1)/(d+1)), and n^(1/2) for d = 1."""
+    return 0.5 if d == 1 else (d - 1) / (d + 1)
+
+
+def hard_function(centres: Any, amplitudes: Any, eps: float) -> TwoLayer:
+    """sum_k amplitude_k Phi_k as a network, in the precision that JAX is set to.
+
+    centres (K, d): unit vectors; for d = 1 the bumps' centres (K, 1), three neurons each. amplitudes (K,); an amplitude of 0
+    leaves its neurons out (all their weights are 0). Each neuron is balanced, |w| = |v|.
+    """
+    centres, amplitudes = np.asarray(centres, float), np.asarray(amplitudes, float)
+    d = centres.shape[1]
+    if d == 1:
+        direction = np.repeat(np.sign(centres), 3, axis=0)
+        offset = (np.abs(centres) + eps**2 * np.array([-0.5, 0.0, 0.5])).ravel()
+        coefficient = (amplitudes[:, None] * np.array([2.0, -4.0, 2.0]) / eps**2).ravel()
+    else:
+        direction, offset, coefficient = centres, np.full(len(centres), 1 - eps**2), amplitudes / eps**2
+    scale = np.sqrt(np.abs(coefficient))
+    hidden = scale * np.concatenate([-offset[None], direction.T])
+    return TwoLayer(jnp.asarray(hidden), jnp.asarray(np.sign(coefficient) * scale), jnp.asarray(0.0))

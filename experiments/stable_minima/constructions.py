@@ -1,0 +1,296 @@
+"""The lower bound's construction in pictures: a cap, the packed caps, the hard function, the bumps of d = 1."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.patches import Arc, Circle, Polygon
+
+from dynamics.analysis.claims import Claim, Finding, exact, judge
+from dynamics.analysis.figures import COLORS, Page
+from dynamics.data.laws import LAWS, sample
+from dynamics.revisit import final_state
+from dynamics.study import Study
+from dynamics.systems.caps import CapsSpec, geometry, held
+from dynamics.theory import caps as theory
+
+SOURCE = "Liang et al. 2025, Section 3.2 and Figures 1, 16, 17"
+EMPTY, TAKEN, POINT = COLORS[2], COLORS[1], "0.35"
+DRAWS = 200_000  # fresh inputs for a mean
+
+
+class Construction(NamedTuple):
+    """A finished packing: its run, eps, samples (n, d), centres (N, d), empty (N,), signs (N,) of the hard function."""
+
+    spec: CapsSpec
+    eps: float
+    samples: np.ndarray
+    centres: np.ndarray
+    empty: np.ndarray
+    signs: np.ndarray
+
+
+def constructions(part: Study) -> list[Construction]:
+    found = []
+    for run in part.runs["run"].unique(maintain_order=True):
+        spec = part.specs[run]
+        assert isinstance(spec, CapsSpec)
+        with jax.enable_x64(True):
+            fixed, state = final_state(part, run)
+            count = int(state.count)
+            empty = np.asarray(held(geometry(spec), state, fixed))[:count] == 0
+            samples, centres = np.asarray(fixed.samples)[: spec.num_samples], np.asarray(state.centres)[:count]
+        signs = np.random.default_rng(spec.seed).choice([-1.0, 1.0], count)
+        found.append(Construction(spec, spec.eps, samples, centres, empty, signs))
+    return found
+
+
+def values(centres: np.ndarray, amplitudes: np.ndarray, eps: float, x: np.ndarray) -> np.ndarray:
+    """The network of these atoms at the points x (m, d), in float64."""
+    with jax.enable_x64(True):
+        net = theory.hard_function(centres, amplitudes, eps)
+        hidden, readout = np.asarray(net.hidden), np.asarray(net.readout)
+    blocks = np.array_split(x, max(1, len(x) * hidden.shape[1] // 10_000_000))
+    return np.concatenate([np.maximum(b @ hidden[1:] + hidden[0], 0) @ readout for b in blocks])
+
+
+def doubled(c: Construction) -> Construction:
+    """The control: every atom is joined by one of the same sign, shifted by half its reach, so that the two overlap."""
+    half = np.arccos(1 - c.eps**2) / 2 if c.spec.input_dim > 1 else c.eps**2 / 4
+    if c.spec.input_dim == 1:
+        shifted = c.centres - half * np.sign(c.centres)
+    else:
+        other = np.roll(c.centres, 1, axis=1) * np.array([-1.0] + [1.0] * (c.spec.input_dim - 1))
+        other -= np.sum(other * c.centres, axis=1, keepdims=True) * c.centres
+        other /= np.linalg.norm(other, axis=1, keepdims=True)
+        shifted = np.cos(half) * c.centres + np.sin(half) * other
+    return c._replace(centres=np.concatenate([c.centres, shifted]), empty=np.tile(c.empty, 2), signs=np.tile(c.signs, 2))
+
+
+@cache
+def fresh(d: int, seed: int) -> np.ndarray:
+    """Uniform points of the ball (DRAWS, d), independent of the run of that seed."""
+    with jax.enable_x64(True):
+        key = jax.random.fold_in(jax.random.key(seed), 2)
+        return np.asarray(draw(key, d))
+
+
+@partial(jax.jit, static_argnums=1)
+def draw(key: jax.Array, d: int) -> jax.Array:
+    return sample(LAWS["uniform_ball"], key, DRAWS, d, (DRAWS, d), jnp.float64)
+
+
+def norm_as_closed_form(found: list[Construction]) -> Finding:
+    """Largest distance, in standard errors, of a sampled E f^2 from its closed form N E Phi^2: at most 4.
+
+    X uniform on the ball, fresh; f has amplitude 1 and random signs.
+    """
+    off = []
+    for c in found:
+        d = c.spec.input_dim
+        square = values(c.centres, c.signs, c.eps, fresh(d, c.spec.seed)) ** 2
+        expected = len(c.centres) * theory.atom_square(c.eps, d)
+        off.append(abs(square.mean() - expected) / (square.std() / DRAWS**0.5))
+    return exact(float(max(off)), 0, 4)
+
+
+def separations(c: Construction) -> np.ndarray:
+    """Distance of every pair of centres over the smallest at which their atoms are disjoint."""
+    i, j = np.triu_indices(len(c.centres), 1)
+    if c.spec.input_dim == 1:
+        return np.abs(c.centres[i, 0] - c.centres[j, 0]) / c.eps**2
+    chord = np.linalg.norm(c.centres[i] - c.centres[j], axis=1)
+    return 2 * np.arcsin(np.minimum(chord / 2, 1)) / (2 * np.arccos(1 - c.eps**2))
+
+
+def disjoint(found: list[Construction]) -> Finding:
+    """The smallest separation of any pair is at least 1."""
+    return exact(float(min(separations(c).min(initial=np.inf) for c in found)), 1 - 1e-9, np.inf)
+
+
+def of_height_one(found: list[Construction]) -> Finding:
+    """max |f| is 1: over its atoms' tops and the middles between overlapping ones, the value farthest from 1."""
+    tops = []
+    for c in found:
+        middle = doubled(c).centres if c.spec.input_dim == 1 else c.centres + doubled(c).centres[-len(c.centres) :]
+        middle = middle / np.maximum(1, np.linalg.norm(middle, axis=1, keepdims=True))
+        tops.append(float(np.abs(values(c.centres, c.signs, c.eps, np.concatenate([c.centres, middle]))).max()))
+    farthest = max(tops, key=lambda top: abs(top - 1))
+    return exact(farthest, 1 - 1e-9, 1 + 1e-9)
+
+
+def alternative(found: list[Construction]) -> list[Construction]:
+    return [doubled(c) for c in found]
+
+
+def figure(study: Study) -> Page:
+    """A cap; the packed caps and the data; the hard function from above and as a surface; the bumps of d = 1."""
+    by_dim = {c.spec.input_dim: c for c in constructions(study.select(panel="drawn"))}
+    disk, line = by_dim[2], by_dim[1]
+    fig = plt.figure(figsize=(11, 8))
+    grid = fig.add_gridspec(2, 6, height_ratios=[1.15, 1])
+    draw_cap(fig.add_subplot(grid[0, :2]), disk)
+    draw_packing(fig.add_subplot(grid[0, 2:4]), disk)
+    draw_map(fig, fig.add_subplot(grid[0, 4:]), disk)
+    draw_surface(fig.add_subplot(grid[1, :2], projection="3d"), disk)
+    draw_bumps(fig.add_subplot(grid[1, 2:]), line)
+    table = pl.DataFrame([facts(c) for c in constructions(study)])
+    return Page(fig, caption(disk, line), {"constructions": table}, {"constructions": table.head(2)})
+
+
+def facts(c: Construction) -> dict[str, float]:
+    d, count = c.spec.input_dim, len(c.centres)
+    norms = theory.atom_norms(c.eps, d) if d > 1 else {}
+    return {
+        "input_dim": d,
+        "num_samples": c.spec.num_samples,
+        "seed": c.spec.seed,
+        "eps": c.eps,
+        "atoms": count,
+        "empty": int(c.empty.sum()),
+        "separation": float(separations(c).min(initial=np.inf)),
+        "mean_square": count * theory.atom_square(c.eps, d),
+        "canonical_norm": count * norms["canonical"] if norms else sum(theory.bump_norm(x, c.eps) for x in c.centres[:, 0]),
+    }
+
+
+def rim(axis, c: Construction) -> None:
+    axis.add_patch(Circle((0, 0), 1, fill=False, lw=1))
+    axis.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal", xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set_visible(False)
+
+
+def segment(centre: np.ndarray, eps: float, **style) -> Polygon:
+    """The cap of a centre on the disk."""
+    at, half = np.arctan2(centre[1], centre[0]), np.arccos(1 - eps**2)
+    angles = np.linspace(at - half, at + half, 60)
+    return Polygon(np.stack([np.cos(angles), np.sin(angles)], axis=1), **style)
+
+
+def draw_cap(axis, c: Construction) -> None:
+    """One cap of the packing, turned to the right, with its measures."""
+    rim(axis, c)
+    h = c.eps**2
+    half = np.arccos(1 - h)
+    axis.add_patch(segment(np.array([1.0, 0.0]), c.eps, facecolor=EMPTY, alpha=0.5, lw=0))
+    axis.plot([1 - h] * 2, [-1.02, 1.02], "--", color="0.4", lw=1)
+    axis.plot([0, np.cos(half)], [0, np.sin(half)], color="0.4", lw=1)
+    axis.add_patch(Arc((0, 0), 0.7, 0.7, theta1=0, theta2=np.degrees(half), color="0.4"))
+    axis.annotate("", (1, 0), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "k", "shrinkA": 0, "shrinkB": 0})
+    axis.text(0.5, -0.13, "$u$", ha="center")
+    axis.text(0.3, 0.26, r"$\arccos(1-\epsilon^2)$", ha="center", fontsize=8)
+    axis.text(1 - h - 0.03, -0.99, r"$u\cdot x = 1-\epsilon^2$", ha="right", fontsize=8)
+    axis.text(
+        0.0, -0.4, rf"height $\epsilon^2$ = {h:.3f}" + "\n" + rf"mass $P$ = {theory.cap_probability(c.eps, 2):.4f}", ha="center"
+    )
+    axis.set_title("a cap: where one neuron is active")
+
+
+def draw_packing(axis, c: Construction) -> None:
+    rim(axis, c)
+    for centre, empty in zip(c.centres, c.empty, strict=True):
+        axis.add_patch(segment(centre, c.eps, facecolor=EMPTY if empty else TAKEN, alpha=0.75, lw=0))
+    axis.plot(*c.samples.T, ".", color=POINT, ms=2.5)
+    axis.plot([], [], "s", color=EMPTY, label=f"empty: {int(c.empty.sum())}")
+    axis.plot([], [], "s", color=TAKEN, label=f"holding a sample: {int((~c.empty).sum())}")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
+    axis.set_title(f"{len(c.centres)} packed caps, $n$ = {c.spec.num_samples}")
+
+
+def draw_map(fig, axis, c: Construction) -> None:
+    rim(axis, c)
+    side = np.linspace(-1, 1, 700)
+    x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    f = np.where(np.sum(x**2, axis=1) <= 1, values(c.centres, c.signs, c.eps, x), np.nan)
+    drawn = axis.imshow(f.reshape(700, 700), extent=(-1, 1, -1, 1), origin="lower", cmap="RdBu_r", vmin=-1, vmax=1)
+    fig.colorbar(drawn, ax=axis, shrink=0.65, ticks=[-1, 0, 1])
+    axis.set_title(r"hard function $f_\xi=\Sigma_i\,\xi_i\Phi_i$")
+
+
+def draw_surface(axis, c: Construction) -> None:
+    h = c.eps**2
+    radius = np.concatenate([[0, 0.5], np.linspace(1 - h, 1, 24)])
+    angle = np.linspace(0, 2 * np.pi, 721)
+    r, a = np.meshgrid(radius, angle)
+    x = np.stack([r * np.cos(a), r * np.sin(a)], axis=-1)
+    f = values(c.centres, c.signs, c.eps, x.reshape(-1, 2)).reshape(r.shape)
+    axis.plot_surface(x[..., 0], x[..., 1], f, cmap="RdBu_r", vmin=-1, vmax=1, rstride=2, cstride=1, lw=0, rasterized=True)
+    axis.set(xticks=[], yticks=[], zticks=[-1, 0, 1], zlim=(-1.1, 1.1))
+    axis.set_box_aspect((1, 1, 0.45), zoom=1.0)
+    axis.view_init(elev=32, azim=-60)
+    axis.set_title(r"the same as a surface: flat except at the rim")
+
+
+def draw_bumps(axis, c: Construction) -> None:
+    """The right end of [-1, 1]: f_xi, and in colour which of its intervals hold no sample."""
+    width = c.eps**2
+    x = np.linspace(1 - 1.15 * c.eps, 1, 6000)
+    axis.plot(x, values(c.centres, c.signs, c.eps, x[:, None]), color="k", lw=1.1, label=r"$f_\xi$")
+    right = c.centres[:, 0] > 0
+    for place, empty in zip(c.centres[right, 0], c.empty[right], strict=True):
+        axis.axvspan(place - width / 2, place + width / 2, ymax=0.87, color=EMPTY if empty else TAKEN, alpha=0.35, lw=0)
+    seen = c.samples[c.samples[:, 0] > x[0], 0]
+    axis.plot(seen, np.full(len(seen), -1.22), "|", color=POINT, ms=9, label="samples")
+    axis.axvline(1 - c.eps, color="0.4", lw=1, ls="--", label=r"$1-\epsilon$")
+    axis.set(ylim=(-1.35, 1.5), xlim=(x[0], 1), xlabel="$x$", ylabel=r"$f_\xi$", yticks=[-1, 0, 1])
+    axis.legend(loc="upper center", ncols=3)
+    measures = rf"width $\epsilon^2$ = {width:.4f} within $\epsilon$ = {c.eps:.3f} of the end"
+    axis.set_title(rf"$d=1$, $n$ = {c.spec.num_samples}: bumps of {measures}")
+
+
+def caption(disk: Construction, line: Construction) -> str:
+    return (
+        f"Left above: a cap of height eps^2, eps = {disk.spec.kappa:g} n^(-1/3), n = {disk.spec.num_samples}, where the atom "
+        "Phi(x) = relu(u.x - (1 - eps^2)) / eps^2 is active. Middle: the caps of a greedy packing of the disk and the uniform "
+        f"samples, drawn independently; {int(disk.empty.sum())} of {len(disk.centres)} caps hold none (green; expected share "
+        f"{float(theory.empty_share(disk.spec.num_samples, 2, disk.spec.kappa)):.2f}). Right and left below: the hard function "
+        f"with random signs, E f^2 = {len(disk.centres) * theory.atom_square(disk.eps, 2):.4f} for uniform x. Below: the same "
+        f"at d = 1, the right end; {int(line.empty.sum())} of {len(line.centres)} intervals of both ends hold no sample."
+    )
+
+
+def claims(study: Study) -> list[Claim]:
+    found = constructions(study)
+    dims = sorted({c.spec.input_dim for c in found})
+    span = f"d = {', '.join(map(str, dims))}, {len(found)} packings"
+    control = alternative(found)
+    text = "every atom doubled by an overlapping one"
+    return [
+        judge(
+            "constructions/atoms-disjoint",
+            SOURCE,
+            f"All atoms of a construction are disjoint, {span}",
+            "smallest distance of centres over the allowed one >= 1",
+            disjoint,
+            found,
+            control,
+            text,
+        ),
+        judge(
+            "constructions/mean-square",
+            SOURCE,
+            f"E f_xi^2 is N E Phi^2 with its closed form, {span}",
+            f"at most 4 standard errors of {DRAWS} draws off, at the worst",
+            norm_as_closed_form,
+            found,
+            control,
+            text,
+        ),
+        judge(
+            "constructions/height-one",
+            SOURCE,
+            f"f_xi has sup norm 1, {span}",
+            "1 to 1e-9",
+            of_height_one,
+            found,
+            control,
+            text,
+        ),
+    ]

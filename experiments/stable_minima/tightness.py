@@ -1,0 +1,266 @@
+"""How tight is the generalisation bound? The worst gap a search of the flat set finds, against n, beside both exponents."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
+from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.rates import fit_slope, median_slope
+from dynamics.study import Study
+from dynamics.theory import rates
+
+SOURCE = "Liang et al. 2025, Theorem 3.5"
+KEYS = ["panel", "learning_rate", "data.noise_std"]
+CELL = ["data.input_dim", "data.num_samples", "seed"]
+STARTS = {"descent": "GD solution", "caps": "empty caps", "random": "fresh net"}
+SHADES = dict(zip(STARTS, (COLORS[1], COLORS[2], COLORS[0]), strict=True))
+
+
+class Gaps(NamedTuple):
+    """Gaps over M^2 of one setting and dimension: n (N,), worst found and the GD solution's, (S, N) each."""
+
+    title: str
+    input_dim: int
+    n: np.ndarray
+    found: np.ndarray
+    descended: np.ndarray
+
+
+def shares(study: Study) -> pl.DataFrame:
+    """One row a run at its end, with `found` and `begun`: the gap of the best feasible net and of the start, over M^2.
+
+    M = max(D, |f|_inf, 1), and D = bound >= 1; a start may exceed the bound, a net that was found does not.
+    """
+
+    def over(gap: str, sup_norm: str) -> pl.Expr:
+        return pl.col(gap) / pl.max_horizontal("bound", sup_norm) ** 2
+
+    return study.final.with_columns(found=over("gap", "sup_norm"), begun=over("start_gap", "start_sup_norm"))
+
+
+def winners(study: Study) -> pl.DataFrame:
+    """For every setting, dimension, n and seed the start that led to the largest gap, and that gap."""
+    return shares(study).sort("found", descending=True).group_by(*KEYS, *CELL, maintain_order=True).first().sort(*KEYS, *CELL)
+
+
+def title_of(rate: float, noise: float) -> str:
+    return rf"$\eta$ = {rate:g}, $\sigma$ = {noise:g}"
+
+
+def gaps(study: Study) -> list[Gaps]:
+    """Worst gaps and GD's, one entry a setting and dimension."""
+    found, begun = winners(study), shares(study).filter(start="descent")
+
+    def table(frame: pl.DataFrame, column: str) -> np.ndarray:
+        pivot = frame.pivot(on="data.num_samples", index="seed", values=column, sort_columns=True).sort("seed")
+        return pivot.drop("seed").select(map(str, sorted(map(int, pivot.columns[1:])))).to_numpy()
+
+    out = []
+    for (panel, rate, noise, d), part in found.group_by(*KEYS, "data.input_dim", maintain_order=True):
+        own = begun.filter(pl.col("panel") == panel, pl.col("data.input_dim") == d, pl.col("learning_rate") == rate)
+        n = part["data.num_samples"].unique().sort().to_numpy()
+        out.append(Gaps(title_of(rate, noise), d, n, table(part, "found"), table(own, "begun")))
+    return out
+
+
+def slope(n: np.ndarray, values: np.ndarray) -> Estimate:
+    """Slope on log-log scales; NaN where a gap is not positive or there is one n only."""
+    if len(n) < 2 or not (values > 0).all():
+        return Estimate(np.nan, np.nan, np.nan)
+    return fit_slope(n, values)
+
+
+def slopes(table: list[Gaps]) -> pl.DataFrame:
+    """Slopes of the worst gaps and of the GD solutions' with intervals, both bounds' exponents, medians at the last n."""
+    rows = []
+    for g in table:
+        bounds = (-rates.stable_upper(g.input_dim), -rates.stable_lower(g.input_dim))
+        last = [float(np.median(values[:, -1])) for values in (g.found, g.descended)]
+        rows.append((g.title, g.input_dim, *slope(g.n, g.found), *slope(g.n, g.descended), *bounds, *last))
+    names = [
+        "setting",
+        "d",
+        "slope",
+        "low",
+        "high",
+        "gd_slope",
+        "gd_low",
+        "gd_high",
+        "upper",
+        "lower",
+        "last_gap",
+        "gd_last_gap",
+    ]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def figure(study: Study) -> Page:
+    """A row a setting: worst gap against n; slopes against d; progress of the search; which start won."""
+    table = gaps(study)
+    summary = slopes(table)
+    settings = study.runs.select(KEYS).unique(maintain_order=True).sort(KEYS).rows()
+    fig, axes = plt.subplots(len(settings), 4, figsize=(14, 3.8 * len(settings)), squeeze=False, width_ratios=[1.2, 1, 1, 0.8])
+    for (panel, rate, noise), row in zip(settings, axes, strict=True):
+        title, part = title_of(rate, noise), study.select(panel=panel, learning_rate=rate)
+        draw_gaps(row[0], [g for g in table if g.title == title], title)
+        draw_slopes(row[1], summary.filter(setting=title))
+        draw_progress(row[2], part)
+        draw_winners(row[3], winners(part))
+    for axis in axes[-1, 1:]:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if axis is axes[-1, 3] else 2)
+    return Page(fig, caption(study), {"tightness_slopes": summary}, {"slopes of the worst gap found": summary})
+
+
+def draw_gaps(axis, own: list[Gaps], title: str) -> None:
+    """Worst gap found (filled, every seed lightly) and the GD solutions' (open), medians over seeds."""
+    shades = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.85, len(own)))]
+    for g, shade, marker in zip(own, shades, MARKERS, strict=False):
+        axis.plot(np.broadcast_to(g.n, g.found.shape).T, g.found.T, marker, color=shade, alpha=0.25, ms=3)
+        axis.plot(g.n, np.median(g.found, axis=0), f"{marker}-", color=shade, label=f"$d={g.input_dim}$")
+        axis.plot(g.n, np.median(g.descended, axis=0), f"{marker}--", color=shade, mfc="white", lw=0.8)
+    axis.plot([], [], "o-", color="0.4", label="worst found")
+    axis.plot([], [], "o--", color="0.4", mfc="white", lw=0.8, label="GD solution")
+    axis.set(title=title, xlabel="$n$", ylabel=r"gap / $M^2$", xscale="log", yscale="log")
+    axis.set_xticks(own[0].n, [str(v) for v in own[0].n])
+    axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_slopes(axis, summary: pl.DataFrame) -> None:
+    d = summary["d"].to_numpy()
+    axis.plot(d, summary["upper"], "--", color="0.45", label="upper bound $-1/(2d+4)$")
+    axis.plot(d, summary["lower"], ":", color="0.45", label="lower bound $-2/(d+1)$, $-1/2$ at 1")
+    for prefix, color, marker, label in (("", COLORS[0], "o", "worst found"), ("gd_", COLORS[1], "s", "GD solutions")):
+        value, low, high = (summary[prefix + c].to_numpy() for c in ("slope", "low", "high"))
+        spread = np.nan_to_num([value - low, high - value])
+        axis.errorbar(d + 0.08 * (1 if prefix else -1), value, spread, fmt=marker, color=color, capsize=3, label=label)
+    axis.set(title="slope against dimension", xlabel="$d$", ylabel="slope of the gap in $n$", xticks=d)
+
+
+def draw_progress(axis, part: Study) -> None:
+    """Best feasible gap so far at the largest n, median over seeds, at the smallest and the largest dimension."""
+    n, dims = max(part.values("num_samples")), part.values("input_dim")
+    seen = part.select(num_samples=n).records.filter(pl.col("step") > 0)
+    curves = seen.group_by("start", "data.input_dim", "step").agg(pl.col("gap").median()).sort("step")
+    for start, color in SHADES.items():
+        for d, dash in ((dims[0], "--"), (dims[-1], "-")):
+            curve = curves.filter(pl.col("start") == start, pl.col("data.input_dim") == d)
+            if len(curve):
+                axis.plot(curve["step"], curve["gap"], dash, color=color, label=f"{STARTS[start]}, $d={d}$")
+    axis.set(title=f"progress at $n$ = {n}", xlabel="outer iteration", ylabel="best feasible gap")
+
+
+def draw_winners(axis, best: pl.DataFrame) -> None:
+    """Share of data sets (n and seed) on which each start led to the largest gap."""
+    dims = best["data.input_dim"].unique().sort().to_list()
+    base = np.zeros(len(dims))
+    for start, color in SHADES.items():
+        wins = [best.filter(pl.col("data.input_dim") == d).select((pl.col("start") == start).mean()).item() for d in dims]
+        axis.bar([str(d) for d in dims], wins, bottom=base, color=color, width=0.7, label=STARTS[start])
+        base += wins
+    axis.set(title="which start won", xlabel="$d$", ylabel="share of data sets", ylim=(0, 1))
+
+
+def growth(study: Study) -> float:
+    """Median over runs of the share of the final gap that the last two fifths of the search added."""
+    late = study.records.filter(pl.col("step") >= pl.col("steps") * 0.6).sort("step")
+    ends = late.group_by("panel", "run").agg(first=pl.col("gap").first(), last=pl.col("gap").last())
+    return ends.select((1 - pl.col("first") / pl.col("last")).median()).item()
+
+
+def caption(study: Study) -> str:
+    run = study.runs.row(0, named=True)
+    end = study.final
+    return (
+        f"Largest generalisation gap over M^2 that a search of the flat set found: best of {len(study.values('start'))} "
+        f"starts, median over {len(study.values('seed'))} seeds (light: every seed), on fresh inputs; a lower bound on the "
+        f"supremum. Labels: noise around 0 cut off at +-{run['bound']:g}; |f| <= {run['bound']:g}; {run['data.law']} inputs; "
+        f"width {end['model.width'].min()} to {end['model.width'].max()}; {run['steps']} outer iterations of "
+        f"{run['ascent_steps']} steps. Largest eta lambda_max / 2 of a net reported: {end['edge'].max():.4f}. The last two "
+        f"fifths of the search added {100 * growth(study):.0f} % to a run's gap (median). Medians that are not positive are "
+        "not drawn. The bounds' exponents are guides: they hold as n grows, up to logarithms."
+    )
+
+
+def reported(study: Study) -> np.ndarray:
+    """Largest of eta lambda_max / 2 (plus its residual) and |f| / bound, for every best net at every record, (N,)."""
+    seen = study.records.filter(pl.col("step") > 0)
+    return seen.select(pl.max_horizontal("edge", pl.col("sup_norm") / pl.col("bound"))).to_series().to_numpy()
+
+
+def before_shrinking(study: Study) -> np.ndarray:
+    """The same of the points of the ascent that were offered."""
+    seen = study.records.filter(pl.col("step") > 0)
+    return seen.select(pl.max_horizontal("ascent_edge", pl.col("ascent_sup_norm") / pl.col("bound"))).to_series().to_numpy()
+
+
+def all_feasible(seen: np.ndarray) -> Finding:
+    return exact(float(seen.max()), 0, 1)
+
+
+def exceeds(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Finding:
+    """The median over seeds of the difference of two gaps (S, N), where it is smallest over settings, d and n, is above 0."""
+    differences = np.concatenate([one - other for one, other in pairs], axis=1)
+
+    def smallest(index: np.ndarray) -> np.ndarray:
+        return np.median(differences[index], axis=1).min(axis=1)
+
+    return within(over_seeds(smallest, len(differences)), np.nextafter(0, 1), np.inf)
+
+
+def no_faster_than_lower(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> Finding:
+    """slope + 2/(d+1) (1/2 for d = 1) is at least 0 at the setting and d where it is smallest."""
+    if any(len(n) < 2 or not (values > 0).all() for _, n, values in cells):
+        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
+    fits = [(median_slope(n, values), rates.stable_lower(d)) for d, n, values in cells]
+
+    def smallest(index: np.ndarray) -> np.ndarray:
+        return np.min([fit(index) + exponent for fit, exponent in fits], axis=0)
+
+    return within(over_seeds(smallest, len(cells[0][2])), 0, np.inf)
+
+
+def claims(study: Study) -> list[Claim]:
+    table = gaps(study)
+    return [
+        judge(
+            "tightness/feasible",
+            SOURCE,
+            f"Every net reported is in the flat set and within the bound ({len(reported(study))} records)",
+            "largest of eta lambda_max / 2 and |f| / bound <= 1",
+            all_feasible,
+            reported(study),
+            before_shrinking(study),
+            "the ascent's points before they are shrunk",
+        ),
+        judge(
+            "tightness/worse-than-gd",
+            "the suite's own question",
+            "The flat set holds nets that generalise worse than the GD solution on the same data, at every d and n",
+            "smallest median difference of gap / M^2 > 0",
+            exceeds,
+            [(g.found, g.descended) for g in table],
+            [(g.descended, g.descended) for g in table],
+            "the GD solutions against themselves",
+        ),
+        judge(
+            "tightness/no-faster-than-the-lower-bound",
+            f"{SOURCE} (lower bound) and 3.7",
+            "The worst gap found falls no faster than the lower bound's n^(-2/(d+1)), n^(-1/2) for d = 1",
+            "slope + exponent >= 0 at the worst d",
+            no_faster_than_lower,
+            [(g.input_dim, g.n, g.found) for g in table],
+            [(g.input_dim, g.n, g.found / g.n) for g in table],
+            "the same gaps divided by n",
+        ),
+    ]

@@ -1,0 +1,205 @@
+"""The lower bound's caps: closed forms against quadrature and sampling, the packing against a plain one, f_2 on its data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate
+
+from dynamics import spec as specs
+from dynamics.config import compose
+from dynamics.data.laws import LAWS, sample
+from dynamics.errors import InputError
+from dynamics.measures import MEASURES
+from dynamics.simulate import simulate, start
+from dynamics.stability.neurons import path_norm, reduced, ridges
+from dynamics.stability.weight import population_weight
+from dynamics.systems.caps import CapsSpec, geometry, held
+from dynamics.theory import caps as theory
+from dynamics.view import view
+
+DIMS = [2, 3, 5, 8]
+
+
+def ball(n: int, d: int, seed: int = 0) -> np.ndarray:
+    return np.asarray(sample(LAWS["uniform_ball"], jax.random.key(seed), n, d, (n, d), jnp.float64))
+
+
+def evaluate(net, x: np.ndarray) -> np.ndarray:
+    hidden, readout = np.asarray(net.hidden), np.asarray(net.readout)
+    return np.maximum(x @ hidden[1:] + hidden[0], 0) @ readout
+
+
+@pytest.mark.parametrize("d", DIMS)
+@pytest.mark.parametrize("eps", [0.1, 0.5, 1.0])
+def test_atom_square_is_the_notes_integral(d, eps):
+    h = eps**2
+    integral = integrate.quad(lambda s: (h - s) ** 2 * (2 * s - s**2) ** ((d - 1) / 2), 0, h, epsabs=0, epsrel=1e-11)[0]
+    expected = theory.ball_volume(d - 1) / theory.ball_volume(d) * integral / h**2
+    assert theory.atom_square(eps, d) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_atom_square_and_cap_probability_by_sampling(d, x64):
+    eps, count = 0.6, 200_000
+    centre = np.array([[1 - eps**2 / 2]]) if d == 1 else np.eye(d)[:1]
+    values = evaluate(theory.hard_function(centre, [1.0], eps), ball(count, d))
+    assert np.mean(values**2) == pytest.approx(theory.atom_square(eps, d), abs=4 * np.std(values**2) / count**0.5)
+    share = float(theory.cap_probability(eps, d))
+    assert np.mean(values > 0) == pytest.approx(share, abs=4 * (share / count) ** 0.5)
+
+
+@pytest.mark.parametrize("d", [1, *DIMS])
+def test_cap_constants_bound_the_mass_and_the_upper_one_is_its_limit(d):
+    low, high = theory.cap_constants(d)
+    eps = np.geomspace(1e-3, 1, 50)
+    mass = theory.cap_probability(eps, d) / eps ** (d + 1)
+    assert (mass >= low * (1 - 1e-9)).all() and (mass <= high * (1 + 1e-9)).all()
+    assert mass[0] == pytest.approx(high, rel=1e-4)
+    assert d == 1 or mass[-1] < 0.9 * high
+
+
+def test_numbers_of_the_paper_check():
+    """d = 3: U = 3/4, L = 3/8; the share of the sphere in a cap of height h is h / 2."""
+    assert theory.cap_constants(3) == pytest.approx((0.375, 0.75))
+    assert np.round(theory.empty_share_bounds(3), 3).tolist() == [0.472, 0.687]
+    assert theory.packing_bound(0.1, 3) == 200
+    assert theory.packing_bound(0.1, 1) == 20
+
+
+def test_expected_share_is_above_its_limit_but_not_at_every_n():
+    """Proposition I.1's q* is a limit: from above for d >= 2 and large n, but from below for d = 1, and not yet at n = 1."""
+    for d in DIMS:
+        limit = float(theory.empty_share_bounds(d)[0])
+        assert all(float(theory.empty_share(n, d)) > limit for n in (100, 10**4, 10**6))
+        assert float(theory.empty_share(10**12, d)) == pytest.approx(limit, rel=1e-2)
+    assert float(theory.empty_share(1, 2)) < float(theory.empty_share_bounds(2)[0])
+    assert float(theory.empty_share(1000, 1)) < float(theory.empty_share_bounds(1)[0])
+
+
+@pytest.mark.parametrize("d", DIMS)
+def test_norms_of_a_cap_atom_are_those_of_its_network(d, x64):
+    eps = 0.3
+    net = reduced(theory.hard_function(np.eye(d)[:1], [1.0], eps))
+    norms = theory.atom_norms(eps, d)
+    assert path_norm(net) == pytest.approx(norms["variation"])
+    assert np.abs(net.coefficient) @ theory.canonical_weight(net.offset, d) == pytest.approx(norms["canonical"])
+    true = np.abs(net.coefficient) @ population_weight("uniform_ball", net.offset, d)
+    assert true == pytest.approx(norms["population"])
+    assert norms["sup"] == pytest.approx(evaluate(theory.hard_function(np.eye(d)[:1], [1.0], eps), np.eye(d)[:1])[0])
+    tail = np.sqrt(2) * 2 ** (d + 2) / ((d + 1) ** 2 * (d + 3)) * (theory.ball_volume(d - 1) / theory.ball_volume(d)) ** 2
+    assert theory.atom_norms(0.01, d)["population"] == pytest.approx(tail * 0.01 ** (2 * d + 2), rel=1e-2)
+
+
+def test_norms_of_a_bump_are_those_of_its_network(x64):
+    eps, centre = 0.2, -0.9
+    net = theory.hard_function([[centre]], [3.0], eps)
+    kinks = ridges(net)
+    assert 3 * theory.bump_norm(centre, eps) == pytest.approx(
+        np.abs(kinks.coefficient) @ theory.canonical_weight(kinks.offset, 1)
+    )
+    assert theory.bump_norm(1 - eps, eps) == pytest.approx(8 * eps, rel=0.05)
+    x = np.linspace(-1, 1, 20001)[:, None]
+    tent = 3 * np.maximum(1 - np.abs(x[:, 0] - centre) / (eps**2 / 2), 0)
+    np.testing.assert_allclose(evaluate(net, x), tent, atol=1e-10)
+    assert np.mean(tent**2) / 9 == pytest.approx(theory.atom_square(eps, 1), rel=1e-2)
+
+
+def traced(spec: CapsSpec) -> dict[str, jax.Array]:
+    sizes = set(spec.shape_fields)
+    return {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
+
+
+def pack(spec: CapsSpec, schedule: tuple[int, ...]):
+    spec = spec.resolve()
+    spec.check()
+    dynamics, key = specs.static(spec).dynamics(), jax.random.key(spec.seed)
+    fixed, _ = jax.jit(lambda k, h: start(dynamics, k, h))(key, traced(spec))
+    return spec, fixed, simulate(dynamics, key, traced(spec), schedule)
+
+
+@pytest.mark.parametrize(("d", "n"), [(1, 400), (3, 3000)])
+def test_packing_is_the_greedy_one(d, n, x64):
+    """Against a loop over the same proposals, and counts against every pair of sample and centre."""
+    spec, fixed, run = pack(CapsSpec(input_dim=d, num_samples=n, precision="float64", seed=3), (0, 1, 3))
+    eps, atoms = spec.eps, geometry(spec)
+    radius = np.arccos(1 - eps**2)
+    accepted: list[np.ndarray] = []
+    for t in range(3):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 1), t), 0)
+        for u in np.asarray(atoms.propose(key, 256, jnp.asarray(eps)))[: spec.capacity]:
+            far = (np.abs(u - v)[0] >= eps**2 if d == 1 else np.arccos(np.clip(u @ v, -1, 1)) >= 2 * radius for v in accepted)
+            if all(far):
+                accepted.append(u)
+    centres, count = np.asarray(run.state.centres), int(run.state.count)
+    assert spec.capacity < 256 and count == len(accepted) > 5
+    np.testing.assert_allclose(centres[:count], accepted, rtol=1e-12)
+
+    x = np.asarray(fixed.samples)[:n]
+    assert np.sort(np.linalg.norm(x, axis=1)) == pytest.approx(np.sort(np.linalg.norm(ball_of(spec), axis=1)))
+    inside = np.abs(x - centres[:count].T) < eps**2 / 2 if d == 1 else x @ centres[:count].T > 1 - eps**2
+    np.testing.assert_array_equal(np.asarray(held(atoms, run.state, fixed))[:count], inside.sum(0))
+    last = {name: float(values[-1]) for name, values in run.records.items()}
+    assert last["caps"] == count and last["empty_caps"] == np.sum(inside.sum(0) == 0)
+    assert last["held_samples"] == inside.sum() and inside.sum(1).max() == 1
+    assert last["separation"] >= 1
+    assert last["risk"] == pytest.approx(last["empty_caps"] * theory.atom_square(eps, d))
+
+
+def ball_of(spec: CapsSpec) -> np.ndarray:
+    key = jax.random.fold_in(jax.random.key(spec.seed), 0)
+    n, d = spec.num_samples, spec.input_dim
+    return np.asarray(sample(LAWS["uniform_ball"], key, n, d, (n, d), jnp.float64))
+
+
+def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):
+    """A small run in a large one's program; coverage is that of random sequential adsorption, far from and near to jamming."""
+    small, large = (CapsSpec(input_dim=3, num_samples=n, precision="float64").resolve() for n in (1000, 16000))
+    program = specs.static(small, specs.shape(large)).dynamics()
+    runs = [simulate(program, jax.random.key(0), traced(s), (1, 64)).records for s in (small, large)]
+    for name, values in pack(small, (1, 64))[2].records.items():
+        np.testing.assert_array_equal(runs[0][name], values, err_msg=name)
+    for records in runs:
+        assert records["coverage"].tolist() == pytest.approx([0.33, 0.53], abs=0.06)
+        assert records["acceptance"][-1] < 0.02 < records["acceptance"][0]
+
+
+def test_f_2_is_unseen_and_flat_on_empty_caps_only(x64):
+    """On its data f_2 is 0 and lambda_max is 1, its least value; with the atoms of all caps it is neither."""
+    spec, fixed, run = pack(CapsSpec(input_dim=2, num_samples=60, amplitude=2.0, precision="float64"), (8,))
+    count = int(run.state.count)
+    centres, x = np.asarray(run.state.centres)[:count], fixed.samples[: spec.num_samples]
+    empty = np.asarray(held(geometry(spec), run.state, fixed))[:count] == 0
+    assert 0 < empty.sum() < count
+
+    @jax.jit
+    def seen(net):
+        found = view(net, x, jnp.zeros(len(x)))
+        names = ("sharpness", "gauss_newton_sharpness", "residual_sharpness", "path_norms")
+        return {"largest": jnp.abs(found.prediction).max()} | {k: v for n in names for k, v in MEASURES[n](found).items()}
+
+    for chosen, unseen in ((empty, True), (np.ones(count), False)):
+        net = theory.hard_function(centres, 2.0 * chosen, spec.eps)
+        found = {name: float(value) for name, value in seen(net).items()}
+        for name, blank in (("largest", 0), ("residual_sharpness", 0), ("weighted_path_norm", 0)):
+            assert (found[name] == blank) == unseen
+        for name in ("sharpness", "gauss_newton_sharpness"):
+            assert (abs(found[name] - 1) < 1e-12) == unseen
+
+    values = evaluate(theory.hard_function(centres, 2.0 * empty, spec.eps), ball(400_000, 2, seed=9)) ** 2
+    assert run.records["risk"][-1] == pytest.approx(values.mean(), abs=4 * values.std() / len(values) ** 0.5)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match=r"kappa = 0\.0: must be above 0"):
+        CapsSpec(kappa=0.0).resolve()
+    with pytest.raises(InputError, match=r"kappa = 5\.0: .* at most n\^\(1/\(d\+1\)\) = 2"):
+        CapsSpec(input_dim=2, num_samples=8, kappa=5.0).resolve()
+    with pytest.raises(InputError, match=r"capacity = 3: must be 0"):
+        CapsSpec(capacity=3).resolve()
+    with pytest.raises(InputError, match="input_dim = 0"):
+        CapsSpec(input_dim=0).resolve()
+    with pytest.raises(InputError, match=r"kappa = 0\.05: gives room for"):
+        compose("stable_minima/empty_caps", "input_dim=6", "kappa=0.05", "num_samples=1024")
+    with pytest.raises(InputError, match="amplitude = 0"):
+        CapsSpec(amplitude=0.0).resolve().check()
