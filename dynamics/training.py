@@ -92,7 +92,7 @@ class TrainingSpec(RunSpec):
         if set(RELU_MEASURES) & set(self.measures):
             record += 3 * n * per_sample
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + 4))
-        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 82 * parameters * hessian)
+        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 66 * parameters * hessian)
         return Cost(gradients * size * per_sample, record, resident, working)
 
 

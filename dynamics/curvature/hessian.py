@@ -24,10 +24,8 @@ def hessian_product(
     unravel = ravel_pytree(params)[1]
     slope = gradient or jax.grad(loss)
 
-    def product(v: jax.Array) -> jax.Array:
-        return ravel_pytree(jax.jvp(slope, (params,), (unravel(v),))[1])[0]
-
-    return product
+    tangent = jax.linearize(slope, params)[1]
+    return lambda v: ravel_pytree(tangent(unravel(v)))[0]
 
 
 def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
@@ -39,7 +37,7 @@ def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
 def sharpness(
     loss: Callable[[Any], jax.Array],
     params: Any,
-    num_steps: int = 80,
+    num_steps: int = 64,
     tolerance: float | jax.Array | None = None,
     gradient: Callable[[Any], Any] | None = None,
     guess: Any = None,
