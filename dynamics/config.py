@@ -170,7 +170,8 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
             if override.is_delete():
                 _remove(trees[top], rest)
             else:
-                trees[top] = axes.lay_over(trees[top], _nest(rest, override.value()) if rest else override.value())
+                laid: Any = override.value()
+                trees[top] = axes.lay_over(trees[top], _nest(rest, laid) if rest else laid)
         elif not override.is_delete():
             value = override.value()
             OmegaConf.update(cfg, path, value, merge=True)

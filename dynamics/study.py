@@ -65,7 +65,8 @@ class Study:
     def seconds(self) -> float:
         """Seconds of computing that the runs took, compiling included."""
         runs = self.runs.unique("run")
-        return runs["seconds"].sum() + runs.unique(["group", "created", "compile_seconds"])["compile_seconds"].sum()
+        compiled = runs.unique(["group", "created", "compile_seconds"])
+        return float(runs["seconds"].to_numpy().sum() + compiled["compile_seconds"].to_numpy().sum())
 
     @cached_property
     def final(self) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -103,18 +103,30 @@ def draw_curves(ax: Axes, groups: Sequence[Study], positions: Sequence[float], c
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1)
 
 
-def scatter_grid(groups: Mapping[str, Study], columns: int, summaries: int = 0) -> tuple[Figure, list[Axes]]:
-    """One scatter a group, of the neurons of its first seed, on common axes; below it `summaries` empty panels, returned."""
+def scatter_grid(
+    groups: Mapping[str, Study], columns: int, summaries: int = 0, share: Literal["all", "row"] = "all"
+) -> tuple[Figure, list[Axes]]:
+    """One scatter a group, of the neurons of its first seed; below it `summaries` empty panels, returned.
+
+    Norms have one axis for all panels or one for each row, logarithmic where they spread over more than a factor of thirty.
+    """
     rows = math.ceil(len(groups) / columns)
     fig = plt.figure(figsize=(3.3 * columns, 2.7 * rows + (3 if summaries else 0)))
-    upper, *lower = fig.subfigures(2, 1, height_ratios=[2.7 * rows, 3]) if summaries else [fig]
-    axes = upper.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    heights = [2.7 * rows, 3.0] if summaries else [1.0]
+    upper, *lower = fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes = upper.subplots(rows, columns, sharex=True, sharey=share, squeeze=False)
     for ax, (title, part) in zip(axes.flat, groups.items(), strict=False):
         first = part.select(seed=part.values("seed")[0])
         table = neuron_table(first).filter(pl.col("weight_norm") > 0)
         scatter(ax, table)
         dead = 100 * (1 - median(final_values(part, "alive_fraction")).value)
-        ax.set(title=f"{title}: {dead:.0f} % dead", yscale="log", xlabel="", ylabel="")
+        ax.set(title=f"{title}: {dead:.0f} % dead", xlabel="", ylabel="")
+    for together in [axes.ravel()] if share == "all" else axes:
+        drawn = [ax.dataLim for ax in together if ax.collections]
+        if max(lim.y1 for lim in drawn) > 30 * min(lim.y0 for lim in drawn):
+            together[0].set_yscale("log")
+        else:
+            together[0].set_ylim(0, None)
     for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
     for ax in axes.flat[max(len(groups) - columns, 0) : len(groups)]:

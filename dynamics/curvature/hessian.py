@@ -24,8 +24,10 @@ def hessian_product(
     unravel = ravel_pytree(params)[1]
     slope = gradient or jax.grad(loss)
 
-    tangent = jax.linearize(slope, params)[1]
-    return lambda v: ravel_pytree(tangent(unravel(v)))[0]
+    def product(v: jax.Array) -> jax.Array:
+        return ravel_pytree(jax.jvp(slope, (params,), (unravel(v),))[1])[0]
+
+    return product
 
 
 def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:

@@ -28,7 +28,12 @@ def one_sided(excess: jax.Array, probability: jax.Array, mean: jax.Array) -> jax
 
 
 def empirical_weight(
-    inputs: jax.Array, direction: jax.Array, offset: jax.Array, weights: jax.Array | None = None, *, sides: int = 2
+    inputs: jax.typing.ArrayLike,
+    direction: jax.typing.ArrayLike,
+    offset: jax.typing.ArrayLike,
+    weights: jax.Array | None = None,
+    *,
+    sides: int = 2,
 ) -> jax.Array:
     """g_n(u_k, t_k) for all kinks at once, (K,); with sides=1 the one-sided g~.
 
@@ -37,7 +42,7 @@ def empirical_weight(
     """
     x = jnp.asarray(inputs)
     w = jnp.full(len(x), 1 / len(x), x.dtype) if weights is None else weights
-    z = x @ direction - offset
+    z = x @ jnp.asarray(direction) - jnp.asarray(offset)
 
     def side(z: jax.Array) -> jax.Array:
         active = jnp.where(z > 0, w[:, None], 0)
@@ -66,13 +71,14 @@ def population_weight(law: str | Law, offset: np.ndarray, d: int, *, sides: int 
     From the law's closed forms P(X_1 > t) and E[X_1 1{X_1 > t}]; `by_radius` supplies them where there are none.
     """
     known = LAWS[law] if isinstance(law, str) else law
-    if known.half_space_probability is None or known.half_space_mean is None:
+    probability, first_moment = known.half_space_probability, known.half_space_mean
+    if probability is None or first_moment is None:
         have = ", ".join(name for name, other in LAWS.items() if other.half_space_mean is not None)
         raise InputError("law", law, f"has no half-space probability; those of {have} are known, or use by_radius")
     t = np.asarray(offset, float)
 
     def side(t):
-        p, mean = known.half_space_probability(t, d), known.half_space_mean(t, d)
+        p, mean = probability(t, d), first_moment(t, d)
         return np.maximum(mean - t * p, 0) * np.hypot(p, mean)
 
     return side(t) if sides == 1 else np.minimum(side(t), side(-t))

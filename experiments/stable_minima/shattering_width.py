@@ -40,7 +40,7 @@ def settings(study: Study) -> dict[str, Study]:
 
 def figure(study: Study) -> Page:
     groups = settings(study)
-    fig, _ = scatter_grid(groups, columns=3)
+    fig, _ = scatter_grid(groups, columns=3, share="row")
     table = statistics(groups, [c.metric for c in (*SURVIVAL, *ERRORS, *CORRELATIONS)])
     parameters = {part.runs["model.width"][0] * (part.runs["data.input_dim"][0] + 2) + 1 for part in groups.values()}
     text = describe(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
