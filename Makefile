@@ -44,7 +44,7 @@ format: .venv/.dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/.bench ## our engine, plain JAX and a PyTorch loop, side by side; ARGS=--quick for a minute's run
+bench: .venv/.bench ## our engine, plain JAX and a PyTorch loop, side by side; ARGS=--quick for a minute's run, --measures for records
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove results, figures and caches (asks nothing; results are recomputed)

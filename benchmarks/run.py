@@ -3,6 +3,7 @@
     python benchmarks/run.py                     both problems, under four minutes
     python benchmarks/run.py --quick             the same in under a minute, with shorter repetitions
     python benchmarks/run.py --problem medium
+    python benchmarks/run.py --measures          what a record of each measure costs, in about a minute
 
 Speed is reported, never asserted; that all compute the same losses is.
 """
@@ -13,6 +14,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import records
 import report
 from compare import compare
 from machine import provenance
@@ -29,6 +31,13 @@ def main() -> None:
         console = Console(width=120)  # a log has no width of its own
     about = provenance()
     console.print(f"{about['cpu']}, {about['cores']} cores, load {about['load_before']:.1f}", highlight=False)
+    if arguments.measures:
+        with console.status("records") as status:
+            costs = records.time_records(5 if arguments.quick else 10, status.update)
+        records.show(costs, console)
+        for file in records.save(costs, about, RESULTS):
+            console.print(f"wrote {file}", soft_wrap=True)
+        return
     repetitions, wanted, patience = (3, 0.3, 4.0) if arguments.quick else (5, 1.2, 25.0)
     patience = patience if arguments.patience is None else arguments.patience
     comparisons = []
@@ -50,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="shorter and fewer repetitions")
     parser.add_argument("--problem", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--patience", type=float, help="seconds a problem for taking again what other processes disturbed")
+    parser.add_argument("--measures", action="store_true", help="time records instead of steps")
     parser.add_argument("--name", help="of the result file (quick or full)")
     return parser.parse_args()
 

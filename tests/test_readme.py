@@ -1,4 +1,4 @@
-"""What README tells the reader to type, typed."""
+"""What README and the pages of docs/ tell the reader to type, typed; every picture and page they show is there."""
 
 import re
 import shlex
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.S)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
 
 
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
@@ -46,9 +46,15 @@ def test_dynamics_commands_run(command, cli, folder):
     assert out
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(code, id=f"{page.name}-{i}") for page in PAGES for i, code in enumerate(blocks("python", page.read_text()))
+]
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
 def test_python_examples_run(code, capsys):
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "example", "exec"), {})
     assert capsys.readouterr().out.strip()
 
 
@@ -70,3 +76,18 @@ def test_the_example_config_is_valid(tmp_path):
     assert len(runs) == 96
     for run in runs:
         run.check()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_figure_command_of_the_docs_names_an_experiment():
+    from dynamics.config import experiment_names
+
+    named = {name for page in PAGES for name in re.findall(r"make figures/(\S+?)\.pdf", page.read_text())}
+    assert len(named) > 8
+    assert named <= set(experiment_names())

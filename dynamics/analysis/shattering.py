@@ -159,7 +159,7 @@ def statistics(groups: Mapping[str, Study], metrics: Sequence[str]) -> pl.DataFr
     for title, part in groups.items():
         for metric in metrics:
             values = final_values(part, metric)
-            rows.append((title.replace("$", ""), metric, *median(values), len(values)))
+            rows.append((title.replace("$", "").replace("\\", ""), metric, *median(values), len(values)))
     return pl.DataFrame(rows, schema=["group", "metric", "median", "low", "high", "num_seeds"], orient="row")
 
 
