@@ -27,13 +27,16 @@ figures/%.pdf: configs/experiment/%.yaml experiments/%.py .venv/.installed ## on
 
 smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in build/smoke
 	@rm -rf build/smoke
-	@set -e; for e in $(EXPERIMENTS); do $(BIN)/dynamics experiment=$$e size=smoke output=build/smoke $(ARGS); done
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(addprefix smoke/,$(EXPERIMENTS))
+
+smoke/%: .venv/.installed # compiling keeps one core busy, so two experiments at a time
+	@$(BIN)/dynamics experiment=$* size=smoke output=build/smoke $(ARGS)
 
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
 	@$(BIN)/dynamics claims figures docs/claims.md
 
 test: .venv/.dev ## the tests
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: .venv/.dev ## ruff and pyright
 	@$(BIN)/ruff check .

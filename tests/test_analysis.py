@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,7 +230,7 @@ def test_an_undecided_control_leaves_the_verdict_to_the_check():
 
 
 def test_claims_survive_writing_and_reading(tmp_path):
-    claims = [judged(INSIDE, OUTSIDE), judged(Estimate(np.nan, -np.inf, np.nan), INSIDE)]
+    claims = [replace(judged(INSIDE, OUTSIDE), seconds=1.5), judged(Estimate(np.nan, -np.inf, np.nan), INSIDE)]
     write_claims(claims, tmp_path / "claims.json")
     first, second = read_claims(tmp_path / "claims.json")
     assert first == claims[0]

@@ -324,6 +324,14 @@ def test_an_easy_top_takes_few_of_the_steps_that_are_allowed(rng, dtype, toleran
     assert early.converged and early.residual <= tolerance * 50
 
 
+@pytest.mark.parametrize("guessed", [0, 2])
+def test_a_guess_that_is_another_eigenvector_does_not_mislead(guessed):
+    """Lanczos alone would stay where it started: the random part of the start is what finds the top."""
+    spectrum = jnp.asarray([1.0, 2.0, 3.0, 10.0, -20.0])
+    top = to_numpy(sharpness(lambda p: jnp.sum(spectrum * p**2) / 2, jnp.ones(5), guess=jnp.eye(5)[guessed]))
+    assert top.value == pytest.approx(10, rel=1e-12) and top.converged
+
+
 def test_more_steps_never_lower_the_value(rng):
     matrix, start = jnp.asarray(with_spectrum(rng, np.linspace(-3, 1, 30))), jnp.asarray(rng.normal(size=30))
     values = [float(lanczos(matrix, start, m).value) for m in (1, 3, 12, 30)]

@@ -49,6 +49,7 @@ def example(rng):
     return random_net(rng, D, WIDTH), x, clean + NOISE * rng.normal(size=N), clean, fresh, np.sin(fresh[:, 0])
 
 
+ELSEWHERE = ("balance",)  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 
 
@@ -90,7 +91,7 @@ def seen_by_library(data, *, factor=1.0, rate=RATES[0], activation="relu", measu
         np.pad(fresh, ((0, 0), (0, more_d))),
         fresh_clean,
     )
-    known = tuple(name for name in MEASURES if activation == "relu" or name not in RELU_MEASURES)
+    known = tuple(name for name in MEASURES if name not in ELSEWHERE and (activation == "relu" or name not in RELU_MEASURES))
     seen = looking(activation, measures or known, pad)(*to_jax((*padded, factor, rate)))
     return {name: np.asarray(value) for name, value in seen.items()}
 
@@ -174,7 +175,7 @@ def test_every_measure_is_what_numpy_finds(rng, normalization, activation, pad):
             np.testing.assert_allclose(again[name], value, rtol=1e-9, err_msg=name)
     for name, value in expected.items():
         np.testing.assert_allclose(seen.pop(name), value, rtol=1e-9, err_msg=name)
-    assert seen.pop("gauss_newton_residual") < 1e-10
+    assert seen.pop("gauss_newton_residual") < 1e-7 * expected["gauss_newton_sharpness"]
     top = np.linalg.eigvalsh(hessian_of(activation)(*to_jax(data[:3]), factor))[-1]
     assert seen.pop("sharpness") == pytest.approx(top, rel=1e-10)
     assert seen.pop("sharpness_residual") < 1e-6 * top and seen.pop("sharpness_converged")
