@@ -30,7 +30,10 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(addprefix smoke/,$(EXPERIMENTS))
 
 smoke/%: .venv/.installed # compiling keeps one core busy, so two experiments at a time
-	@$(BIN)/dynamics experiment=$* size=smoke output=build/smoke $(ARGS)
+	@mkdir -p $(dir build/smoke/$*)
+	@$(BIN)/dynamics experiment=$* size=smoke output=build/smoke $(ARGS) > build/smoke/$*.tmp 2>&1 \
+		|| { cat build/smoke/$*.tmp; exit 1; }
+	@cat build/smoke/$*.tmp && mv build/smoke/$*.tmp build/smoke/$*$(if $(ARGS),.other).log
 
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
 	@$(BIN)/dynamics claims figures docs/claims.md

@@ -1,7 +1,11 @@
 """Four CPU devices and the compile cache, set up before anything imports JAX; 64 bits only where a test asks for them."""
 
+import os
+
 from dynamics.runtime import prepare
 
+# tests compile far more than they compute: unoptimised machine code halves the compiler's share
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
 prepare(devices=4)
 
 import jax  # noqa: E402
