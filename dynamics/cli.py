@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from dynamics.errors import InputError, suggest
@@ -17,7 +16,7 @@ dynamics claims [folder] [page.md]   one table of the claims of every experiment
 
 
 def main() -> None:
-    """Entry point. Exit code 0: done; 2: bad input, told in one line; 130: interrupted."""
+    """Entry point. Exit code 0: done; 2: bad input, told in one line; 3: some runs failed or diverged; 130, 143: stopped."""
     from dynamics import runtime
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us, and we tell them in one line
@@ -33,91 +32,94 @@ def main() -> None:
             print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
             sys.exit(0 if arguments else 2)
         _hydra(arguments)
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is stored, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(f"{stop or 'interrupted'}; what was computed is saved, the same command goes on from there", file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 130))
     except Exception as error:
         line = explain(error)
         if line is None or debug:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, OSError) and error.errno is not None else 2)
 
 
 def _hydra(arguments: list[str]) -> None:
-    """Compose and run; a job's error waits until Hydra is done, which would print more than one line about it."""
+    """Compose and run, one study or a sweep of them; exits with 3 if some did not end well."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from dynamics import config
 
-    sys.argv[1:], axes = config.split_axes(arguments)
-    failures: list[Exception] = []
     config.register()
-
-    @hydra.main(version_base="1.3", config_path=str(config.home() / "configs"), config_name="config")
-    def job(cfg) -> None:
-        chosen = HydraConfig.get()
-        try:
-            run(config.request(cfg, chosen.runtime.choices["experiment"], [*chosen.overrides.task, *axes]))
-        except Exception as error:
-            failures.append(error)
-
-    job()
+    OmegaConf.register_new_resolver("sweep_folder", lambda: _sweep_folder(arguments), replace=True)
+    OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra" if "MULTIRUN" in str(mode) else None, replace=True)
+    sys.argv[1:] = config.carry_axes(arguments)
+    ERRORS.clear()
+    OUTCOMES.clear()
+    hydra.main(version_base="1.3", config_path=str(config.home() / "configs"), config_name="config")(job)()
     sys.argv[1:] = arguments
-    for error in failures[:-1]:
+    for error in ERRORS[:-1]:
         print(f"error: {explain(error) or repr(error)}", file=sys.stderr)
-    if failures:
-        raise failures[-1]
+    if ERRORS:
+        raise ERRORS[-1]
+    if any(outcome["status"] in ("failed", "diverged") for outcome in OUTCOMES):
+        sys.exit(3)
 
 
-def run(request) -> None:
-    """Plan, compute what is missing, store, draw, judge, print."""
-    from rich.console import Console
-
-    from dynamics.analysis.claims import write_claims
-    from dynamics.analysis.figures import style, write_page
-    from dynamics.config import experiment_module
-    from dynamics.progress import Live
-    from dynamics.report import print_claims, print_frame, print_plan, summary
-    from dynamics.study import load_study, open_store, plan_study, run_study
-
-    out = Console(width=None if sys.stdout.isatty() else 160)
-    err = Console(stderr=True)
-    for notice in request.notices:
-        print(notice, file=sys.stderr)
-    module = experiment_module(request.name)
-    store = open_store(request)
-    plan = plan_study(request, store)
-    if request.settings.mode == "plan":
-        return print_plan(out, plan)
-    if request.settings.mode == "run" and plan.groups:
-        store.check_writable()
-        _check_writable(request.figures_folder)
-        with Live(plan, err) as live:
-            run_study(plan, store, request.settings.save_final, live.watch)
-    study = load_study(request, store)
-    print(f"{request.name} ({request.settings.size}): {summary(study.runs)}; {plan.finished} were already in the store")
-
-    with style():
-        page = module.figure(study)
-    name = Path(request.name).name
-    written = write_page(page, request.figures_folder, name)
-    claims = [replace(claim, seconds=study.seconds) for claim in module.claims(study)]
-    write_claims(claims, request.figures_folder / f"{name}.claims.json")
-    for title, frame in page.shown.items():
-        print_frame(out, title, frame)
-    print_claims(out, claims)
-    for path in written:
-        print(path)
+OUTCOMES: list[dict] = []  # what came of the jobs of this command
+ERRORS: list[Exception] = []  # those that Hydra would tell of in more than one line
+PROCESS = os.getpid()
 
 
-def _check_writable(folder: Path) -> None:
-    """Raise before any compute if the figures could not be written afterwards."""
-    while not folder.exists():
-        folder = folder.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise InputError("output", str(folder), "cannot be written to")
+def job(cfg) -> dict:
+    """One study, as Hydra calls for it: on its own, or as a job of a sweep launched one by one."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from dynamics import config, runtime
+    from dynamics.app import run_jobs
+    from dynamics.jobs import Job
+
+    runtime.prepare()  # a launcher may call this in a process of its own
+    chosen = HydraConfig.get()
+    try:
+        request = config.request(cfg, chosen.runtime.choices["experiment"], list(chosen.overrides.task))
+        one = Job(request)
+        if chosen.mode == RunMode.MULTIRUN:
+            folder, sweep = Path(chosen.runtime.output_dir), Path(chosen.sweep.dir)
+            one = Job(request, True, int(chosen.job.num), tuple(chosen.overrides.task), sweep, folder)
+        (outcome,) = run_jobs([one])
+    except Exception as error:
+        if os.getpid() != PROCESS:
+            raise
+        if chosen.mode == RunMode.MULTIRUN:
+            print(f"error: job {chosen.job.num}: {explain(error) or repr(error)}", file=sys.stderr)
+        ERRORS.append(error)
+        outcome = {"status": "failed"}
+    OUTCOMES.append(outcome)
+    return outcome
+
+
+def fold(compose, batch, first: int) -> list[dict]:
+    """All jobs of a sweep together, as `hydra/launcher=fold` calls for them."""
+    from dynamics.app import run_jobs
+    from dynamics.jobs import compose_jobs
+
+    outcomes = run_jobs(compose_jobs(compose, batch, first))
+    OUTCOMES.extend(outcomes)
+    return outcomes
+
+
+job.fold = fold  # type: ignore[attr-defined]
+
+
+def _sweep_folder(arguments: list[str]) -> str:
+    """Where a sweep's jobs go: the same command comes back to the same folder, and finds there what it left."""
+    from dynamics.spec import content_hash
+
+    given = {path: value for path, found, value in (a.partition("=") for a in arguments) if found}
+    own = sorted(a for a in arguments if not re.match(r"[+~]*hydra[./]|-|output=|mode=|worker", a))
+    return f"{given.get('output', '.')}/multirun/{re.sub(r'[^A-Za-z0-9]+', '_', given.get('experiment', ''))}-{content_hash(own)[:8]}"
 
 
 def _list() -> None:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from hydra import compose as compose_config
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from dynamics import spec as specs
@@ -37,16 +39,37 @@ class StudySpec:
     """The frame of a study; no part of any run's identity.
 
     size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
-    from the store alone); output: folder of results/ and figures/; save_final: keep final states; sweep, panels: axes.
+    from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep final states;
+    may_diverge: whether diverged runs are no failure; sweep, panels: axes.
+    checkpoint_seconds: how often a chunk under way is saved; memory: GB that one chunk may take (0: what the machine
+    has); worker, workers: which of how many processes this is that share the work through the store;
+    distributed, coordinator: whether they join through jax.distributed, and at which host:port (empty: found out).
+    laid_over: overrides of `sweep` and `panels`, which the command line puts here.
     """
 
     size: str = "laptop"
     mode: str = "run"
     output: str = "."
     save_final: bool = False
+    may_diverge: bool = False
+    checkpoint_seconds: float = 30.0
+    memory: float = 0.0
+    worker: int = 0
+    workers: int = 1
+    distributed: bool = False
+    coordinator: str = ""
+    laid_over: list[str] = field(default_factory=list)
     sweep: dict[str, Any] = field(default_factory=dict)
     panels: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that is not allowed."""
+        require(self.mode in MODES, "mode", self.mode, f"choose one of {', '.join(MODES)}{suggest(self.mode, MODES)}")
+        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be at least 0")
+        require(self.memory >= 0, "memory", self.memory, "must be gigabytes, or 0 for what the machine has")
+        require(self.workers >= 1, "workers", self.workers, "must be at least 1")
+        require(0 <= self.worker < self.workers, "worker", self.worker, f"must be from 0 to workers - 1 = {self.workers - 1}")
 
 
 @dataclass(frozen=True)
@@ -58,10 +81,15 @@ class Request:
     panels: dict[str, list[RunSpec]]
     notices: list[str]
 
-    @property
+    @cached_property
     def runs(self) -> list[RunSpec]:
         """Every run once, whatever panels it is in."""
         return list({specs.run_id(run): run for runs in self.panels.values() for run in runs}.values())
+
+    @cached_property
+    def members(self) -> list[tuple[str, str]]:
+        """(panel, identity) of every run of every panel."""
+        return [(panel, specs.run_id(run)) for panel, runs in self.panels.items() for run in runs]
 
     @property
     def results_folder(self) -> Path:
@@ -129,9 +157,15 @@ def register() -> None:
 
 
 def split_axes(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """(what Hydra composes, what only `request` sees): axes are kept from Hydra, which cannot replace a mapping by a list."""
+    """(what Hydra composes, what only `template` sees): axes are kept from Hydra, which cannot replace a mapping by a list."""
     axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)[.=]", a)]
     return [a for a in arguments if a not in axes], axes
+
+
+def carry_axes(arguments: list[str]) -> list[str]:
+    """The arguments with overrides of axes carried past Hydra as text, in the field `laid_over`."""
+    plain, axes = split_axes(arguments)
+    return [*plain, f"laid_over=[{','.join(QuotedString(a, Quote.single).with_quotes() for a in axes)}]"] if axes else plain
 
 
 def compose(name: str, *overrides: str) -> Request:
@@ -143,8 +177,42 @@ def compose(name: str, *overrides: str) -> Request:
     return request(cfg, name, list(overrides))
 
 
+@dataclass(frozen=True)
+class Template:
+    """A study up to the values of some plain fields: what the jobs of a sweep have in common.
+
+    base: the run that all are variations of; trees: the axes of each panel
+    """
+
+    name: str
+    settings: StudySpec
+    base: RunSpec
+    trees: dict[str, dict[str, Any]]
+    notices: list[str]
+
+    def request(self, values: Mapping[str, Any] | None = None) -> Request:
+        """The study with these values (by dotted path) in the base run, every run of it checked."""
+        base = specs.freeze(specs.put(self.base, values)) if values else self.base
+        panels = {panel: axes.expand(base, parsed) for panel, parsed in self._axes.items()}
+        warnings: dict[str, None] = {}
+        for runs in panels.values():
+            for run in runs:
+                run.check()
+                warnings |= dict.fromkeys(f"warning: {line}" for line in run.warnings())
+        return Request(self.name, self.settings, panels, [*self.notices, *warnings])
+
+    @cached_property
+    def _axes(self) -> dict[str, axes.Axes]:
+        return {panel: axes.parse(tree, self.base) for panel, tree in self.trees.items()}
+
+
 def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
-    """The study meant by a composed config; size settings come below the command line's `overrides`, above the rest."""
+    """The study meant by a composed config."""
+    return template(cfg, name, overrides).request()
+
+
+def template(cfg: DictConfig, name: str, overrides: list[str]) -> Template:
+    """What a composed config means; size settings come below the command line's `overrides`, above the rest."""
     choose("experiment", name, dict.fromkeys(experiment_names()))
     kind = OmegaConf.get_type(cfg)
     system = next((cls for cls in SYSTEMS.values() if isinstance(kind, type) and issubclass(kind, cls)), None)
@@ -160,7 +228,7 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
 
     known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}
     given: list[str] = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in OverridesParser.create().parse_overrides([*overrides, *cfg.laid_over]):
         path = override.key_or_group
         top, _, rest = path.partition(".")
         if path == "experiment":
@@ -180,18 +248,13 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
     notices = [n for path in given for n in _settle(path, trees)]
     config = OmegaConf.to_object(cfg)
     settings = StudySpec(**{f.name: getattr(config, f.name) for f in fields(StudySpec)})
-    require(settings.mode in MODES, "mode", settings.mode, f"choose one of {', '.join(MODES)}{suggest(settings.mode, MODES)}")
+    settings.check()
     base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
-
-    panels: dict[str, list[RunSpec]] = {}
+    panels = {}
     for panel, own in (trees["panels"] or {"main": {}}).items():
         require(isinstance(own, Mapping), f"panels.{panel}", own, "must be a mapping of axes")
-        panels[panel] = axes.expand(base, axes.parse(axes.lay_over(trees["sweep"], own), base))
-        for run in panels[panel]:
-            run.check()
-    done = Request(name, settings, panels, notices)
-    done.notices.extend(dict.fromkeys(f"warning: {line}" for run in done.runs for line in run.warnings()))
-    return done
+        panels[panel] = axes.lay_over(trees["sweep"], own)
+    return Template(name, settings, base, panels, notices)
 
 
 def _prefixes(path: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dynamics.analysis.claims import Claim, interval, number
 from dynamics.sweep.plan import Plan, describe
@@ -26,7 +27,7 @@ def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) ->
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[cell(v) for v in row.values()])
+        table.add_row(*[Text(cell(v)) for v in row.values()])
     console.print(table)
 
 

@@ -15,6 +15,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from dynamics.errors import InputError
+
 
 def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     """Set JAX up: one device per core on a CPU, full-precision products, every program cached on disk.
@@ -22,7 +24,8 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     devices: how many CPU devices (0: one per available core). A variable that the user has set is left alone.
     """
     flag = "--xla_cpu_multi_thread_eigen=false"  # a device is one core; its products must not fight over the others
-    os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
+    if flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import jax
 
@@ -34,6 +37,27 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def join(worker: int, workers: int, coordinator: str = "", distributed: bool = False) -> tuple[int, int]:
+    """(which process this is, of how many); joins the others through `jax.distributed` if asked, before any device is up.
+
+    There is nothing that runs of different processes would have to tell each other: every process computes chunks of its
+    own on its own devices, and what one that dies leaves undone the others take. So none is told to die with another.
+    """
+    if not distributed:
+        return worker, workers
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_recoverability", True)
+    given = {"coordinator_address": coordinator, "num_processes": workers, "process_id": worker} if coordinator else {}
+    try:
+        jax.distributed.initialize(**given)
+    except (RuntimeError, ValueError) as error:
+        allowed = f"could not join the other processes ({str(error).splitlines()[0]})"
+        raise InputError("coordinator", coordinator, allowed) from None
+    return jax.process_index(), jax.process_count()
 
 
 def available_cores() -> int:

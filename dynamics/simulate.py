@@ -1,7 +1,8 @@
 """Run a dynamics over a measurement schedule, segment by segment.
 
 Between two recorded steps lies a segment; its length is a traced number, so one compiled program serves
-them all. What needs the host (progress, the non-finite check) happens at segment boundaries only.
+them all. What needs the host (progress, checkpoints, the non-finite check) happens at segment boundaries only;
+a long segment is cut into pieces for it, which changes no number.
 """
 
 from __future__ import annotations
@@ -44,54 +45,114 @@ class Trajectory(NamedTuple):
         return np.where(self.finite.all(-1), -1, self.steps[np.argmin(self.finite, axis=-1)])
 
 
+class Partway(NamedTuple):
+    """A run (or an ensemble) part of the way: where it stands, and the records up to there.
+
+    step: the steps taken; state: where they led; steps, records: what was recorded so far, by time
+    """
+
+    step: int
+    state: State
+    steps: list[int]
+    records: list[dict[str, np.ndarray]]
+
+
+class Keeper:
+    """What the host does at segment boundaries besides looking. This one lets every segment run through and keeps nothing."""
+
+    def piece(self, steps: int) -> int:
+        """How many of the next `steps` steps may be taken before the host is asked again; at least 1."""
+        return steps
+
+    def took(self, steps: int) -> None:
+        """Told once so many further steps are done."""
+
+    def due(self) -> bool:
+        """Whether to save at this boundary."""
+        return False
+
+    def save(self, partway: Partway) -> None:
+        """Keep this; may raise to stop the run here."""
+
+
 def start(dynamics: Dynamics, key: jax.Array, hyper: Hyper) -> tuple[Fixed, State]:
     """Draw what the run keeps and its first state."""
     return dynamics.init(jax.random.fold_in(key, 0), hyper)
 
 
 def advance(
-    dynamics: Dynamics, key: jax.Array, fixed: Fixed, state: State, begin: jax.Array, end: jax.Array
+    dynamics: Dynamics,
+    key: jax.Array,
+    fixed: Fixed,
+    state: State,
+    begin: jax.Array,
+    end: jax.Array,
+    look: jax.Array | bool = True,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Take the steps `begin, ..., end - 1`, then observe. Both bounds are traced."""
+    """Take the steps `begin, ..., end - 1`, then observe if asked to `look` (zeros stand for what was not seen).
+
+    Bounds and `look` are traced: one program for every segment, whole or in pieces, so its numbers are the same.
+    """
     step_key = jax.random.fold_in(key, 1)
     state = lax.fori_loop(begin, end, lambda t, s: dynamics.step(s, fixed, jax.random.fold_in(step_key, t)), state)
+    observe = jax.jit(dynamics.observe, inline=True)  # traced once for its shapes and its branch
+    shapes = jax.eval_shape(observe, state, fixed)
+    nothing = jax.tree.map(lambda seen: jnp.zeros(seen.shape, seen.dtype), shapes)
+    record = lax.cond(look, lambda s: observe(s, fixed), lambda s: nothing, state)
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return state, {**dynamics.observe(state, fixed), FINITE: jnp.all(jnp.stack(leaves))}
+    return state, {**record, FINITE: jnp.all(jnp.stack(leaves))}
 
 
 def drive(
-    advance: Callable[[State, np.int32, np.int32], tuple[State, dict[str, jax.Array]]],
+    advance: Callable[[State, np.int32, np.int32, bool], tuple[State, dict[str, jax.Array]]],
     state: State,
     schedule: Sequence[int],
     watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    keeper: Keeper | None = None,
+    begun: Partway | None = None,
 ) -> Trajectory:
     """Carry a state (of one run or of an ensemble) over the schedule and collect its records.
 
     The next segment is dispatched before the last one's record is fetched, so the device does not wait for
-    the host. Once every run has diverged the remaining segments are left out.
+    the host. One segment after every run has diverged the remaining ones are left out. `begun` is a run part of the way
+    (its state is used, not `state`), which goes on from there to the very same end.
     """
-    steps: list[int] = []
-    records: list[dict[str, np.ndarray]] = []
+    keeper = keeper or Keeper()
+    position, state, steps, records = begun or Partway(0, state, [], [])
+    steps, records = list(steps), list(records)
+    lost = next((step for step, r in zip(steps, records, strict=True) if not r[FINITE].any()), None)  # all diverged there
+    waiting: tuple[int, int, bool, dict[str, Any]] | None = None  # the boundary whose record is still to be fetched
 
-    def fetch(step: int, record: dict[str, Any]) -> bool:
-        host = {name: np.asarray(value) for name, value in record.items()}
-        steps.append(step)
-        records.append(host)
+    def fetch() -> None:
+        nonlocal waiting, lost
+        if waiting is None:
+            return
+        (step, taken, look, record), waiting = waiting, None
+        host = {name: np.asarray(value) for name, value in record.items()} if look else {FINITE: np.asarray(record[FINITE])}
+        keeper.took(taken)
+        if look:
+            steps.append(step)
+            records.append(host)
+            lost = step if lost is None and not host[FINITE].any() else lost
         if watch is not None:
             watch(step, host)
-        return bool(host[FINITE].any())
 
-    waiting: tuple[int, dict[str, Any]] | None = None
-    alive, begin = True, 0
     for end in schedule:
-        state, record = advance(state, np.int32(begin), np.int32(end))
-        if waiting is not None:
-            alive = fetch(*waiting)
-        waiting, begin = (end, record), end
-        if not alive:
+        if (steps and end <= steps[-1]) or (lost is not None and lost < steps[-1]):
+            continue
+        while True:
+            to = min(end, position + keeper.piece(end - position)) if end > position else end
+            state, record = advance(state, np.int32(position), np.int32(to), to == end)
+            fetch()
+            waiting, position = (to, to - position, to == end, record), to
+            if keeper.due():
+                fetch()
+                keeper.save(Partway(position, state, steps, records))
+            if position == end:
+                break
+        if lost is not None and lost < position:  # not `<=`: the same end whether or not this record was waited for
             break
-    if waiting is not None:
-        fetch(*waiting)
+    fetch()
 
     axis = records[0][FINITE].ndim
     table = {name: np.stack([r[name] for r in records], axis=axis) for name in records[0]}
@@ -106,5 +167,5 @@ def simulate(dynamics: Dynamics, key: jax.Array, hyper: Hyper, schedule: Sequenc
     [8.0, 4.0, 1.0]
     """
     fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
-    segment = jax.jit(lambda s, begin, end: advance(dynamics, key, fixed, s, begin, end))
+    segment = jax.jit(lambda s, begin, end, look: advance(dynamics, key, fixed, s, begin, end, look))
     return drive(segment, state, schedule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from dynamics import spec as specs
-from dynamics.config import Request, compose
+from dynamics.config import Request, StudySpec, compose
 from dynamics.errors import InputError, suggest
+from dynamics.interrupt import Interrupt
 from dynamics.spec import RunSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import Group, Plan, make_plan
+from dynamics.sweep.plan import Plan, make_plan, this_machine
 from dynamics.sweep.store import Store
+from dynamics.sweep.work import Desk, Failure, How, work
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,29 @@ def open_store(request: Request) -> Store:
 
 def plan_study(request: Request, store: Store) -> Plan:
     """What is left to compute."""
-    there = store.finished(with_final=request.settings.save_final)
-    runs = request.runs
-    left = [run for run in runs if specs.run_id(run) not in there]
-    return make_plan(left, finished=len(runs) - len(left))
+    return plan_runs(request.runs, request.settings, store)
 
 
-def run_study(plan: Plan, store: Store, save_final: bool, watch: Callable[[Group], Any] = lambda g: None) -> None:
-    """Compute what the plan names and store each chunk as soon as it is there."""
-    for result in Executor().results(plan, watch):
-        store.write(result, save_final=save_final)
+def plan_runs(runs: list[RunSpec], settings: StudySpec, store: Store) -> Plan:
+    """What is left to compute of these runs."""
+    machine = this_machine()
+    if settings.memory:
+        machine = machine._replace(memory=settings.memory * 1e9)
+    there = store.finished(with_final=settings.save_final)
+    return make_plan(runs, machine, there, settings.workers)
+
+
+def run_study(
+    plan: Plan, store: Store, settings: StudySpec, desk: Desk | None = None, interrupt: Interrupt | None = None
+) -> list[Failure]:
+    """Compute what the plan names and store each chunk as soon as it is there; says what could not be computed."""
+    how = How(settings.save_final, settings.checkpoint_seconds, settings.worker, settings.workers)
+    return work(plan, store, how, interrupt or Interrupt(), desk or Desk())
 
 
 def load_study(request: Request, store: Store) -> Study:
     """The requested runs from the store, and only those; an `InputError` says how many are missing."""
-    members = [(panel, specs.run_id(run)) for panel, runs in request.panels.items() for run in runs]
-    membership = pl.DataFrame(members, schema={"panel": pl.String, "run": pl.String}, orient="row")
+    membership = pl.DataFrame(request.members, schema={"panel": pl.String, "run": pl.String}, orient="row")
     missing = set(membership["run"]) - store.finished()
     if missing:
         total = membership["run"].n_unique()

@@ -45,7 +45,7 @@ def found(folder):
     request = compose("stable_minima/rates", *OVERRIDES, f"output={folder}", "save_final=true")
     store = open_store(request)
     plan = plan_study(request, store)
-    run_study(plan, store, save_final=True)
+    run_study(plan, store, request.settings)
     return load_study(request, store), plan
 
 

@@ -176,7 +176,7 @@ def scripted(alive):
     """An `advance` over an ensemble that follows a script of finite flags, and a log of the segments asked for."""
     asked = []
 
-    def step(state, begin, end):
+    def step(state, begin, end, look):
         asked.append((int(begin), int(end)))
         return state + 1, {"seen": np.array([end, 10 * end]), FINITE: np.array(alive[len(asked) - 1])}
 
@@ -213,7 +213,7 @@ def test_driver_dispatches_the_next_segment_before_it_looks_at_the_last_record()
             order.append(f"look {self.step}")
             return np.array(True)
 
-    def step(state, begin, end):
+    def step(state, begin, end, look):
         order.append(f"go {int(end)}")
         return state, {FINITE: Slow(int(end))}
 

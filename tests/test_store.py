@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import polars as pl
@@ -9,11 +10,11 @@ import pytest
 
 from dynamics import spec as specs
 from dynamics.errors import InputError
-from dynamics.sweep import store as stores
+from dynamics.sweep import files
 from dynamics.sweep.axes import expand, parse
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
+from dynamics.sweep.store import FORMAT, Store
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.training import TrainingSpec
 
@@ -84,7 +85,7 @@ def test_an_interrupted_write_leaves_finished_parts_and_nothing_else(tmp_path, c
     def full(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(stores, "_flush", full)
+    monkeypatch.setattr(files, "flush", full)
     with pytest.raises(OSError, match="No space left"):
         Store(tmp_path).write(other)
     monkeypatch.undo()
@@ -109,12 +110,79 @@ def test_a_store_of_another_format_is_refused_and_left_alone(tmp_path, computed)
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
 
 
-def test_a_torn_file_is_named(tmp_path, computed):
+DAMAGES = {
+    "torn": lambda file: file.write_bytes(file.read_bytes()[:100]),
+    "one bit": lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]),
+    "a byte more": lambda file: file.write_bytes(file.read_bytes() + b"x"),
+    "gone": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("name", ["runs.parquet", "records.parquet", "checksums.json", "final/params/hidden.npy"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_named_and_its_part_set_aside(tmp_path, computed, name, damage):
+    _, (result,) = computed
+    part = Store(tmp_path).write(result, save_final=True)
+    DAMAGES[damage](part / name)
+    if (name, damage) == ("checksums.json", "a byte more"):
+        (part / name).write_text("{")
+    store, told = Store(tmp_path), []
+    store.mend(told.append)
+    assert len(told) == 1 and name.split("/")[-1] in told[0] and "3 runs" in told[0].replace("its runs", "3 runs")
+    assert store.finished() == set()
+    assert not part.exists() and len(list((tmp_path / "damaged").iterdir())) == 1
+    store.write(result, save_final=True)
+    assert Store(tmp_path).finished(with_final=True) == {specs.run_id(run) for run in result.runs}
+
+
+def test_reading_damaged_records_names_the_file(tmp_path, computed):
     _, (result,) = computed
     part = Store(tmp_path).write(result)
-    (part / "runs.parquet").write_bytes((part / "runs.parquet").read_bytes()[:100])
-    with pytest.raises(InputError, match=r"runs\.parquet"):
-        Store(tmp_path)
+    DAMAGES["one bit"](part / "records.parquet")
+    with pytest.raises(InputError, match=r"records\.parquet does not match its checksum"):
+        Store(tmp_path).read([specs.run_id(run) for run in result.runs])
+
+
+def test_a_lost_marker_is_written_anew_and_a_torn_one_too(tmp_path, computed):
+    _, (result,) = computed
+    for content in (None, "{"):
+        Store(tmp_path).write(result)
+        (tmp_path / "store.json").unlink() if content is None else (tmp_path / "store.json").write_text(content)
+        store = Store(tmp_path)
+        assert len(store.finished()) == 3
+        store.write(result)
+        assert json.loads((tmp_path / "store.json").read_text())["format"] == FORMAT
+
+
+def test_a_store_of_the_first_format_is_read_and_gets_checksums(tmp_path, computed):
+    """Format 1: no checksums, a file a final state."""
+    _, (result,) = computed
+    part = Store(tmp_path).write(result, save_final=True)
+    ids = [specs.run_id(run) for run in result.runs]
+    expected = [Store(tmp_path).final(run) for run in ids]
+    (part / "checksums.json").unlink()
+    shutil.rmtree(part / "final")
+    (part / "final").mkdir()
+    for run, arrays in zip(ids, expected, strict=True):
+        np.savez(part / "final" / f"{run}.npz", **arrays)
+    (tmp_path / "store.json").write_text('{"format": 1}')
+    store = Store(tmp_path)
+    assert store.finished(with_final=True) == set(ids)
+    for run, arrays in zip(ids, expected, strict=True):
+        assert all(np.array_equal(store.final(run)[name], value) for name, value in arrays.items())
+    store.mend()
+    assert json.loads((tmp_path / "store.json").read_text())["format"] == FORMAT
+    DAMAGES["one bit"](part / "runs.parquet")
+    assert Store(tmp_path).finished() == set()
+
+
+def test_two_that_write_the_same_part_leave_one(tmp_path, computed):
+    _, (result,) = computed
+    first, second = Store(tmp_path), Store(tmp_path)
+    before = first.write(result)
+    assert second.write(result) == before
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [before.name]
+    assert Store(tmp_path).finished() == {specs.run_id(run) for run in result.runs}
 
 
 def test_opening_a_store_creates_nothing(tmp_path):
@@ -125,7 +193,6 @@ def test_opening_a_store_creates_nothing(tmp_path):
 def test_no_pickle_is_written_or_read(tmp_path, computed):
     _, (result,) = computed
     part = Store(tmp_path).write(result, save_final=True)
-    assert {p.suffix for p in part.rglob("*") if p.is_file()} == {".parquet", ".npz"}
-    for file in part.rglob("*.npz"):
-        with np.load(file, allow_pickle=False) as arrays:
-            assert all(arrays[name].dtype != object for name in arrays)
+    assert {p.suffix for p in part.rglob("*") if p.is_file()} == {".parquet", ".npy", ".json"}
+    for file in part.rglob("*.npy"):
+        assert np.load(file, allow_pickle=False).dtype != object

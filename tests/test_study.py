@@ -22,7 +22,7 @@ def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     request = compose("atlas/catapult", *OVERRIDES, f"output={folder}")
     store = open_store(request)
-    run_study(plan_study(request, store), store, save_final=False)
+    run_study(plan_study(request, store), store, request.settings)
     return folder
 
 

@@ -6,35 +6,50 @@ where a run's arrays then stay in cache for a whole segment, all runs in one lan
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dynamics import spec as specs
 from dynamics.core import Dynamics
 from dynamics.simulate import Trajectory, advance, drive, start
 from dynamics.spec import RunSpec
+from dynamics.sweep.checkpoint import Checkpoints
 from dynamics.sweep.plan import Group, Plan
 
 AXIS = "run"
 Watch = Callable[[int, dict[str, np.ndarray]], None]
 
 
+class OutOfMemory(MemoryError):
+    """A chunk does not fit; says how many bytes it needs (0 if only the device knows) and how many there are."""
+
+    def __init__(self, needed: float, limit: float):
+        self.needed, self.limit = needed, limit
+        there = f"{limit / 1e9:.3g} GB may be used"
+        super().__init__(f"needs {needed / 1e9:.3g} GB, {there}" if needed else f"the device is out of memory ({there})")
+
+
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper) -> fixed, state; advance(keys, fixed, state, begin, end) -> state, record; all over `size` runs."""
+    """start(keys, hyper) -> fixed, state; advance(keys, fixed, state, begin, end, look) -> state, record; all over `size` runs.
+
+    bytes: what they take over all devices, arguments, results and temporaries (known once compiled)
+    """
 
     start: Callable
     advance: Callable
     size: int
     devices: int
+    sharding: NamedSharding
+    bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,70 +81,124 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     def start_all(keys, hyper):
         return over_ensemble(lambda k, h: start(dynamics, k, h), lanes)(keys, hyper)
 
-    def advance_all(keys, fixed, state, begin, end):
-        return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end), lanes)(keys, fixed, state)
+    def advance_all(keys, fixed, state, begin, end, look):
+        return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, look), lanes)(keys, fixed, state)
 
     def shard(function, in_specs):
         return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=runs, check_vma=False)
 
     return Programs(
         jax.jit(shard(start_all, (runs, runs))),
-        jax.jit(shard(advance_all, (runs, runs, runs, same, same)), donate_argnums=2),
+        jax.jit(shard(advance_all, (runs, runs, runs, same, same, same)), donate_argnums=2),
         size,
         len(devices),
+        NamedSharding(mesh, runs),
     )
+
+
+def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array]) -> Programs:
+    """The same programs compiled ahead, and the bytes they take; nothing is run."""
+
+    def placed(tree):
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=programs.sharding), tree)
+
+    first = programs.start.lower(keys, hyper).compile()
+    fixed, state = placed(jax.eval_shape(programs.start, keys, hyper))
+    step = np.int32(0)
+    then = programs.advance.lower(keys, fixed, state, step, step, np.bool_(True)).compile()
+
+    def advance(keys, fixed, state, begin, end, look=True):
+        return then(keys, fixed, state, begin, end, np.bool_(look))
+
+    resident = sum(leaf.nbytes for leaf in jax.tree.leaves((fixed, state)) if hasattr(leaf, "nbytes"))
+    bytes = max(_bytes(first) * programs.devices, resident + _bytes(then, resident=False) * programs.devices)
+    return replace(programs, start=first, advance=advance, bytes=bytes)
+
+
+def _bytes(compiled: Any, *, resident: bool = True) -> float:
+    """What a compiled program takes on each device, with or without its arguments; 0 if the backend does not say."""
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return 0.0
+    own = stats.temp_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return float(own + (stats.argument_size_in_bytes if resident else 0))
 
 
 def stack_hyper(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
     """Swept scalars and sizes of the runs as arrays (size,), the last run repeated to fill up."""
-    filled = [*runs, *[runs[-1]] * (size - len(runs))]
-    columns = [specs.hyper(run) for run in filled]
+    columns = [specs.hyper(run) for run in runs]
     dtype = np.dtype(runs[0].precision)
     sizes = set(runs[0].shape_fields)
-    return {name: np.array([c[name] for c in columns], np.int32 if name in sizes else dtype) for name in columns[0]}
+    return {
+        name: np.pad(np.array([c[name] for c in columns], np.int32 if name in sizes else dtype), (0, size - len(runs)), "edge")
+        for name in columns[0]
+    }
 
 
 class Executor:
-    """Computes plans chunk by chunk, keeping programs for groups that can share them."""
+    """Computes chunks, keeping programs for groups that can share them."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: float = math.inf) -> None:
+        self.memory = memory  # bytes that a chunk may take over all devices
         self._programs: dict[tuple[str, int, int], Programs] = {}
-        self._compiled: set[tuple[str, int, int]] = set()
 
     def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[Result]:
         for group in plan.groups:
             for runs in group.chunks:
                 yield self.compute(group, runs, watch(group))
 
-    def compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None) -> Result:
+    def compute(
+        self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, keeper: Checkpoints | None = None
+    ) -> Result:
+        """Compute a chunk, or go on with it from its checkpoint. Raises `OutOfMemory` if it does not fit."""
         with jax.enable_x64(group.static.precision == "float64"):
-            return self._compute(group, runs, watch)
+            try:
+                return self._compute(group, runs, watch, keeper)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                self._programs.clear()
+                raise OutOfMemory(0, self.memory) from None
 
-    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None) -> Result:
-        key = (group.program, group.lanes, group.chunk)  # a last, smaller chunk is filled up, not compiled anew
-        if key not in self._programs:
-            self._programs[key] = build(group.static.dynamics(), group.lanes, group.chunk)
-        programs = self._programs[key]
-        count, size = len(runs), programs.size
-
-        keys = jax.vmap(jax.random.key)(np.array([r.seed for r in runs] + [runs[-1].seed] * (size - count), np.uint32))
-        hyper = {name: jnp.asarray(value) for name, value in stack_hyper(runs, size).items()}
+    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
         begun = time.perf_counter()
+        count = len(runs)
+        # a last, smaller chunk is filled up rather than compiled anew, unless that wastes most of it
+        size = group.chunk if 2 * count > group.chunk else count
+        key = (group.program, group.lanes, size)
+        if key in self._programs:
+            programs, size = self._programs[key], self._programs[key].size
+            keys, hyper = arguments(runs, size, programs.sharding)
+        else:
+            programs = build(group.static.dynamics(), group.lanes, size)
+            keys, hyper = arguments(runs, programs.size, programs.sharding)
+            programs = compile_programs(programs, keys, hyper)
+            if programs.bytes > self.memory:
+                raise OutOfMemory(programs.bytes, self.memory)
+            self._programs[key] = programs
+        compile_seconds = time.perf_counter() - begun
+
         fixed, state = programs.start(keys, hyper)
-        compile_seconds = 0.0
-        if key not in self._compiled:  # a segment of no steps compiles and costs one observation
-            state, record = programs.advance(keys, fixed, state, np.int32(0), np.int32(0))
-            jax.block_until_ready(record)
-            compile_seconds = time.perf_counter() - begun
-            self._compiled.add(key)
+        partway = keeper.load(state) if keeper is not None else None
+        if partway is not None:
+            partway = partway._replace(state=jax.device_put(partway.state, programs.sharding))
+            if watch is not None:
+                watch(partway.step, partway.records[-1])
 
-        def segment(state: Any, begin: np.int32, end: np.int32):
-            return programs.advance(keys, fixed, state, begin, end)
+        def segment(state: Any, begin: np.int32, end: np.int32, look: bool):
+            return programs.advance(keys, fixed, state, begin, end, look)
 
-        trajectory = drive(segment, state, group.schedule, watch)
+        trajectory = drive(segment, state, group.schedule, watch, keeper, partway)
         trajectory = trajectory._replace(
             records={name: value[:count] for name, value in trajectory.records.items()},
             finite=trajectory.finite[:count],
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
         return Result(group, runs, trajectory, time.perf_counter() - begun - compile_seconds, compile_seconds)
+
+
+def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Keys and swept scalars of the runs on their devices, filled up to `size`."""
+    seeds = np.pad(np.array([run.seed for run in runs], np.uint32), (0, size - len(runs)), "edge")
+    keys = jax.device_put(jax.vmap(jax.random.key)(seeds), sharding)
+    return keys, {name: jax.device_put(value, sharding) for name, value in stack_hyper(runs, size).items()}

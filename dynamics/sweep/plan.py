@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dynamics import spec as specs
 from dynamics.core import Cost
 from dynamics.spec import RunSpec
+
+MOST_RUNS = 32768  # in one chunk: their records are held in memory until they are written
 
 
 class Machine(NamedTuple):
@@ -51,12 +54,13 @@ def this_machine() -> Machine:
 class Group:
     """Runs that share one compiled program, at one padded shape, on one schedule.
 
-    static: what the program is built from (sizes padded, swept scalars NaN); lanes: runs per device that step
-    together; waste: share of the products that padding adds; chunk: most runs computed at once.
+    static: what the program is built from (sizes padded, swept scalars NaN); chunks: the runs still to compute, by
+    what is computed and stored at once; lanes: runs per device that step together; chunk: the size that programs
+    are made for; waste: share of the products that padding adds.
     """
 
     static: RunSpec
-    runs: tuple[RunSpec, ...]
+    chunks: tuple[tuple[RunSpec, ...], ...]
     schedule: tuple[int, ...]
     cost: Cost
     lanes: int
@@ -81,8 +85,17 @@ class Group:
         return self.cost.bytes_resident * self.chunk + machine.devices * self.lanes * self.cost.bytes_working
 
     @property
-    def chunks(self) -> list[tuple[RunSpec, ...]]:
-        return [self.runs[i : i + self.chunk] for i in range(0, len(self.runs), self.chunk)]
+    def runs(self) -> tuple[RunSpec, ...]:
+        return tuple(run for chunk in self.chunks for run in chunk)
+
+    def cut(self, chunk: int) -> Group:
+        """The same group for programs over fewer runs."""
+        return replace(self, chunk=chunk, lanes=max(1, min(self.lanes, chunk)))
+
+    def step_seconds(self, machine: Machine) -> float:
+        """Estimated seconds of one step of a chunk."""
+        per_device = math.ceil(self.chunk / machine.devices)
+        return per_device * self.cost.flops_per_step / machine.flops + machine.step_seconds * per_device / self.lanes
 
 
 @dataclass(frozen=True)
@@ -147,13 +160,18 @@ def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> l
     return groups
 
 
-def make_plan(runs: list[RunSpec], machine: Machine | None = None, finished: int = 0) -> Plan:
-    """Group resolved, checked runs. Groups come cheapest first, so that something is soon done."""
+def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[str] = frozenset(), workers: int = 1) -> Plan:
+    """Group resolved, checked runs. Groups come cheapest first, so that something is soon done.
+
+    there: identities of the runs that need not be computed. What is computed together depends on what is asked for and
+    on the machine, not on how far a process came before it was killed: so the numbers do not either.
+    workers: how many processes share the work, by taking chunks.
+    """
     machine = machine or this_machine()
     families: dict[str, dict[tuple[int, ...], list[RunSpec]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         families[specs.family(run)][specs.shape(run)].append(run)
-    groups = []
+    groups, finished = [], 0
     for classes in families.values():
         for shape, members in _merge(classes, machine):
             first = members[0]
@@ -161,21 +179,36 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, finished: int
             cost, schedule = static.cost(), first.record.schedule(first.steps)
             useful = sum(_work(run.cost(), schedule) for run in members)
             lanes = _lanes(cost, len(members), machine)
-            room = machine.memory - machine.devices * lanes * cost.bytes_working
-            fits = int(room / max(cost.bytes_resident, 1))
+            chunk = _chunk(cost, len(members), lanes, schedule, machine, workers)
+            whole = [members[i : i + chunk] for i in range(0, len(members), chunk)]
+            left = [tuple(run for run in part if not there or specs.run_id(run) not in there) for part in whole]
+            chunks = tuple(part for part in left if part)
+            count = sum(map(len, chunks))
+            finished += len(members) - count
+            if not chunks:
+                continue
             groups.append(
                 Group(
                     static=static,
-                    runs=tuple(members),
+                    chunks=chunks,
                     schedule=schedule,
                     cost=cost,
                     lanes=lanes,
-                    chunk=max(1, min(len(members), fits)),
+                    chunk=chunk,
                     waste=1 - useful / max(_work(cost, schedule) * len(members), 1e-300),
-                    seconds=_seconds(cost, len(members), schedule, machine),
+                    seconds=_seconds(cost, count, schedule, machine),
                 )
             )
     return Plan(tuple(sorted(groups, key=lambda g: g.seconds)), machine, finished)
+
+
+def _chunk(cost: Cost, runs: int, lanes: int, schedule: tuple[int, ...], machine: Machine, workers: int) -> int:
+    """How many runs to compute at once: as many as fit, and not more than leaves something for every worker."""
+    room = machine.memory - machine.devices * lanes * cost.bytes_working
+    fits = min(MOST_RUNS, int(room / max(cost.bytes_resident, 1)))
+    compute = _seconds(cost, runs, schedule, machine) - machine.compile_seconds
+    shares = min(workers, max(1, int(compute / machine.compile_seconds))) if machine.compile_seconds else workers
+    return max(1, min(runs, fits, math.ceil(runs / shares)))
 
 
 def describe(plan: Plan) -> list[dict[str, Any]]:

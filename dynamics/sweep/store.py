@@ -1,12 +1,17 @@
 """The store: what was computed, as Parquet. A folder per experiment, a part per computed chunk.
 
     results/<experiment>/store.json                       format number
-    results/<experiment>/parts/<id>/runs.parquet          one row a run: identity, configuration, status, provenance
-                                   /records.parquet       one row a run and recorded step: the metrics
-                                   /final/<run>.npz       final state, where asked for
+    results/<experiment>/parts/<chunk>/runs.parquet       one row a run: identity, configuration, status, provenance
+                                      /records.parquet    one row a run and recorded step: the metrics
+                                      /final/<leaf>.npy   final states where asked for, one row a run
+                                      /checksums.json     SHA-256 of each of them
+    results/<experiment>/work/<chunk>/                    a chunk under way: its lock, its checkpoint
+    results/<experiment>/failed/<chunk>.json              runs that could not be computed, and why
+    results/<experiment>/asked/<hash>.json                what a command asked for, so that what is left is known
+    results/<experiment>/damaged/                         parts that were not what was written
 
-A part is written under a temporary name, flushed, and renamed: it is there whole or not at all. Runs are known by
-content hash, so a run is never computed twice and a grown study computes only what is new. No pickle anywhere.
+A part is there whole or not at all, and what does not match its checksum is not read. Runs are known by content
+hash, so a run is never computed twice and a grown study computes only what is new. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +21,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,40 +31,102 @@ from typing import Any
 import jax
 import numpy as np
 import polars as pl
+from filelock import FileLock, Timeout
 
 from dynamics import spec as specs
 from dynamics.errors import InputError
 from dynamics.runtime import provenance
+from dynamics.spec import RunSpec
 from dynamics.sweep.execute import Result
+from dynamics.sweep.files import (
+    MANIFEST,
+    Damage,
+    check_folder,
+    new_folder,
+    read_checked,
+    remove_leftovers,
+    write_file,
+    write_manifest,
+)
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksums, and a file a final state
+NO_RUNS = pl.DataFrame({"run": []}, {"run": pl.String})
+
+
+def chunk_name(runs: Iterable[RunSpec], *, with_final: bool) -> str:
+    """What a chunk of runs is called: a hash of which runs they are."""
+    return specs.content_hash(sorted(specs.run_id(run) for run in runs)) + ("-final" if with_final else "")
 
 
 class Store:
-    """A study's results on disk. Opening it reads the run table; nothing is created before the first write."""
+    """A study's results on disk. Opening it reads the run tables; nothing is created before the first write.
+
+    damaged: parts that are not what was written, and why; they are not read. `mend` sets them aside.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.parts = self.folder / "parts"
-        self._check_format()
-        self.runs = self._read("runs.parquet")
+        self.damaged: dict[str, str] = {}
+        self._tables: dict[str, pl.DataFrame] = {}
+        self.format = self._read_format()
+        self.refresh()
 
-    def _check_format(self) -> None:
+    def _read_format(self) -> int | None:
+        """The store's format, None if there is no store yet (or its marker is lost)."""
         try:
-            text = (self.folder / "store.json").read_text()
+            text = (self.folder / "store.json").read_text(errors="replace")
         except FileNotFoundError:
-            if self.parts.exists():
+            if self.parts.exists() and not any(self.parts.glob(f"[!.]*/{MANIFEST}")) and any(self.parts.glob("[!.]*")):
                 raise InputError("output", str(self.folder), "holds parts but no store.json: not a store") from None
-            return
+            return None
         except OSError as e:
             raise InputError("output", str(self.folder), f"cannot be read: {e.strerror}") from None
         try:
             found = json.loads(text)["format"]
         except (ValueError, KeyError, TypeError):
-            found = None
-        if found != FORMAT:
-            allowed = f"was written in store format {found}, this version reads format {FORMAT}; choose another output folder"
-            raise InputError("output", str(self.folder), allowed)
+            return None  # a torn marker: written anew with the next part
+        if found not in range(1, FORMAT + 1):
+            newer = isinstance(found, int) and found > FORMAT
+            allowed = f"was written in store format {found}, {'newer than this version, which reads' if newer else 'not'} 1 to {FORMAT}"
+            raise InputError("output", str(self.folder), f"{allowed}; choose another output folder or install that version")
+        return found
+
+    def refresh(self) -> None:
+        """Take in the parts that have come since, from this process or another."""
+        names = sorted(p.name for p in self.parts.glob("[!.]*")) if self.parts.exists() else []
+        for name in names:
+            if name not in self._tables and name not in self.damaged:
+                try:
+                    self._tables[name] = self._table(name, "runs.parquet")
+                except Damage as reason:
+                    self.damaged[name] = str(reason)
+        for name in set(self._tables) - set(names):
+            del self._tables[name]
+
+    @property
+    def runs(self) -> pl.DataFrame:
+        """The run tables of all parts."""
+        tables = [self._tables[name] for name in sorted(self._tables)]
+        return pl.concat(tables, how="diagonal_relaxed") if tables else NO_RUNS
+
+    def _read(self, part: str, name: str) -> bytes:
+        """A file of a part, checked; in a store of format 1 there is nothing to check it by."""
+        folder = self.parts / part
+        try:
+            if self.format == 1 and not (folder / MANIFEST).exists():
+                return (folder / name).read_bytes()
+            return read_checked(folder, name)
+        except OSError as e:
+            raise Damage(f"{name} cannot be read: {e.strerror}") from None
+
+    def _table(self, part: str, name: str) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(io.BytesIO(self._read(part, name)))
+        except pl.exceptions.PolarsError as e:
+            raise Damage(f"{name} is not a Parquet file ({str(e).splitlines()[0]})") from None
+
+    # ---- before computing
 
     def check_writable(self) -> None:
         """Raise `InputError` if a part could not be written here, leaving nothing behind."""
@@ -72,67 +141,150 @@ class Store:
         except OSError as e:
             raise InputError("output", str(base), f"cannot be written to: {e.strerror}") from None
 
-    def _read(self, name: str) -> pl.DataFrame:
-        files = sorted(self.parts.glob(f"[!.]*/{name}")) if self.parts.exists() else []
-        frames = []
-        for file in files:
+    def mend(self, tell: Callable[[str], Any] = lambda line: None) -> None:
+        """Check every file of every part and set aside the parts that are damaged, so that they are computed again."""
+        if self.format == 1:
+            for name in self._tables:
+                if not (self.parts / name / MANIFEST).exists():
+                    write_manifest(self.parts / name)
+            self._mark()
+
+        def damage(name: str) -> tuple[str, str | None]:
             try:
-                frames.append(pl.read_parquet(file))
-            except (pl.exceptions.PolarsError, OSError) as e:
-                first = str(e).splitlines()[0]
-                raise InputError("output", str(file), f"is not a readable Parquet file ({first}); move it away") from None
-        return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame({"run": []}, {"run": pl.String})
+                check_folder(self.parts / name)
+            except (Damage, OSError) as reason:
+                return name, str(reason)
+            return name, None
+
+        with ThreadPoolExecutor() as pool:
+            self.damaged |= {name: reason for name, reason in pool.map(damage, list(self._tables)) if reason}
+        for name, reason in self.damaged.items():
+            aside = self.folder / "damaged" / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+            aside.parent.mkdir(exist_ok=True)
+            try:
+                os.rename(self.parts / name, aside)
+            except FileNotFoundError:
+                continue  # another process has
+            lost = len(self._tables[name]) if name in self._tables else None
+            what = "its runs" if lost is None else f"its {lost} run{'s' if lost != 1 else ''}"
+            tell(f"damaged: {self.parts / name}: {reason}; moved to {aside}, {what} will be computed again")
+        self.damaged.clear()
+        self.refresh()
+
+    def _mark(self) -> None:
+        write_file(self.folder / "store.json", json.dumps({"format": FORMAT}))
+        self.format = FORMAT
+
+    @contextmanager
+    def claim(self, chunk: str) -> Iterator[Path | None]:
+        """The folder where a chunk's work is kept, or None while another process has it; a process that dies lets go."""
+        folder = self.folder / "work" / chunk
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield None
+            return
+        try:
+            remove_leftovers(self.parts / chunk)
+            remove_leftovers(folder / "checkpoint")
+            yield folder
+        finally:
+            lock.release()
+
+    # ---- after computing
 
     def finished(self, *, with_final: bool = False) -> set[str]:
         """Identities of the runs that are there (with their final state, if asked)."""
-        table = self.runs.filter("has_final") if with_final and len(self.runs) else self.runs
-        return set(table["run"])
+        runs: set[str] = set()
+        for table in self._tables.values():
+            runs.update((table.filter("has_final") if with_final else table)["run"])
+        return runs
 
     def write(self, result: Result, *, save_final: bool = False) -> Path:
-        """Write one part, atomically. On failure (a full disk, say) nothing partial stays and finished parts are whole."""
+        """Write one part, whole or not at all: on failure (a full disk, say) nothing partial stays."""
         runs, records = tables(result)
         runs = runs.with_columns(pl.lit(save_final).alias("has_final"))
-        name = specs.content_hash(sorted(runs["run"])) + ("-final" if save_final else "")
-        self.parts.mkdir(parents=True, exist_ok=True)
-        marker = self.folder / "store.json"
-        if not marker.exists():
-            _write_text(marker, json.dumps({"format": FORMAT}))
-        temporary = Path(tempfile.mkdtemp(prefix=".", dir=self.parts))
-        try:
+        target = self.parts / chunk_name(result.runs, with_final=save_final)
+        if self.format is None:
+            self._mark()
+        with new_folder(target) as folder:
             for table, frame in (("runs", runs), ("records", records)):
                 buffer = io.BytesIO()
                 frame.write_parquet(buffer)
-                (temporary / f"{table}.parquet").write_bytes(buffer.getbuffer())
+                (folder / f"{table}.parquet").write_bytes(buffer.getbuffer())
             if save_final:
-                _write_final(temporary / "final", result, list(runs["run"]))
-            for file in (f for f in temporary.rglob("*") if f.is_file()):
-                _flush(file)
-            target = self.parts / name
-            if target.exists():  # the same runs, computed again on purpose
-                shutil.rmtree(target)
-            os.chmod(temporary, 0o755)
-            os.rename(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _flush(self.parts)
-        self.runs = pl.concat([self.runs, runs], how="diagonal_relaxed")
+                _write_final(folder / "final", result)
+        self._tables[target.name] = self._table(target.name, "runs.parquet")
+        (self.folder / "failed" / f"{target.name}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "work" / target.name, ignore_errors=True)
         return target
+
+    def write_failure(self, runs: Iterable[RunSpec], reason: str) -> None:
+        """Note that these runs could not be computed; the next time they are tried again."""
+        ids = [specs.run_id(run) for run in runs]
+        note = {"runs": ids, "reason": reason, "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        write_file(self.folder / "failed" / f"{specs.content_hash(sorted(ids))}.json", json.dumps(note))
+
+    def failures(self) -> dict[str, str]:
+        """Why a run could not be computed, for each that could not and has not been since."""
+        there, found = self.finished(), {}
+        for note in self._notes("failed"):
+            found |= {run: note["reason"] for run in note["runs"] if run not in there}
+        return found
+
+    def write_asked(self, ids: Iterable[str], **about: Any) -> None:
+        """Note what a command asks for, once."""
+        ids = sorted(set(ids))
+        file = self.folder / "asked" / f"{specs.content_hash(ids)}.json"
+        if not file.exists():
+            when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            write_file(file, json.dumps({"runs": ids, "command": provenance()["command"], "when": when, **about}))
+
+    def asked(self) -> list[dict]:
+        """What commands have asked for: the identities of the runs, the command, when."""
+        return self._notes("asked")
+
+    def _notes(self, kind: str) -> list[dict]:
+        notes = []
+        for file in sorted((self.folder / kind).glob("[!.]*.json")):
+            try:
+                note = json.loads(file.read_bytes())
+                if isinstance(note["runs"], list):
+                    notes.append(note)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # a note is no result: a torn one is as good as none
+        return notes
 
     def read(self, ids: Iterable[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Run table and record table of these runs; a run stored twice is read once."""
-        wanted = list(dict.fromkeys(ids))
-        runs = self.runs.filter(pl.col("run").is_in(wanted)).unique("run", keep="last", maintain_order=True)
-        records = self._read("records.parquet")
+        wanted = pl.DataFrame({"run": list(dict.fromkeys(ids))}, {"run": pl.String})
+        runs = self.runs.join(wanted, on="run", how="semi").unique("run", keep="last", maintain_order=True)
+        tables = []
+        for name, table in sorted(self._tables.items()):
+            if len(table.join(wanted, on="run", how="semi")):
+                try:
+                    tables.append(self._table(name, "records.parquet").join(wanted, on="run", how="semi"))
+                except Damage as reason:
+                    allowed = f"is damaged: {reason}; run the study again and it will be set aside and computed anew"
+                    raise InputError("output", str(self.parts / name), allowed) from None
+        records = pl.concat(tables, how="diagonal_relaxed") if tables else NO_RUNS
         if len(records):
-            records = records.filter(pl.col("run").is_in(wanted)).unique(["run", "step"], keep="last", maintain_order=True)
+            records = records.unique(["run", "step"], keep="last", maintain_order=True)
         return runs, records
 
     def final(self, run: str) -> dict[str, np.ndarray]:
         """The final state of a run as arrays by path, if it was saved."""
-        for file in self.parts.glob(f"[!.]*/final/{run}.npz"):
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
+        for name, table in self._tables.items():
+            rows = table.with_row_index().filter(pl.col("run") == run, pl.col("has_final"))["index"]
+            folder = self.parts / name / "final"
+            if len(rows) and (folder / f"{run}.npz").exists():  # format 1
+                with np.load(folder / f"{run}.npz", allow_pickle=False) as arrays:
+                    return dict(arrays)
+            if len(rows):
+                files = {str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy"))}
+                return {p: np.array(np.load(f, mmap_mode="r", allow_pickle=False)[rows[0]]) for p, f in files.items()}
         raise InputError("run", run, "has no saved final state; run with save_final=true")
 
 
@@ -140,7 +292,7 @@ def tables(result: Result) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The run table and the record table of a chunk. A diverged run's records end with the first non-finite one."""
     trajectory, runs = result.trajectory, result.runs
     ids = [specs.run_id(run) for run in runs]
-    steps, finite = trajectory.steps, trajectory.finite
+    steps, finite, status, lost = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
     kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
     shared = {
         "group": result.group.program,
@@ -155,8 +307,8 @@ def tables(result: Result) -> tuple[pl.DataFrame, pl.DataFrame]:
             "system": run.system,
             **{path: _cell(value) for path, value in specs.flatten(run).items()},
             **run.facts(),
-            "status": str(trajectory.status[i]),
-            "diverged_at": int(trajectory.diverged_at[i]) if not finite[i].all() else None,
+            "status": str(status[i]),
+            "diverged_at": int(lost[i]) if lost[i] >= 0 else None,
             "steps_done": int(steps[kept[i] - 1]),
             **shared,
         }
@@ -175,25 +327,8 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
-def _write_final(folder: Path, result: Result, ids: list[str]) -> None:
-    folder.mkdir()
-    leaves = jax.tree_util.tree_leaves_with_path(result.trajectory.state)
-    host = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
-    for i, run in enumerate(ids):
-        np.savez(folder / f"{run}.npz", **{path: leaf[i] for path, leaf in host.items()})
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a whole file or none of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as f:
-        f.write(text)
-    os.chmod(f.name, 0o644)
-    os.replace(f.name, path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_final(folder: Path, result: Result) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(result.trajectory.state):
+        file = folder / f"{jax.tree_util.keystr(path, simple=True, separator='/')}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.asarray(leaf), allow_pickle=False)

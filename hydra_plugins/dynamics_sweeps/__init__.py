@@ -1,0 +1,81 @@
+"""Hydra plugins of the suite: a sweep's jobs folded into few compiled programs.
+
+`hydra/launcher=fold` hands all jobs of a sweep to the task function at once (its attribute `fold`), where the default
+launcher calls it for one after another; `hydra/sweeper=fold` is Hydra's own sweeper without composing every job twice.
+Nothing heavy is imported here: Hydra loads every plugin at every start (and outside of sys.modules, which dataclasses
+with postponed annotations do not survive).
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass
+class FoldLauncherConf:
+    _target_: str = "hydra_plugins.dynamics_sweeps.FoldLauncher"
+
+
+@dataclass
+class FoldSweeperConf:
+    _target_: str = "hydra_plugins.dynamics_sweeps.FoldSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="fold", node=FoldLauncherConf, provider="dynamics")
+ConfigStore.instance().store(group="hydra/sweeper", name="fold", node=FoldSweeperConf, provider="dynamics")
+
+
+class FoldLauncher(Launcher):
+    """Launches all jobs of a batch together: `task_function.fold(compose, batch, first)` returns what each came to."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        fold = getattr(self.task_function, "fold", None)
+        if fold is None:
+            raise TypeError("hydra/launcher=fold needs a task function with an attribute `fold`; use hydra/launcher=basic")
+
+        def compose(overrides: list[str]) -> DictConfig:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = initial_job_idx
+                config.hydra.runtime.output_dir = str(Path(config.hydra.sweep.dir).absolute())
+            return config
+
+        values = fold(compose, job_overrides, initial_job_idx)
+        return [
+            JobReturn(overrides=list(overrides), working_dir=str(Path.cwd()), status=JobStatus.COMPLETED, _return_value=value)
+            for overrides, value in zip(job_overrides, values, strict=True)
+        ]
+
+
+class FoldSweeper(BasicSweeper):
+    """Hydra's sweeper, which leaves checking to a launcher that composes all jobs before it starts any."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        if not isinstance(self.launcher, FoldLauncher):
+            return super().sweep(arguments)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        self.overrides = self.split_arguments(overrides, self.max_batch_size)
+        starts = itertools.accumulate(map(len, self.overrides), initial=0)
+        results = [self.launcher.launch(batch, start) for batch, start in zip(self.overrides, starts)]
+        folder = Path(self.config.hydra.sweep.dir)
+        if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+        return results
