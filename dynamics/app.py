@@ -77,7 +77,7 @@ def compute(jobs: Sequence[Job], store: Store, settings: StudySpec, err: Console
     store.mend(lambda line: print(line, file=sys.stderr))
     runs = _union(jobs)
     plan = plan_runs(runs, settings, store)
-    for job in jobs:
+    for job in jobs if settings.worker == 0 else ():
         for name, text in job.files.items():
             (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (job.folder / name).write_text(text)
@@ -175,14 +175,11 @@ def print_sweep(out: Console, jobs: Sequence[Job], results: dict[int, dict[str, 
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     own = {job.number: " ".join(o for o in job.overrides if o not in shared) for job in jobs}
     rows = [{"job": job.number, "overrides": own[job.number], **results[job.number]} for job in jobs]
-    told = rows if len(rows) <= SHOWN_JOBS else [row for row in rows if row["status"] != "ok"][:SHOWN_JOBS]
-    print_table(out, "jobs", told)
+    shown = rows if len(rows) <= SHOWN_JOBS else [row for row in rows if row["status"] != "ok"][:SHOWN_JOBS]
+    print_table(out, "jobs", shown)
     count = Counter(row["status"] for row in rows)
-    out.print(
-        f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {', '.join(f'{n} {status}' for status, n in count.items())}; in {jobs[0].sweep}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    told = ", ".join(f"{n} {status}" for status, n in count.items())
+    out.print(f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {told}; in {jobs[0].sweep}", highlight=False, soft_wrap=True)
 
 
 def _check_writable(folder: Path) -> None:

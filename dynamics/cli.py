@@ -10,27 +10,31 @@ from pathlib import Path
 from dynamics.errors import InputError, suggest
 
 USAGE = """dynamics experiment=<paper>/<name> [size=smoke|laptop|paper] [mode=run|plan|figure] [field=value ...]
-dynamics list      the experiments
+dynamics list                        the experiments
 dynamics claims [folder] [page.md]   one table of the claims of every experiment that was run
+dynamics status [folder] [--check]   what is done, what is left, who is at it, in every study of an output folder
+dynamics export experiment=<paper>/<name> [field=value ...] to=<file.csv|.parquet|.nc> [table=records|runs] [--overwrite]
+dynamics gc [folder] [--yes] [--unasked] [days=14]   delete what nothing refers to any more
+eval "$(dynamics -sc install=bash)"  completion of experiments and fields in this shell
 """
 
 
 def main() -> None:
     """Entry point. Exit code 0: done; 2: bad input, told in one line; 3: some runs failed or diverged; 130, 143: stopped."""
     from dynamics import runtime
+    from dynamics.commands import run_command
+    from dynamics.completion import answer_query
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us, and we tell them in one line
     debug = "DYNAMICS_DEBUG" in os.environ
     try:
         arguments = sys.argv[1:]
-        if arguments[:1] == ["list"]:
-            return _list()
-        runtime.prepare()
-        if arguments[:1] == ["claims"]:
-            return _all_claims(arguments[1:])
         if not arguments or arguments[0] in ("help", "--help", "-h"):
             print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
             sys.exit(0 if arguments else 2)
+        if run_command(arguments) or answer_query(arguments, _hydra):
+            return
+        runtime.prepare()
         _hydra(arguments)
     except KeyboardInterrupt as stop:
         print(f"{stop or 'interrupted'}; what was computed is saved, the same command goes on from there", file=sys.stderr)
@@ -48,8 +52,9 @@ def _hydra(arguments: list[str]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
-    from dynamics import config
+    from dynamics import config, trust
 
+    trust.check(arguments, config.home())
     config.register()
     OmegaConf.register_new_resolver("sweep_folder", lambda: _sweep_folder(arguments), replace=True)
     OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra" if "MULTIRUN" in str(mode) else None, replace=True)
@@ -110,7 +115,12 @@ def fold(compose, batch, first: int) -> list[dict]:
     return outcomes
 
 
-job.fold = fold  # type: ignore[attr-defined]
+def finished(values: list[dict]) -> None:
+    """What the jobs of a launcher other than ours came to, in whatever process they ran."""
+    OUTCOMES[:] = values
+
+
+job.fold, job.finished = fold, finished  # type: ignore[attr-defined]
 
 
 def _sweep_folder(arguments: list[str]) -> str:
@@ -119,61 +129,67 @@ def _sweep_folder(arguments: list[str]) -> str:
 
     given = {path: value for path, found, value in (a.partition("=") for a in arguments) if found}
     own = sorted(a for a in arguments if not re.match(r"[+~]*hydra[./]|-|output=|mode=|worker", a))
-    return f"{given.get('output', '.')}/multirun/{re.sub(r'[^A-Za-z0-9]+', '_', given.get('experiment', ''))}-{content_hash(own)[:8]}"
-
-
-def _list() -> None:
-    from dynamics.config import experiment_names
-
-    print("\n".join(experiment_names()))
-
-
-def _all_claims(arguments: list[str]) -> None:
-    """Every claims file under figures/ (or the folder given) in one table, in claims.json there and in the page named."""
-    from rich.console import Console
-
-    from dynamics.analysis.claims import by_paper, markdown, read_claims, write_claims
-    from dynamics.report import print_claims
-
-    root = Path(arguments[0] if arguments else "figures")
-    files = [f for f in sorted(root.rglob("*.claims.json")) if "smoke" not in f.relative_to(root).parts]
-    if not files:
-        raise InputError("claims", str(root), "holds no claims; run an experiment first")
-    claims = by_paper([claim for file in files for claim in read_claims(file)])
-    print_claims(Console(width=None if sys.stdout.isatty() else 160), claims)
-    write_claims(claims, root / "claims.json")
-    print(root / "claims.json")
-    if len(arguments) > 1:
-        Path(arguments[1]).write_text(markdown(claims))
-        print(arguments[1])
+    name = re.sub(r"[^A-Za-z0-9]+", "_", given.get("experiment", ""))
+    return f"{given.get('output', '.')}/multirun/{name}-{content_hash(own)[:8]}"
 
 
 def explain(error: BaseException) -> str | None:
     """One line for an error that is the input's, None for one that is ours."""
+    text = _explain(error)
+    if text is None:
+        return None
+    line = " ".join(text.splitlines())
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS // 2]} ... {line[-MOST_CHARACTERS // 2 :]}"
+
+
+MOST_CHARACTERS = 2000  # of a line that tells an error
+
+
+def _explain(error: BaseException) -> str | None:
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError
+    from yaml import MarkedYAMLError, YAMLError
 
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} is not an override; write field=value ({_first(error)})"
     if isinstance(error, MissingConfigException):
-        return _unknown_experiment(str(error.missing_cfg_file or "").removeprefix("experiment/"))
+        missing = str(error.missing_cfg_file or "")
+        group, _, name = missing.rpartition("/")
+        if group and not missing.startswith("experiment/"):
+            return str(InputError(group, name, f"there is no config {missing}{suggest(name, error.options or [])}"))
+        return _unknown_experiment(missing.removeprefix("experiment/"))
     if isinstance(error, HydraException | OmegaConfBaseException):
         if "You must specify 'experiment'" in str(error):
             return _unknown_experiment("")
         inner = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         text = str(inner)
-        key = re.search(r"full_key: (\S+)", text)
-        if key is None:
-            return _first(error)
-        return f"{key[1]}: {_first(inner, skip='raised while composing')}{_suggest_field(key[1])}"
+        found = re.search(r"full_key: (\S+)", text)
+        key = found[1] if found else str(getattr(inner, "full_key", None) or "")
+        if not key:
+            return _first(error) if inner is error else f"{_first(error)} {_first(inner)}"
+        no_schema = "is not in struct" in text
+        hint = "; does the experiment's defaults list name its system, such as /system/training?" if no_schema else ""
+        return f"{key}: {_first(inner, skip='raised while composing')}{_suggest_field(key)}{hint}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, YAMLError):
+        return f"{getattr(error, 'name', 'a config')}: {_first(error)}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'output'}: {error.strerror}; what was finished is stored"
+    if _raised_by_hydra(error):
+        return f"{_first(error)} (in: {' '.join(sys.argv[1:])})"
     return None
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether Hydra, or what it reads configs with, could not make sense of its input (and not one of our own functions)."""
+    import traceback
+
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    known = [name for name in packages if name in ("dynamics", "hydra", "omegaconf", "antlr4", "yaml")]
+    return bool(known) and known[-1] != "dynamics"
 
 
 def _first(error: BaseException, skip: str = "\0") -> str:

@@ -8,6 +8,8 @@ error before anything else happens.
 from __future__ import annotations
 
 import importlib.util
+import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ from dynamics.systems import SYSTEMS
 
 MODES = ("run", "plan", "figure")
 AXIS_FIELDS = ("sweep", "panels")
+OWN_FIELDS = ("output", "coordinator")  # taken from the command line alone: where to write, whom to ask
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,10 @@ class StudySpec:
     def check(self) -> None:
         """Raise `InputError` for a value that is not allowed."""
         require(self.mode in MODES, "mode", self.mode, f"choose one of {', '.join(MODES)}{suggest(self.mode, MODES)}")
+        fits = len(self.output) <= 2000 and all(len(os.fsencode(part)) <= 255 for part in Path(self.output).parts)
+        require(fits, "output", self.output, "is longer than the name of a folder may be")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be at least 0")
-        require(self.memory >= 0, "memory", self.memory, "must be gigabytes, or 0 for what the machine has")
+        require(0 <= self.memory < math.inf, "memory", self.memory, "must be gigabytes, or 0 for what the machine has")
         require(self.workers >= 1, "workers", self.workers, "must be at least 1")
         require(0 <= self.worker < self.workers, "worker", self.worker, f"must be from 0 to workers - 1 = {self.workers - 1}")
 
@@ -221,38 +226,54 @@ def template(cfg: DictConfig, name: str, overrides: list[str]) -> Template:
         raise InputError("experiment", name, allowed)
     trees: dict[str, Any] = {f: OmegaConf.to_container(cfg[f], resolve=True) for f in (*AXIS_FIELDS, "sizes")}
     sizes = trees["sizes"] or {"laptop": {}}
-    block = dict(choose("size", cfg.size, sizes) or {})
+    block = choose("size", cfg.size, sizes) or {}
+    require(isinstance(block, Mapping), f"sizes.{cfg.size}", block, "must be a mapping of fields")
+    block = dict(block)
     for f in AXIS_FIELDS:
-        trees[f] = axes.lay_over(trees[f], block.pop(f, None) or {})
+        own = block.pop(f, None) or {}
+        axes.check_tree(f, own)
+        trees[f] = axes.lay_over(trees[f], own)
     cfg = OmegaConf.merge(cfg, block)  # type: ignore[assignment]
 
     known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}
+    _, laid_over = split_axes(cfg.laid_over)
+    require(len(laid_over) == len(cfg.laid_over), "laid_over", list(cfg.laid_over), "may hold axes only")
     given: list[str] = []
-    for override in OverridesParser.create().parse_overrides([*overrides, *cfg.laid_over]):
+    asked: set[str] = set()
+    for override in OverridesParser.create().parse_overrides([*overrides, *laid_over]):
         path = override.key_or_group
         top, _, rest = path.partition(".")
         if path == "experiment":
             continue
+        asked.add(path)
         require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS:
             if override.is_delete():
-                _remove(trees[top], rest)
+                require(_remove(trees[top], rest), path, override.value(), "no such axis")
             else:
-                laid: Any = override.value()
-                trees[top] = axes.lay_over(trees[top], _nest(rest, laid) if rest else laid)
+                laid: Any = _nest(rest, override.value()) if rest else override.value()
+                axes.check_tree(top, laid)
+                trees[top] = axes.lay_over(trees[top], laid)
         elif not override.is_delete():
             value = override.value()
             OmegaConf.update(cfg, path, value, merge=True)
             given += axes.leaves(value, f"{path}.") if isinstance(value, Mapping) else [path]
 
+    for panel, own in trees["panels"].items():
+        named = isinstance(panel, str) and re.fullmatch(r"\w[\w.+-]*", panel) is not None
+        require(named, "panels", panel, "a panel's name has letters, digits, and _ . + - after the first")
+        axes.check_tree(f"panels.{panel}", own)
     notices = [n for path in given for n in _settle(path, trees)]
     config = OmegaConf.to_object(cfg)
     settings = StudySpec(**{f.name: getattr(config, f.name) for f in fields(StudySpec)})
     settings.check()
+    for own_field in OWN_FIELDS:
+        value = getattr(settings, own_field)
+        mine = own_field in asked or value == getattr(StudySpec, own_field)
+        require(mine, own_field, value, "is not for a config to say; give it on the command line")
     base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
     panels = {}
     for panel, own in (trees["panels"] or {"main": {}}).items():
-        require(isinstance(own, Mapping), f"panels.{panel}", own, "must be a mapping of axes")
         panels[panel] = axes.lay_over(trees["sweep"], own)
     return Template(name, settings, base, panels, notices)
 
@@ -269,12 +290,12 @@ def _nest(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _remove(tree: dict[str, Any], path: str) -> None:
+def _remove(tree: dict[str, Any], path: str) -> bool:
+    """Take out what is at a dotted path; whether there was anything."""
     head, _, rest = path.partition(".")
     if rest and isinstance(tree.get(head), dict):
-        _remove(tree[head], rest)
-    elif head in tree and not rest:
-        del tree[head]
+        return _remove(tree[head], rest)
+    return not rest and tree.pop(head, tree) is not tree
 
 
 def _settle(path: str, trees: dict[str, Any]) -> list[str]:

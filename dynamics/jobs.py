@@ -142,8 +142,8 @@ class _Family:
         """`hydra.sweep.dir`/`hydra.sweep.subdir`; a subdir may be made of anything in the config."""
         if self.subdir == "${hydra.job.num}":
             return self.sweep / str(job["num"])
-        whole = OmegaConf.merge(self.task, self.hydra)
-        OmegaConf.set_struct(whole, False)
+        plain = [OmegaConf.to_container(part, resolve=False, enum_to_str=True) for part in (self.task, self.hydra)]
+        whole = OmegaConf.create({**plain[0], **plain[1]})  # type: ignore[dict-item]
         for path, value in [*((f"hydra.job.{name}", v) for name, v in job.items()), *values.items()]:
             OmegaConf.update(whole, path, value)
         subdir = Path(str(OmegaConf.select(whole, "hydra.sweep.subdir")))

@@ -9,6 +9,7 @@ import numpy as np
 from dynamics.errors import require
 
 SPACINGS = ("log", "linear")
+MOST = 1_000_000  # steps that are spread, or dense
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class RecordSpec:
     pairs: bool = False
 
     def check(self, steps: int) -> None:
-        require(self.num >= 0, "record.num", self.num, "must be at least 0")
+        require(0 <= self.num <= MOST, "record.num", self.num, f"must be from 0 to {MOST}")
         require(self.spacing in SPACINGS, "record.spacing", self.spacing, f"choose one of {', '.join(SPACINGS)}")
-        require(0 <= self.dense <= steps, "record.dense", self.dense, f"must be from 0 to steps = {steps}")
+        most = min(steps, MOST)
+        require(0 <= self.dense <= most, "record.dense", self.dense, f"must be from 0 to {most}, at most steps")
         for at in self.at:
             require(isinstance(at, int) and 0 <= at <= steps, "record.at", at, f"must be integers from 0 to steps = {steps}")
 

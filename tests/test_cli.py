@@ -40,7 +40,7 @@ def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monk
 
     monkeypatch.setattr(Executor, "compute", refuse)
     png = (folder / "rates.png").read_bytes()
-    code, out, err = cli(*TINY, f"output={tmp_path}")
+    code, _, err = cli(*TINY, f"output={tmp_path}")
     assert (code, err) == (0, "")
     assert cli(*TINY, f"output={tmp_path}", "mode=figure")[0] == 0
     assert (folder / "rates.png").read_bytes() == png

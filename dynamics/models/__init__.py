@@ -32,7 +32,8 @@ class ModelSpec:
 
     def check(self) -> None:
         kind = choose("model.kind", self.kind, MODELS)
-        require(isinstance(self.width, int) and self.width >= 1, "model.width", self.width, "must be at least 1")
+        allowed = "must be at least 1 and have at most 32 bits"
+        require(isinstance(self.width, int) and 1 <= self.width < 2**31, "model.width", self.width, allowed)
         require(self.depth >= 1, "model.depth", self.depth, "must be at least 1")
         choose("model.gradient", self.gradient, dict.fromkeys(("closed_form", "autodiff")))
         if kind.activations:

@@ -15,7 +15,9 @@ those in a `zip` entry advance together. Every panel is laid over the common axe
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,17 @@ from dynamics.spec import RunSpec
 Axes = dict[str, list[Any]]  # one entry multiplies; paths joined by a space advance together
 
 
+MOST_RUNS = 1_000_000  # of a study, or values of an axis
+
+
+def _number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _space(kind: str, path: str, args: Any) -> list[Any]:
-    allowed = f"must be {{{kind}: [low, high, num]}} with num at least 1"
-    ok = isinstance(args, list | tuple) and len(args) == 3 and all(isinstance(a, int | float) for a in args)
-    require(ok and args[2] >= 1 and args[2] == int(args[2]), path, {kind: args}, allowed)
+    allowed = f"must be {{{kind}: [low, high, num]}} with num a whole number from 1 to {MOST_RUNS}"
+    ok = isinstance(args, list | tuple) and len(args) == 3 and all(_number(a, int | float) for a in args)
+    require(ok and 1 <= args[2] <= MOST_RUNS and args[2] == int(args[2]), path, {kind: args}, allowed)
     low, high, num = float(args[0]), float(args[1]), int(args[2])
     if kind == "linspace":
         return np.linspace(low, high, num).tolist()
@@ -39,10 +48,12 @@ def _space(kind: str, path: str, args: Any) -> list[Any]:
 
 
 def _range(path: str, args: Any) -> list[Any]:
-    args = [0, args] if isinstance(args, int) else args
-    ok = isinstance(args, list | tuple) and len(args) in (2, 3) and all(isinstance(a, int) for a in args)
-    require(ok and (len(args) < 3 or args[2] != 0), path, {"range": args}, "must be {range: [start, stop, step?]} of integers")
-    return list(range(*args))
+    bounds = [0, args] if _number(args, int) else args
+    ok = isinstance(bounds, list | tuple) and len(bounds) in (2, 3) and all(_number(a, int) for a in bounds)
+    require(ok and bounds[2:] != [0], path, {"range": args}, "must be {range: [start, stop, step?]} of integers")
+    values = range(*bounds)
+    require(len(values[: MOST_RUNS + 1]) <= MOST_RUNS, path, {"range": args}, f"must have at most {MOST_RUNS} values")
+    return list(values)
 
 
 EXPRESSIONS = {
@@ -52,9 +63,18 @@ EXPRESSIONS = {
 }
 
 
+def check_tree(field: str, tree: Any) -> None:
+    """Raise `InputError` unless `tree` has the form of a sweep: a mapping, with mappings in its `zip`."""
+    require(isinstance(tree, Mapping), field, tree, "must be a mapping of axes")
+    together = tree.get("zip", [])
+    entries = [together] if isinstance(together, Mapping) else together
+    ok = isinstance(entries, list | tuple) and all(isinstance(entry, Mapping) for entry in entries)
+    require(ok, f"{field}.zip", together, "must be a list of mappings of axes")
+
+
 def is_leaf(node: Any) -> bool:
     """Whether a node of a sweep is an axis (or a value) and not a further level of the config."""
-    return not isinstance(node, Mapping) or (len(node) == 1 and next(iter(node)) in EXPRESSIONS)
+    return not isinstance(node, Mapping) or not node or (len(node) == 1 and next(iter(node)) in EXPRESSIONS)
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -83,6 +103,7 @@ def _values(path: str, node: Any, spec: RunSpec) -> list[Any]:
     if path not in specs.paths(spec):
         raise InputError(f"sweep.{path}", node, f"no such field{suggest(path, specs.paths(spec))}")
     if isinstance(node, Mapping):
+        require(len(node) > 0, f"sweep.{path}", node, "must have at least one value")
         kind, args = next(iter(node.items()))
         if kind not in EXPRESSIONS:
             raise InputError(f"sweep.{path}", node, f"choose one of {', '.join(EXPRESSIONS)}{suggest(kind, EXPRESSIONS)}")
@@ -90,6 +111,8 @@ def _values(path: str, node: Any, spec: RunSpec) -> list[Any]:
     else:
         values = list(node) if isinstance(node, list | tuple) else [node]
     require(len(values) > 0, f"sweep.{path}", node, "must have at least one value")
+    if isinstance(specs.get(spec, path), tuple):
+        require(all(isinstance(v, list | tuple) for v in values), f"sweep.{path}", node, "each of its values must be a list")
     integer = isinstance(specs.get(spec, path), int) and not isinstance(specs.get(spec, path), bool)
     return [round(v) for v in values] if integer and isinstance(node, Mapping) else values
 
@@ -98,6 +121,8 @@ def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
     """The axes of one panel, each checked against the fields of `spec`."""
     axes: Axes = {}
     for path, node in leaves(tree).items():
+        if node == {} and any(known.startswith(f"{path}.") for known in specs.paths(spec)):
+            continue  # a level of the config without axes: `sweep.data={}` takes those away that were there
         if path != "zip":
             axes[path] = [(v,) for v in _values(path, node, spec)]
             continue
@@ -113,11 +138,34 @@ def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
     return axes
 
 
+@cache
+def _unbounded(system: type[RunSpec]) -> set[str]:
+    """Fields that may be infinite: those that are if nothing is said."""
+    return {path for path, value in specs.flatten(system()).items() if isinstance(value, float) and math.isinf(value)}
+
+
+def _check_values(spec: RunSpec) -> None:
+    """What holds for every field of every system, so that no run's own checks meet with what they cannot compare."""
+    for path, value in specs.flatten(spec).items():
+        if isinstance(value, float):
+            finite = math.isfinite(value) or (value == math.inf and path in _unbounded(type(spec)))
+            require(finite, path, value, "must be a finite number")
+        elif isinstance(value, int):
+            require(-(2**31) <= value < 2**31, path, value, "must be an integer of at most 32 bits")
+        elif isinstance(value, tuple):
+            ok = all(isinstance(part, str | int | float) for part in value)
+            require(ok, path, list(value), "must be a list of plain values")
+
+
 def expand(spec: RunSpec, axes: Axes) -> list[RunSpec]:
     """Every combination as a resolved run, in the order of the axes, the last one fastest; duplicates dropped."""
     together = [[dict(zip(name.split(" "), values, strict=True)) for values in column] for name, column in axes.items()]
+    total = math.prod(len(column) for column in together)
+    require(total <= MOST_RUNS, "sweep", total, f"is more runs than the {MOST_RUNS} that a study may have")
     runs: dict[RunSpec, None] = {}
     for combination in itertools.product(*together):
         values = {path: value for part in combination for path, value in part.items()}
-        runs[specs.freeze(specs.put(spec, values)).resolve()] = None
+        run = specs.freeze(specs.put(spec, values))
+        _check_values(run)
+        runs[run.resolve()] = None
     return list(runs)

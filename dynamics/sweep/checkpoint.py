@@ -26,6 +26,7 @@ class Checkpoints(Keeper):
 
     fingerprint: of all that the numbers depend on; a checkpoint of another is not taken up
     step_seconds: a guess at the time of one step, until it is measured
+    earlier: what else there may be to go on from, where there is no checkpoint
     tell: called with a line when a checkpoint could not be used or written
     """
 
@@ -36,8 +37,10 @@ class Checkpoints(Keeper):
         seconds: float,
         interrupt: Interrupt,
         step_seconds: float,
+        earlier: Callable[[Any], Partway | None] = lambda state: None,
         tell: Callable[[str], Any] = lambda line: None,
     ):
+        self.earlier = earlier
         self.file, self.fingerprint, self.seconds = file, fingerprint, seconds
         self.interrupt, self.step_seconds, self.tell = interrupt, step_seconds, tell
         self._saved = self._last = time.monotonic()
@@ -66,8 +69,8 @@ class Checkpoints(Keeper):
         self.interrupt.check()
 
     def load(self, state: Any) -> Partway | None:
-        """The checkpoint if there is one that fits; `state` shows the structure. Raises `Damage` if it is torn."""
-        return read(self.file, self.fingerprint, state)
+        """What there is to go on from; `state` shows the structure. Raises `Damage` if the checkpoint is torn."""
+        return read(self.file, self.fingerprint, state) or self.earlier(state)
 
 
 def write(file: Path, fingerprint: str, partway: Partway) -> None:

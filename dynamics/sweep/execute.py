@@ -160,22 +160,33 @@ class Executor:
                 self._programs.clear()
                 raise OutOfMemory(0, self.memory) from None
 
-    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
-        begun = time.perf_counter()
-        count = len(runs)
+    def excess(self, group: Group, runs: tuple[RunSpec, ...]) -> OutOfMemory | None:
+        """Why these runs do not fit at once, as far as their program tells; None if they do. Nothing is run."""
+        with jax.enable_x64(group.static.precision == "float64"):
+            try:
+                self._prepare(group, runs)
+            except OutOfMemory as error:
+                return error
+        return None
+
+    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
+        """Compiled programs for a chunk, and its runs' keys and swept scalars."""
         # a last, smaller chunk is filled up rather than compiled anew, unless that wastes most of it
-        size = group.chunk if 2 * count > group.chunk else count
+        size = group.chunk if len(runs) <= group.chunk < 2 * len(runs) else len(runs)
         key = (group.program, group.lanes, size)
-        if key in self._programs:
-            programs, size = self._programs[key], self._programs[key].size
-            keys, hyper = arguments(runs, size, programs.sharding)
-        else:
-            programs = build(group.static.dynamics(), group.lanes, size)
-            keys, hyper = arguments(runs, programs.size, programs.sharding)
+        programs = self._programs.get(key) or build(group.static.dynamics(), group.lanes, size)
+        keys, hyper = arguments(runs, programs.size, programs.sharding)
+        if key not in self._programs:
             programs = compile_programs(programs, keys, hyper)
             if programs.bytes > self.memory:
                 raise OutOfMemory(programs.bytes, self.memory)
             self._programs[key] = programs
+        return programs, keys, hyper
+
+    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
+        begun = time.perf_counter()
+        count = len(runs)
+        programs, keys, hyper = self._prepare(group, runs)
         compile_seconds = time.perf_counter() - begun
 
         fixed, state = programs.start(keys, hyper)

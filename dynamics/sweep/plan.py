@@ -179,7 +179,7 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[st
             cost, schedule = static.cost(), first.record.schedule(first.steps)
             useful = sum(_work(run.cost(), schedule) for run in members)
             lanes = _lanes(cost, len(members), machine)
-            chunk = _chunk(cost, len(members), lanes, schedule, machine, workers)
+            chunk = _chunk(cost, len(members), schedule, machine, workers)
             whole = [members[i : i + chunk] for i in range(0, len(members), chunk)]
             left = [tuple(run for run in part if not there or specs.run_id(run) not in there) for part in whole]
             chunks = tuple(part for part in left if part)
@@ -202,10 +202,9 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[st
     return Plan(tuple(sorted(groups, key=lambda g: g.seconds)), machine, finished)
 
 
-def _chunk(cost: Cost, runs: int, lanes: int, schedule: tuple[int, ...], machine: Machine, workers: int) -> int:
+def _chunk(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine, workers: int) -> int:
     """How many runs to compute at once: as many as fit, and not more than leaves something for every worker."""
-    room = machine.memory - machine.devices * lanes * cost.bytes_working
-    fits = min(MOST_RUNS, int(room / max(cost.bytes_resident, 1)))
+    fits = min(MOST_RUNS, int(machine.memory / max(cost.bytes_resident, 1)))  # what steps need besides is seen once compiled
     compute = _seconds(cost, runs, schedule, machine) - machine.compile_seconds
     shares = min(workers, max(1, int(compute / machine.compile_seconds))) if machine.compile_seconds else workers
     return max(1, min(runs, fits, math.ceil(runs / shares)))

@@ -16,6 +16,7 @@ hash, so a run is never computed twice and a grown study computes only what is n
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -26,18 +27,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
 
-from dynamics import spec as specs
 from dynamics.errors import InputError
 from dynamics.runtime import provenance
-from dynamics.spec import RunSpec
-from dynamics.sweep.execute import Result
 from dynamics.sweep.files import (
     MANIFEST,
     Damage,
@@ -49,12 +46,18 @@ from dynamics.sweep.files import (
     write_manifest,
 )
 
+if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs none of it
+    from dynamics.spec import RunSpec
+    from dynamics.sweep.execute import Result
+
 FORMAT = 2  # 1 had no checksums, and a file a final state
 NO_RUNS = pl.DataFrame({"run": []}, {"run": pl.String})
 
 
 def chunk_name(runs: Iterable[RunSpec], *, with_final: bool) -> str:
     """What a chunk of runs is called: a hash of which runs they are."""
+    from dynamics import spec as specs
+
     return specs.content_hash(sorted(specs.run_id(run) for run in runs)) + ("-final" if with_final else "")
 
 
@@ -69,6 +72,7 @@ class Store:
         self.parts = self.folder / "parts"
         self.damaged: dict[str, str] = {}
         self._tables: dict[str, pl.DataFrame] = {}
+        self._finished: dict[bool, set[str]] = {False: set(), True: set()}  # with_final
         self.format = self._read_format()
         self.refresh()
 
@@ -87,22 +91,27 @@ class Store:
         except (ValueError, KeyError, TypeError):
             return None  # a torn marker: written anew with the next part
         if found not in range(1, FORMAT + 1):
-            newer = isinstance(found, int) and found > FORMAT
-            allowed = f"was written in store format {found}, {'newer than this version, which reads' if newer else 'not'} 1 to {FORMAT}"
-            raise InputError("output", str(self.folder), f"{allowed}; choose another output folder or install that version")
+            allowed = f"was written in store format {found}, this version reads 1 to {FORMAT}"
+            raise InputError("output", str(self.folder), f"{allowed}; choose another output folder or a newer version")
         return found
 
     def refresh(self) -> None:
         """Take in the parts that have come since, from this process or another."""
         names = sorted(p.name for p in self.parts.glob("[!.]*")) if self.parts.exists() else []
+        if self._tables.keys() - names:
+            self._tables.clear()
+            self._finished = {False: set(), True: set()}
         for name in names:
             if name not in self._tables and name not in self.damaged:
                 try:
-                    self._tables[name] = self._table(name, "runs.parquet")
+                    self._take_in(name)
                 except Damage as reason:
                     self.damaged[name] = str(reason)
-        for name in set(self._tables) - set(names):
-            del self._tables[name]
+
+    def _take_in(self, name: str) -> None:
+        self._tables[name] = table = self._table(name, "runs.parquet")
+        self._finished[False].update(table["run"])
+        self._finished[True].update(table.filter("has_final")["run"])
 
     @property
     def runs(self) -> pl.DataFrame:
@@ -141,6 +150,20 @@ class Store:
         except OSError as e:
             raise InputError("output", str(base), f"cannot be written to: {e.strerror}") from None
 
+    def check(self) -> None:
+        """Check every file of every part; `damaged` then names all that are not what was written. Changes nothing on disk."""
+
+        def damage(name: str) -> tuple[str, str | None]:
+            try:
+                if self.format != 1 or (self.parts / name / MANIFEST).exists():
+                    check_folder(self.parts / name)
+            except (Damage, OSError) as reason:
+                return name, str(reason)
+            return name, None
+
+        with ThreadPoolExecutor() as pool:
+            self.damaged |= {name: reason for name, reason in pool.map(damage, list(self._tables)) if reason}
+
     def mend(self, tell: Callable[[str], Any] = lambda line: None) -> None:
         """Check every file of every part and set aside the parts that are damaged, so that they are computed again."""
         if self.format == 1:
@@ -149,15 +172,7 @@ class Store:
                     write_manifest(self.parts / name)
             self._mark()
 
-        def damage(name: str) -> tuple[str, str | None]:
-            try:
-                check_folder(self.parts / name)
-            except (Damage, OSError) as reason:
-                return name, str(reason)
-            return name, None
-
-        with ThreadPoolExecutor() as pool:
-            self.damaged |= {name: reason for name, reason in pool.map(damage, list(self._tables)) if reason}
+        self.check()
         for name, reason in self.damaged.items():
             aside = self.folder / "damaged" / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             aside.parent.mkdir(exist_ok=True)
@@ -169,6 +184,8 @@ class Store:
             what = "its runs" if lost is None else f"its {lost} run{'s' if lost != 1 else ''}"
             tell(f"damaged: {self.parts / name}: {reason}; moved to {aside}, {what} will be computed again")
         self.damaged.clear()
+        self._tables.clear()
+        self._finished = {False: set(), True: set()}
         self.refresh()
 
     def _mark(self) -> None:
@@ -193,14 +210,43 @@ class Store:
         finally:
             lock.release()
 
+    def under_way(self) -> dict[str, bool]:
+        """The chunks that a living process has (True) or that have a checkpoint and wait to be gone on with (False)."""
+        found = {}
+        for folder in sorted((self.folder / "work").glob("[!.]*")):
+            held = self.held(folder.name)
+            if held or (folder / "checkpoint").exists():
+                found[folder.name] = held
+        return found
+
+    def held(self, chunk: str) -> bool:
+        """Whether a living process has a chunk; only looks, and creates no file."""
+        try:
+            descriptor = os.open(self.folder / "work" / chunk / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     # ---- after computing
+
+    def contents(self) -> dict[str, pl.DataFrame]:
+        """The run table of each part, by the part's name."""
+        return dict(self._tables)
 
     def finished(self, *, with_final: bool = False) -> set[str]:
         """Identities of the runs that are there (with their final state, if asked)."""
-        runs: set[str] = set()
-        for table in self._tables.values():
-            runs.update((table.filter("has_final") if with_final else table)["run"])
-        return runs
+        return self._finished[with_final]
+
+    def final_steps(self) -> list[int]:
+        """How long the runs are whose final states are there, the longest first."""
+        tables = [table.filter("has_final")["steps"] for table in self._tables.values()]
+        return sorted({steps for column in tables for steps in column.unique()}, reverse=True)
 
     def write(self, result: Result, *, save_final: bool = False) -> Path:
         """Write one part, whole or not at all: on failure (a full disk, say) nothing partial stays."""
@@ -216,13 +262,15 @@ class Store:
                 (folder / f"{table}.parquet").write_bytes(buffer.getbuffer())
             if save_final:
                 _write_final(folder / "final", result)
-        self._tables[target.name] = self._table(target.name, "runs.parquet")
+        self._take_in(target.name)
         (self.folder / "failed" / f"{target.name}.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "work" / target.name, ignore_errors=True)
         return target
 
     def write_failure(self, runs: Iterable[RunSpec], reason: str) -> None:
         """Note that these runs could not be computed; the next time they are tried again."""
+        from dynamics import spec as specs
+
         ids = [specs.run_id(run) for run in runs]
         note = {"runs": ids, "reason": reason, "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         write_file(self.folder / "failed" / f"{specs.content_hash(sorted(ids))}.json", json.dumps(note))
@@ -236,6 +284,8 @@ class Store:
 
     def write_asked(self, ids: Iterable[str], **about: Any) -> None:
         """Note what a command asks for, once."""
+        from dynamics import spec as specs
+
         ids = sorted(set(ids))
         file = self.folder / "asked" / f"{specs.content_hash(ids)}.json"
         if not file.exists():
@@ -247,15 +297,17 @@ class Store:
         return self._notes("asked")
 
     def _notes(self, kind: str) -> list[dict]:
-        notes = []
-        for file in sorted((self.folder / kind).glob("[!.]*.json")):
-            try:
-                note = json.loads(file.read_bytes())
-                if isinstance(note["runs"], list):
-                    notes.append(note)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # a note is no result: a torn one is as good as none
-        return notes
+        notes = map(self.note, sorted((self.folder / kind).glob("[!.]*.json")))
+        return [note for note in notes if note is not None]
+
+    @staticmethod
+    def note(file: Path) -> dict | None:
+        """What a file in failed/ or asked/ says; None if it is torn: a note is no result, a torn one as good as none."""
+        try:
+            note = json.loads(file.read_bytes())
+            return note if isinstance(note["runs"], list) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def read(self, ids: Iterable[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Run table and record table of these runs; a run stored twice is read once."""
@@ -290,6 +342,8 @@ class Store:
 
 def tables(result: Result) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The run table and the record table of a chunk. A diverged run's records end with the first non-finite one."""
+    from dynamics import spec as specs
+
     trajectory, runs = result.trajectory, result.runs
     ids = [specs.run_id(run) for run in runs]
     steps, finite, status, lost = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
@@ -328,6 +382,8 @@ def _cell(value: Any) -> Any:
 
 
 def _write_final(folder: Path, result: Result) -> None:
+    import jax
+
     for path, leaf in jax.tree_util.tree_leaves_with_path(result.trajectory.state):
         file = folder / f"{jax.tree_util.keystr(path, simple=True, separator='/')}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dynamics import spec as specs
@@ -19,6 +20,7 @@ from dynamics.spec import RunSpec
 from dynamics.sweep.checkpoint import Checkpoints
 from dynamics.sweep.execute import Executor, OutOfMemory, Watch
 from dynamics.sweep.files import Damage
+from dynamics.sweep.grow import shorter_runs
 from dynamics.sweep.plan import Group, Plan
 from dynamics.sweep.store import Store, chunk_name
 
@@ -66,90 +68,89 @@ def work(
 
     Raises `Stopped` when a signal asked for it (everything is saved then) and `OSError` when the store cannot be written.
     """
-    executor = executor or Executor(plan.machine.memory)
-    failures: list[Failure] = []
+    worker = Worker(plan, store, how, interrupt, desk, executor or Executor(plan.machine.memory))
     chunks = [(group, runs) for group in plan.groups for runs in group.chunks]
-    first = how.worker * len(chunks) // max(how.workers, 1)
+    first = how.worker * len(chunks) // how.workers
     todo = chunks[first:] + chunks[:first]
     while todo:
-        others = []
-        for group, runs in todo:
-            interrupt.check()
-            if not _attempt(group, runs, _Job(plan, store, how, interrupt, desk, executor, failures)):
-                others.append((group, runs))
+        others = [(group, runs) for group, runs in todo if not worker.attempt(group, runs)]
         if len(others) == len(todo):
             time.sleep(POLL_SECONDS)
         todo = others
-    return failures
+    return worker.failures
 
 
-class _Job(NamedTuple):
-    plan: Plan
-    store: Store
-    how: How
-    interrupt: Interrupt
-    desk: Desk
-    executor: Executor
-    failures: list[Failure]
+class Worker:
+    """One process at work on a plan."""
 
+    def __init__(self, plan: Plan, store: Store, how: How, interrupt: Interrupt, desk: Desk, executor: Executor):
+        self.plan, self.store, self.how, self.interrupt = plan, store, how, interrupt
+        self.desk, self.executor = desk, executor
+        self.failures: list[Failure] = []
+        self.hopeless: set[str] = set()  # programs of which one run alone does not fit
 
-def _attempt(group: Group, runs: tuple[RunSpec, ...], job: _Job) -> bool:
-    """Compute a chunk unless it is there; False if another process has it."""
-    name = chunk_name(runs, with_final=job.how.save_final)
-    with job.store.claim(name) as folder:
-        if folder is None:
-            return False
-        job.store.refresh()
-        if {specs.run_id(run) for run in runs} <= job.store.finished(with_final=job.how.save_final):
-            job.desk.done(group, runs, 0.0, 0)
+    def attempt(self, group: Group, runs: tuple[RunSpec, ...]) -> bool:
+        """Compute a chunk unless it is there; False if another process has it."""
+        self.interrupt.check()
+        with self.store.claim(chunk_name(runs, with_final=self.how.save_final)) as folder:
+            if folder is None:
+                return False
+            self.store.refresh()
+            if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
+                self.desk.done(group, runs, 0.0, 0)
+            elif group.program not in self.hopeless:
+                self.compute(group, runs, folder / "checkpoint")
             return True
+
+    def compute(self, group: Group, runs: tuple[RunSpec, ...], checkpoint: Path) -> None:
+        """Compute and store a claimed chunk, in parts if it does not fit; note it if it cannot be computed."""
         keeper = Checkpoints(
-            folder / "checkpoint",
-            _fingerprint(group, runs, job.plan),
-            job.how.checkpoint_seconds,
-            job.interrupt,
-            group.step_seconds(job.plan.machine),
-            job.desk.tell,
+            checkpoint,
+            _fingerprint(group, runs, self.plan),
+            self.how.checkpoint_seconds,
+            self.interrupt,
+            group.step_seconds(self.plan.machine),
+            earlier=lambda state: shorter_runs(self.store, runs, group.schedule, state),
+            tell=self.desk.tell,
         )
         try:
-            result = job.executor.compute(group, runs, job.desk.watch(group, runs), keeper)
+            result = self.executor.compute(group, runs, self.desk.watch(group, runs), keeper)
         except OutOfMemory as error:
-            _halve(group, runs, error, job)
-            return True
+            return self.fit(group, runs, error)
         except Damage as reason:
-            aside = folder / f"checkpoint.damaged.{time.time_ns()}"
-            os.rename(folder / "checkpoint", aside)
-            job.desk.tell(f"damaged: {folder}: {reason}; moved to {aside.name}, its {len(runs)} runs start anew")
+            aside = checkpoint.with_name(f"checkpoint.damaged.{time.time_ns()}")
+            os.rename(checkpoint, aside)
+            self.desk.tell(f"damaged: {checkpoint}: {reason}; moved to {aside.name}, {named(runs)} start anew")
+            return self.compute(group, runs, checkpoint)
         except Exception as error:
             if "DYNAMICS_DEBUG" in os.environ:
                 raise
-            _fail(runs, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", job)
-            return True
-        else:
-            job.store.write(result, save_final=job.how.save_final)
-            diverged = int((result.trajectory.status == "diverged").sum())
-            job.desk.done(group, runs, result.seconds + result.compile_seconds, diverged)
-            return True
-    return _attempt(group, runs, job)
+            return self.fail(runs, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+        self.store.write(result, save_final=self.how.save_final)
+        diverged = int((result.trajectory.status == "diverged").sum())
+        self.desk.done(group, runs, result.seconds + result.compile_seconds, diverged)
 
+    def fit(self, group: Group, runs: tuple[RunSpec, ...], error: OutOfMemory) -> None:
+        """Compute a chunk that does not fit in parts that do: by what its program was seen to need, or by halves."""
+        fits = int(0.9 * len(runs) * error.limit / error.needed) if error.needed else len(runs) // 2
+        size = max(1, min(fits, len(runs) // 2))
+        smaller = group.cut(size)
+        alone = error if len(runs) == 1 else self.executor.excess(smaller, runs[:1]) if size == 1 else None
+        if alone is not None:  # runs of a group share a program: where one does not fit, none does
+            there = self.store.finished(with_final=self.how.save_final)
+            left = tuple(run for run in (group.runs if alone.needed else runs) if specs.run_id(run) not in there)
+            if alone.needed:
+                self.hopeless.add(group.program)
+            return self.fail(left, f"one run alone {alone}; make it smaller, or give memory= more if there is more")
+        self.desk.tell(f"{named(runs)} at once: {error}; cut into parts of {size}")
+        for i in range(0, len(runs), size):
+            while not self.attempt(smaller, runs[i : i + size]):
+                time.sleep(POLL_SECONDS)
 
-def _halve(group: Group, runs: tuple[RunSpec, ...], error: OutOfMemory, job: _Job) -> None:
-    if len(runs) == 1:
-        _fail(runs, f"one run alone {error}; make it smaller, or give memory= more if there is more", job)
-        return
-    job.desk.tell(f"{len(runs)} runs at once: {error}; cut in half")
-    half = len(runs) // 2
-    smaller = group.cut(half)
-    for part in (runs[:half], runs[half:]):
-        job.interrupt.check()
-        while not _attempt(smaller, part, job):
-            time.sleep(POLL_SECONDS)
-
-
-def _fail(runs: tuple[RunSpec, ...], reason: str, job: _Job) -> None:
-    job.store.write_failure(runs, reason)
-    job.failures.append(Failure(runs, reason))
-    job.desk.tell(f"failed: {named(runs)}: {reason}")
+    def fail(self, runs: tuple[RunSpec, ...], reason: str) -> None:
+        self.store.write_failure(runs, reason)
+        self.failures.append(Failure(runs, reason))
+        self.desk.tell(f"failed: {named(runs)}: {reason}")
 
 
 def named(runs: tuple[RunSpec, ...]) -> str:
@@ -161,5 +162,5 @@ def named(runs: tuple[RunSpec, ...]) -> str:
 def _fingerprint(group: Group, runs: tuple[RunSpec, ...], plan: Plan) -> str:
     """Of all that a checkpoint's numbers depend on: the runs, the program, the devices, the versions."""
     about: dict[str, Any] = {name: value for name, value in provenance().items() if name != "command"}
-    shape = dict(lanes=group.lanes, chunk=group.chunk, devices=plan.machine.devices, shape=list(group.shape.values()))
-    return specs.content_hash({**about, **shape, "program": group.program, "runs": [specs.run_id(run) for run in runs]})
+    about |= {"lanes": group.lanes, "chunk": group.chunk, "devices": plan.machine.devices, "shape": group.shape}
+    return specs.content_hash({**about, "program": group.program, "runs": [specs.run_id(run) for run in runs]})

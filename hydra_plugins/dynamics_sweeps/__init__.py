@@ -6,7 +6,6 @@ Nothing heavy is imported here: Hydra loads every plugin at every start (and out
 with postponed annotations do not survive).
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,17 +63,28 @@ class FoldLauncher(Launcher):
 
 
 class FoldSweeper(BasicSweeper):
-    """Hydra's sweeper, which leaves checking to a launcher that composes all jobs before it starts any."""
+    """Hydra's sweeper, which leaves checking to a launcher that composes all jobs before it starts any.
+
+    What the jobs of another launcher returned goes to the task function's attribute `finished`, if it has one.
+    """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.finished = getattr(task_function, "finished", lambda values: None)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         if not isinstance(self.launcher, FoldLauncher):
-            return super().sweep(arguments)
+            results = super().sweep(arguments)
+            self.finished([job.return_value for batch in results for job in batch])
+            return results
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         self.overrides = self.split_arguments(overrides, self.max_batch_size)
-        starts = itertools.accumulate(map(len, self.overrides), initial=0)
-        results = [self.launcher.launch(batch, start) for batch, start in zip(self.overrides, starts)]
+        results, first = [], 0
+        for batch in self.overrides:
+            results.append(self.launcher.launch(batch, first))
+            first += len(batch)
         folder = Path(self.config.hydra.sweep.dir)
         if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
             OmegaConf.save(self.config, folder / "multirun.yaml")

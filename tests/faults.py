@@ -1,0 +1,341 @@
+"""Kill it, tear its files, fill its disk: every fault must end in the store of a sweep that nothing happened to.
+
+    make faults                          the long form: fifty kills and every other fault, counted in a table
+    python tests/faults.py --kills 5     a shorter one; the tests run a few of each
+
+The sweep is 32 Hydra jobs in eight groups, tiny networks for very many steps, saved every fifth of a second. Two stores
+are the same if they have the same parts with the same runs, bit for bit in every record, every final state and every
+column that does not tell when, how long or by which command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+SWEEP = [  # with model.activation=relu,gelu: eight groups
+    *("-m", "experiment=stable_minima/rates", "size=smoke", "~panels.stable", "data.input_dim=2", "data.num_samples=16"),
+    *("model.width=16", "measures=[train_loss,weight_norm]", "record.at=[]", "record.num=12", "save_final=true"),
+    *(
+        "optimizer.kind=gd,momentum,adam,signgd",
+        "optimizer.learning_rate=0.01,0.02",
+        "seed=range(0,2)",
+        "checkpoint_seconds=0.2",
+    ),
+]
+WHEN = ("seconds", "compile_seconds", "created", "command", "git_commit", "git_dirty")  # what may differ
+
+
+@dataclass
+class Bench:
+    """Where sweeps run: their length, how the program is called, and the store that they must all come to."""
+
+    root: Path
+    steps: int = 100_000
+    activations: str = "relu,gelu"
+
+    @property
+    def groups(self) -> int:
+        return 4 * len(self.activations.split(","))
+
+    def command(self, output: Path, *more: str) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "dynamics.cli",
+            *SWEEP,
+            f"model.activation={self.activations}",
+            f"steps={self.steps}",
+            f"output={output}",
+            *more,
+        ]
+
+    def start(self, output: Path, *more: str, **options) -> subprocess.Popen:
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.command(output, *more), cwd=self.root, **pipe, **options)
+
+    def run(self, output: Path, *more: str, **options) -> tuple[int, str]:
+        """(exit code, what it printed on stderr) of a sweep left alone."""
+        process = self.start(output, *more, **options)
+        _, err = process.communicate(timeout=600)
+        return process.returncode, err
+
+    def reference(self) -> Path:
+        """The output of a sweep that nothing happened to."""
+        output = self.root / "reference"
+        if not output.exists():
+            code, err = self.run(output)
+            assert code == 0, err
+            assert len(parts(output)) == self.groups, "the sweep must have so many groups"
+        return output
+
+    def finish(self, output: Path) -> str:
+        """Run the same command again; what it printed. Afterwards the store must be the reference's."""
+        code, err = self.run(output)
+        assert code == 0, err
+        same_store(output, self.reference())
+        return err
+
+
+def parts(output: Path) -> list[Path]:
+    return sorted((output / "results" / "stable_minima" / "rates" / "parts").glob("[!.]*"))
+
+
+def same_store(output: Path, reference: Path) -> None:
+    """Raise unless both stores hold the same, to the last bit."""
+    ours, theirs = parts(output), parts(reference)
+    assert [p.name for p in ours] == [p.name for p in theirs], "other parts"
+    for own, other in zip(ours, theirs, strict=True):
+        assert sorted(f.relative_to(own) for f in own.rglob("*")) == sorted(f.relative_to(other) for f in other.rglob("*"))
+        for file in other.rglob("*.npy"):
+            assert (own / file.relative_to(other)).read_bytes() == file.read_bytes(), f"{file}: another final state"
+        assert (own / "records.parquet").read_bytes() == (other / "records.parquet").read_bytes(), f"{own}: other records"
+        runs, expected = (pl.read_parquet(p / "runs.parquet").drop(WHEN) for p in (own, other))
+        assert runs.equals(expected), f"{own}: another run table"
+    left = [str(p) for p in (output / "results").rglob(".*")]
+    assert not left, f"left behind: {left}"
+
+
+@contextmanager
+def small_disk(megabytes: float) -> Iterator[Path | None]:
+    """A file system of that size, or None where none may be mounted."""
+    folder = Path(tempfile.mkdtemp())
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={int(megabytes * 1024)}k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    try:
+        yield folder if mounted.returncode == 0 else None
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ---- the faults: each ends in the reference's store, and says what it saw
+
+
+def kills(bench: Bench, count: int, rng: random.Random, number: signal.Signals = signal.SIGKILL) -> dict[str, int]:
+    """Kill the sweep at random moments, again and again until it is through; then from the start, until `count` kills."""
+    seen = {"kills": 0, "sweeps": 0, "during a group": 0, "parts lost": 0, "parts computed twice": 0}
+    bench.reference()
+    while seen["kills"] < count:
+        output, there = bench.root / f"killed {number.name} {seen['sweeps']}", {}
+        while True:
+            process = bench.start(output)
+            try:
+                process.communicate(timeout=rng.uniform(1.0, 6.0) if seen["kills"] < count else 600)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+                _, err = process.communicate(timeout=120)
+                seen["kills"] += 1
+                expected = -number if number == signal.SIGKILL else 128 + number
+                assert process.returncode in (expected, 0, -number), err
+            now = {p.name: p.stat().st_mtime_ns for p in parts(output)}
+            seen["parts lost"] += len(there.keys() - now.keys())
+            seen["parts computed twice"] += sum(now[name] != made for name, made in there.items() if name in now)
+            seen["during a group"] += bool(list(output.rglob("work/*/checkpoint")))
+            there = now
+            if process.returncode == 0:
+                break
+        same_store(output, bench.reference())
+        shutil.rmtree(output)
+        seen["sweeps"] += 1
+    assert seen["parts lost"] == seen["parts computed twice"] == 0, seen
+    return seen
+
+
+def damages(bench: Bench, count: int, rng: random.Random) -> dict[str, int]:
+    """Truncate, flip a bit of, or delete random files of the store, checkpoints and markers included."""
+    seen = {"files": 0, "told": 0, "parts computed again": 0}
+    output = bench.root / "damaged"
+    shutil.copytree(bench.reference(), output)
+    while seen["files"] < count:
+        store = output / "results" / "stable_minima" / "rates"
+        files = [store / "store.json", *(f for p in parts(output) for f in p.rglob("*") if f.is_file())]
+        hurt = rng.sample(files, min(3, count - seen["files"]))
+        for file in hurt:
+            data = file.read_bytes()
+            at = rng.randrange(len(data))
+            how = rng.choice(["truncated", "flipped", "deleted"])
+            if how == "deleted":
+                file.unlink()
+            else:
+                bit = bytes([data[at] ^ (1 << rng.randrange(8))])
+                file.write_bytes(data[:at] if how == "truncated" else data[:at] + bit + data[at + 1 :])
+        before = {p.name: p.stat().st_mtime_ns for p in parts(output)}
+        told = [line for line in bench.finish(output).splitlines() if line.startswith("damaged: ")]
+        hit = {str(f.relative_to(store / "parts")).split("/")[0] for f in hurt if f.name != "store.json"}
+        again = {p.name for p in parts(output) if p.stat().st_mtime_ns != before[p.name]}
+        assert len(told) == len(hit), (told, hurt)
+        assert again == hit, "only what was damaged is computed again"
+        seen["files"] += len(hurt)
+        seen["told"] += len(told)
+        seen["parts computed again"] += len(again)
+    shutil.rmtree(output)
+    return seen
+
+
+def damaged_checkpoint(bench: Bench, rng: random.Random) -> dict[str, int]:
+    """Tear the checkpoint of a killed sweep: it is named, and its chunk starts anew."""
+    output = bench.root / "torn"
+    process = bench.start(output)
+    while not (found := list(output.rglob("work/*/checkpoint"))):
+        time.sleep(0.02)
+        assert process.poll() is None, "the sweep was through before a checkpoint was seen"
+    process.kill()
+    process.communicate()
+    found = list(output.rglob("work/*/checkpoint"))
+    for file in found:
+        data = file.read_bytes()
+        at = rng.randrange(len(data))
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    told = [line for line in bench.finish(output).splitlines() if line.startswith("damaged: ")]
+    assert len(told) == len(found), told
+    shutil.rmtree(output)
+    return {"checkpoints": len(found), "told": len(told)}
+
+
+def full_disk(bench: Bench) -> dict[str, int] | str:
+    """Too small a disk, in several sizes; then room is made and the same command goes on."""
+    seen = {"sizes": 0, "said so in one line": 0}
+    for kilobytes in (8, 40, 120, 200, 300):
+        with small_disk(kilobytes / 1024) as disk:
+            if disk is None:
+                return "not tested: no file system may be mounted here"
+            output = disk / "out"
+            code, err = bench.run(output)
+            lines = [line for line in err.splitlines() if line.startswith("error: ")]
+            assert code in (2, 3) and len(lines) == 1 and "Traceback" not in err, (code, err)
+            seen["said so in one line"] += 1
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            bench.finish(output)
+            seen["sizes"] += 1
+    return seen
+
+
+def read_only(bench: Bench) -> dict[str, int] | str:
+    """A folder that must not be written to: refused in one line before anything is computed."""
+    output = bench.root / "read only"
+    shutil.copytree(bench.reference(), output)
+    shutil.rmtree(parts(output)[0])
+    as_root = os.geteuid() == 0
+    if as_root:
+        mounted = subprocess.run(["mount", "--bind", str(output), str(output)], capture_output=True, check=False)
+        if mounted.returncode:
+            return "not tested: root may write everywhere, and nothing may be mounted here"
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(output)], check=True)
+    else:
+        for folder in [output, *(f for f in output.rglob("*") if f.is_dir())]:
+            folder.chmod(0o555)
+    try:
+        code, err = bench.run(output)
+        lines = [line for line in err.splitlines() if not line.startswith("note:")]
+        assert code == 2 and len(lines) == 1 and "cannot be written" in lines[0], (code, err)
+    finally:
+        if as_root:
+            subprocess.run(["umount", "-l", str(output)], check=True)
+        else:
+            for folder in [output, *(f for f in output.rglob("*") if f.is_dir())]:
+                folder.chmod(0o755)
+    bench.finish(output)
+    shutil.rmtree(output)
+    return {"refused": 1}
+
+
+def together(bench: Bench, processes: int, kill: int | None = None, distributed: bool = False) -> dict[str, int]:
+    """Several processes with the same command on one store, one of them killed if asked: each group is computed once.
+
+    They share by the store alone, or join through jax.distributed as well.
+    """
+    output = bench.root / f"together {processes} {kill} {distributed}"
+    joined = ["distributed=true", f"coordinator=127.0.0.1:{free_port()}"] if distributed else []
+    crowd = [bench.start(output, f"worker={i}", f"workers={processes}", *joined) for i in range(processes)]
+    if kill is not None:
+        while not parts(output):
+            time.sleep(0.05)
+            assert crowd[kill].poll() is None, crowd[kill].communicate()
+        crowd[kill].kill()
+    printed = [process.communicate(timeout=600)[1] for process in crowd]
+    codes = [process.returncode for process in crowd]
+    assert codes == [-9 if i == kill else 0 for i in range(processes)], (codes, printed)
+    own = [sum("done in" in line for line in text.splitlines()) for text in printed]
+    if kill is None:
+        assert sum(own) >= bench.groups, own
+    same_records(output, bench.reference())
+    shutil.rmtree(output)
+    return {"processes": processes, "killed": int(kill is not None), **{f"groups of {i}": count for i, count in enumerate(own)}}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def same_records(output: Path, reference: Path) -> None:
+    """A store that several workers made has the same runs and records; its parts may be cut otherwise."""
+    tables = []
+    for out in (output, reference):
+        records = pl.concat([pl.read_parquet(p / "records.parquet") for p in parts(out)], how="diagonal_relaxed")
+        assert not records.select("run", "step").is_duplicated().any(), "a run was stored twice"
+        tables.append(records.select(sorted(records.columns)).sort("run", "step"))
+    own, other = tables
+    assert own.select("run", "step").equals(other.select("run", "step"))
+    assert own.equals(other), "other records"
+
+
+FAULTS: dict[str, Callable[[Bench, int, random.Random], dict[str, int] | str]] = {
+    "SIGKILL at random moments": lambda b, n, rng: kills(b, n, rng),
+    "SIGTERM at random moments": lambda b, n, rng: kills(b, max(2, n // 5), rng, signal.SIGTERM),
+    "SIGINT at random moments": lambda b, n, rng: kills(b, max(2, n // 10), rng, signal.SIGINT),
+    "files truncated, flipped, deleted": lambda b, n, rng: damages(b, max(3, n // 2), rng),
+    "a torn checkpoint": lambda b, n, rng: damaged_checkpoint(b, rng),
+    "a full disk": lambda b, n, rng: full_disk(b),
+    "a read-only folder": lambda b, n, rng: read_only(b),
+    "two processes at once": lambda b, n, rng: together(b, 2),
+    "three processes, one killed": lambda b, n, rng: together(b, 3, kill=0),
+    "two joined by jax.distributed": lambda b, n, rng: together(b, 2, distributed=True),
+    "four joined, one killed": lambda b, n, rng: together(b, 4, kill=3, distributed=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="faults whose name contains this")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), chosen.steps)
+        bench.reference()
+        failed = 0
+        for name, fault in FAULTS.items():
+            if chosen.only not in name:
+                continue
+            begun = time.monotonic()
+            try:
+                outcome = fault(bench, chosen.kills, random.Random(chosen.seed))
+            except AssertionError as error:
+                outcome, failed = f"FAILED: {error}", failed + 1
+            told = outcome if isinstance(outcome, str) else ", ".join(f"{key} {value}" for key, value in outcome.items())
+            print(f"{name:36s} {time.monotonic() - begun:6.0f} s   {told}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

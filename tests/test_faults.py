@@ -1,0 +1,65 @@
+"""A short form of `make faults`: a few of each fault, on a sweep of four groups."""
+
+import random
+import shutil
+import signal
+
+import faults
+import pytest
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    bench = faults.Bench(tmp_path_factory.mktemp("faults"), steps=50_000, activations="relu")
+    bench.reference()
+    return bench
+
+
+pytestmark = pytest.mark.xdist_group("faults")  # one reference for all
+
+
+def test_killed_at_random_moments_it_comes_to_the_same_store(bench):
+    seen = faults.kills(bench, 3, random.Random(1))
+    assert (seen["kills"], seen["parts lost"], seen["parts computed twice"]) == (3, 0, 0)
+
+
+def test_asked_to_stop_it_stops_with_everything_saved(bench):
+    seen = faults.kills(bench, 1, random.Random(5), signal.SIGTERM)
+    assert seen["kills"] == 1
+
+
+def test_damaged_files_are_told_and_only_their_parts_computed_again(bench):
+    seen = faults.damages(bench, 3, random.Random(2))
+    assert seen["files"] == 3 and seen["told"] == seen["parts computed again"] > 0
+
+
+def test_a_torn_checkpoint_is_told(bench):
+    assert faults.damaged_checkpoint(bench, random.Random(3))["told"] >= 1
+
+
+def test_a_folder_that_must_not_be_written_to_is_refused(bench):
+    seen = faults.read_only(bench)
+    if isinstance(seen, str):
+        pytest.skip(seen)
+    assert seen == {"refused": 1}
+
+
+def test_two_processes_joined_share_the_groups(bench):
+    seen = faults.together(bench, 2, distributed=True)
+    assert seen["groups of 0"] + seen["groups of 1"] == bench.groups
+    assert min(seen["groups of 0"], seen["groups of 1"]) >= 1
+
+
+def test_of_four_processes_joined_one_may_die(bench):
+    faults.together(bench, 4, kill=3, distributed=True)
+
+
+def test_the_comparison_sees_a_bit(bench, tmp_path):
+    """A control: stores that differ in one bit of one final state are not the same."""
+    output = tmp_path / "other"
+    shutil.copytree(bench.reference(), output)
+    faults.same_store(output, bench.reference())
+    file = next(faults.parts(output)[0].rglob("*.npy"))
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    with pytest.raises(AssertionError, match="another final state"):
+        faults.same_store(output, bench.reference())

@@ -1,0 +1,254 @@
+"""A Hydra sweep folded into few programs: what it computes, what it leaves behind, and that it equals the jobs one by one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from omegaconf import OmegaConf
+
+from dynamics import jobs
+from dynamics.config import compose, register
+from dynamics.errors import InputError
+from dynamics.spec import run_id
+from dynamics.sweep.execute import Executor
+from dynamics.sweep.store import Store
+
+STUDY = [
+    *("experiment=stable_minima/rates", "size=smoke", "steps=20", "record.at=[10]", "data.input_dim=2", "~panels.stable"),
+    *("data.num_samples=8", "measures=[train_loss,excess_risk]"),
+]
+SWEEP = ["-m", *STUDY, "optimizer.learning_rate=0.05,0.1", "model.width=8,12", "seed=range(0,3)"]
+STORE = Path("results/stable_minima/rates")
+
+
+def folder_of(output: Path) -> Path:
+    (folder,) = (output / "multirun").iterdir()
+    return folder
+
+
+def close(one: pl.DataFrame, other: pl.DataFrame) -> None:
+    """The same runs with the same metrics, to float32 rounding: they were computed in other company."""
+    key = [c for c in ("run", "step") if c in one.columns]
+    one, other = one.sort(key), other.sort(key)
+    assert one.select(key).equals(other.select(key))
+    for name in ("train_loss", "excess_risk"):
+        np.testing.assert_allclose(one[name], other[name], rtol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two outputs of one sweep: folded, and by Hydra's basic launcher."""
+    import os
+    import sys
+
+    from dynamics import cli
+
+    outputs = {}
+    argv, here = list(sys.argv), os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("here"))
+    try:
+        for launcher in ("fold", "basic"):
+            outputs[launcher] = tmp_path_factory.mktemp(launcher)
+            sys.argv = ["dynamics", *SWEEP, f"hydra/launcher={launcher}", f"output={outputs[launcher]}"]
+            cli.main()
+        assert os.listdir() == [], "nothing is left in the working folder"
+    finally:
+        sys.argv = argv
+        os.chdir(here)
+    return outputs
+
+
+def test_all_jobs_are_in_the_store_and_were_few_programs(swept):
+    """Twelve jobs, two widths that share a padded program: one group, where the basic launcher computed twelve."""
+    folded, basic = (Store(swept[name] / STORE) for name in ("fold", "basic"))
+    assert len(folded.finished()) == 12 and folded.finished() == basic.finished()
+    assert len(list(folded.parts.iterdir())) == 1
+    assert len(list(basic.parts.iterdir())) == 12
+
+
+def test_the_basic_launcher_gives_the_same_numbers(swept):
+    tables = [Store(swept[name] / STORE).read(Store(swept[name] / STORE).finished())[1] for name in ("fold", "basic")]
+    assert len(tables[0]) == 12 * 3
+    close(*tables)
+    changed = tables[1].with_columns(pl.col("train_loss") * 1.001)
+    with pytest.raises(AssertionError):
+        close(tables[0], changed)
+
+
+def test_every_job_has_hydras_files_as_hydra_writes_them(swept):
+    folded, basic = folder_of(swept["fold"]), folder_of(swept["basic"])
+    assert sorted(p.name for p in folded.iterdir() if p.is_dir()) == sorted(map(str, range(12)))
+    for number in (0, 7, 11):
+        for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+            own, expected = (OmegaConf.load(f / str(number) / ".hydra" / name) for f in (folded, basic))
+            text = re.sub("hydra_plugins.dynamics_sweeps.FoldLauncher", "LAUNCHER", json.dumps(OmegaConf.to_container(own)))
+            other = json.dumps(OmegaConf.to_container(expected))
+            other = re.sub(r"hydra._internal.core_plugins.basic_launcher.BasicLauncher", "LAUNCHER", other)
+            for pattern in (r"hydra/launcher=\w+", r'"hydra/launcher": "\w+"'):
+                text, other = re.sub(pattern, "", text), re.sub(pattern, "", other)
+            assert text.replace(str(swept["fold"]), "OUT") == other.replace(str(swept["basic"]), "OUT"), name
+    assert (folded / "multirun.yaml").exists()
+
+
+def test_every_job_has_its_result_row_and_place(swept):
+    folder = folder_of(swept["fold"])
+    table = pl.read_parquet(folder / "results.parquet")
+    assert table["job"].to_list() == list(range(12))
+    assert table.columns == pl.read_csv(folder / "results.csv").columns
+    for number, (rate, width, seed) in enumerate([(r, w, s) for r in (0.05, 0.1) for w in (8, 12) for s in range(3)]):
+        row = table.row(number, named=True)
+        assert (row["optimizer.learning_rate"], row["model.width"], row["seed"], row["status"]) == (rate, width, seed, "ok")
+        result = json.loads((folder / str(number) / "result.json").read_text())
+        assert (result["job"], result["status"], result["runs"]) == (number, "ok", 1)
+        assert result["results"][0]["train_loss"] == row["train_loss"]
+        assert result["results"][0]["run"] == row["run"]
+        assert f"seed={seed}" in result["overrides"]
+        basic = json.loads((folder_of(swept["basic"]) / str(number) / "result.json").read_text())
+        assert basic["results"][0]["run"] == row["run"]
+
+
+def test_the_same_sweep_again_computes_nothing_and_writes_the_same_rows(swept, cli, monkeypatch):
+    folder = folder_of(swept["fold"])
+    before = {p: p.read_bytes() for p in folder.rglob("result*")}
+    monkeypatch.setattr(Executor, "compute", None)
+    code, out, _ = cli(*SWEEP, f"output={swept['fold']}")
+    assert code == 0 and "12 jobs: 12 ok" in out
+    assert {p: p.read_bytes() for p in folder.rglob("result*")} == before
+
+
+def test_a_sweep_draws_each_jobs_figure_in_its_own_folder(cli, tmp_path):
+    sweep = ["-m", *STUDY[:5], "data.input_dim=1,2", "sweep.data.num_samples=[8,16]", "sweep.seed=[0]", f"output={tmp_path}"]
+    measured = "measures=[train_loss,clean_train_error,excess_risk,generalization_gap,gauss_newton_sharpness]"
+    assert cli(*sweep, measured)[0] == 0
+    code, _, err = cli(*sweep, measured, "mode=figure")
+    assert code == 0, err
+    folder = folder_of(tmp_path)
+    for number in ("0", "1"):
+        assert {"rates.pdf", "rates.png", "rates.claims.json", "result.json"} <= set(
+            p.name for p in (folder / number).iterdir()
+        )
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_plan_of_a_sweep_is_one_plan_and_leaves_nothing(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Executor, "compute", None)
+    code, out, _ = cli(*SWEEP, "mode=plan", f"output={tmp_path}/new")
+    assert code == 0 and "12 runs to compute in 1 groups" in out
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_subfolder_may_be_made_of_the_config(cli, tmp_path):
+    sweep = ["-m", *STUDY, "model.width=8", "seed=3,4", f"output={tmp_path}"]
+    code, _, err = cli(*sweep, "hydra.sweep.subdir=w${model.width}_seed${seed}", f"hydra.sweep.dir={tmp_path}/here")
+    assert code == 0, err
+    assert sorted(p.name for p in (tmp_path / "here").iterdir() if p.is_dir()) == ["w8_seed3", "w8_seed4"]
+    code, _, err = cli(*sweep, "hydra.sweep.subdir=../${seed}")
+    assert (code, len([x for x in err.splitlines() if x.startswith("error")])) == (2, 1)
+
+
+def test_one_bad_job_among_good_ones_is_named_before_anything_is_computed(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Executor, "compute", None)
+    code, _, err = cli("-m", *STUDY, "seed=0,1", "model.width=8,-8", f"output={tmp_path}/new")
+    (line,) = [x for x in err.splitlines() if not x.startswith("note")]
+    assert code == 2 and line.startswith("error: model.width = -8") and "job 1 of 4" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_exit_code_three_when_some_diverge_unless_they_may(cli, tmp_path):
+    sweep = ["-m", *STUDY, "seed=0", "optimizer.learning_rate=0.1,1e30", "optimizer.clip_norm=inf", f"output={tmp_path}"]
+    code, out, _ = cli(*sweep)
+    assert code == 3 and "1 ok, 1 diverged" in out
+    assert json.loads((folder_of(tmp_path) / "1" / "result.json").read_text())["status"] == "diverged"
+    assert cli(*sweep, "may_diverge=true")[0] == 0
+
+
+def test_exit_code_three_when_some_failed(cli, tmp_path):
+    code, out, err = cli("-m", *STUDY, "seed=0,1", f"output={tmp_path}", "memory=1e-9")
+    assert code == 3 and "2 failed" in out and "one run alone needs" in err
+    result = json.loads((folder_of(tmp_path) / "0" / "result.json").read_text())
+    assert result["status"] == "failed" and "memory" in result["results"][0]["reason"]
+
+
+# ---- composing
+
+
+def hydra_compose(overrides):
+    """Hydra's config of one job, hydra node and all."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+
+    from dynamics.config import home
+
+    register()
+    OmegaConf.register_new_resolver("sweep_folder", lambda: "out", replace=True)
+    OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra", replace=True)
+    with initialize_config_dir(str(home() / "configs"), version_base="1.3"):
+        config = compose_config("config", overrides, return_hydra_config=True)
+    OmegaConf.set_readonly(config.hydra, False)
+    OmegaConf.set_struct(config.hydra, False)
+    config.hydra.job.id = config.hydra.job.num = 0
+    config.hydra.runtime.output_dir = "out"
+    return config
+
+
+OVERRIDES = [
+    ["optimizer.learning_rate=1", "seed=7"],
+    ["optimizer.learning_rate=1e-3", "seed=7"],
+    ["optimizer.learning_rate=0.25", "model.width=3n"],
+    ["optimizer.learning_rate=0.25", "model.width=17"],
+    ["optimizer.clip_norm=inf", "data.noise_std=0"],
+    ["optimizer.kind=adam", "model.init=kaiming_normal"],
+    ["record.pairs=true", "record.dense=3"],
+    ["record.at=[1,5]", "seed=1"],
+    ["record.at=[2]", "seed=1"],
+    ["size=laptop", "seed=1"],
+    ["data.law=sphere", "data={input_dim: 3}"],
+    ["sweep.seed=[4,5]"],
+    ["model.width='8n'", "optimizer.momentum=0.5"],
+]
+
+
+def test_jobs_composed_together_are_the_jobs_composed_alone():
+    batch = [["experiment=stable_minima/rates", *own] for own in OVERRIDES for _ in range(2)]
+    batch = [own for own in batch if not any(o.startswith("sweep") for o in own)]
+    composed = []
+
+    def count(overrides):
+        composed.append(overrides)
+        return hydra_compose(overrides)
+
+    together = jobs.compose_jobs(count, batch, 5)
+    assert len(composed) < len(batch) / 2
+    for job, overrides in zip(together, batch, strict=True):
+        alone = compose("stable_minima/rates", *overrides[1:])
+        assert {p: [run_id(r) for r in runs] for p, runs in job.request.panels.items()} == {
+            p: [run_id(r) for r in runs] for p, runs in alone.panels.items()
+        }, overrides
+        assert job.request.notices == alone.notices
+    assert [job.number for job in together] == list(range(5, 5 + len(batch)))
+
+
+@pytest.mark.parametrize("text", ["abc", "1.5", "true", "[1]", "null", "1e400"])
+def test_a_value_of_the_wrong_type_is_refused_as_hydra_refuses_it(text):
+    batch = [["experiment=stable_minima/rates", f"seed={value}"] for value in ("0", text)]
+    with pytest.raises(Exception) as alone:
+        compose("stable_minima/rates", batch[1][1])
+    with pytest.raises(Exception) as together:
+        jobs.compose_jobs(hydra_compose, batch, 0)
+    assert isinstance(together.value, InputError) or type(together.value) is type(alone.value)
+
+
+def test_composing_two_hundred_jobs_composes_one_config():
+    composed = []
+    batch = [
+        ["experiment=stable_minima/rates", "size=smoke", f"optimizer.learning_rate={0.1 + i}", f"seed={i}"] for i in range(200)
+    ]
+    found = jobs.compose_jobs(lambda o: (composed.append(o), hydra_compose(o))[1], batch, 0)
+    assert len(composed) == 1
+    assert [job.request.runs[0].seed for job in found] == list(range(200))
+    assert len({run_id(run) for job in found for run in job.request.runs}) == sum(len(job.request.runs) for job in found)
