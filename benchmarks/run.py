@@ -4,6 +4,7 @@
     python benchmarks/run.py --quick             the same in under a minute, with shorter repetitions
     python benchmarks/run.py --problem medium
     python benchmarks/run.py --measures          what a record of each measure costs, in about a minute
+    python benchmarks/run.py --sweeps            launching ten thousand jobs; scaling over devices and processes
 
 Speed is reported, never asserted; that all compute the same losses is.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import records
 import report
+import sweeps
 from compare import compare
 from machine import provenance
 from problems import PROBLEMS
@@ -36,6 +38,13 @@ def main() -> None:
             costs = records.time_records(5 if arguments.quick else 10, status.update)
         records.show(costs, console)
         for file in records.save(costs, about, RESULTS):
+            console.print(f"wrote {file}", soft_wrap=True)
+        return
+    if arguments.sweeps:
+        with console.status("sweeps") as status:
+            found = sweeps.measure(arguments.quick, status.update)
+        sweeps.show(found, console)
+        for file in sweeps.save(found, about, RESULTS):
             console.print(f"wrote {file}", soft_wrap=True)
         return
     repetitions, wanted, patience = (3, 0.3, 4.0) if arguments.quick else (5, 1.2, 25.0)
@@ -60,6 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--problem", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--patience", type=float, help="seconds a problem for taking again what other processes disturbed")
     parser.add_argument("--measures", action="store_true", help="time records instead of steps")
+    parser.add_argument("--sweeps", action="store_true", help="time launching and scaling instead of steps")
     parser.add_argument("--name", help="of the result file (quick or full)")
     return parser.parse_args()
 

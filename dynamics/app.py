@@ -5,6 +5,7 @@ One study and the ten thousand of a sweep take the same way: the runs of all are
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -19,17 +20,19 @@ from rich.console import Console
 
 from dynamics import spec as specs
 from dynamics.config import StudySpec, experiment_module
-from dynamics.errors import InputError
+from dynamics.errors import InputError, require
 from dynamics.interrupt import Interrupt
 from dynamics.jobs import Job
 from dynamics.progress import Live
 from dynamics.report import print_claims, print_frame, print_plan, print_table, summary
 from dynamics.runtime import join, provenance
 from dynamics.study import load_study, plan_runs, run_study
+from dynamics.sweep.files import write_file
 from dynamics.sweep.store import Store
 from dynamics.sweep.work import Failure
 
 SHOWN_JOBS = 40
+HOW = ("mode", "save_final", "checkpoint_seconds", "memory", "worker", "workers", "distributed", "coordinator")
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -37,7 +40,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     out, err = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
     for notice in dict.fromkeys(n for job in jobs for n in job.request.notices):
         print(notice, file=sys.stderr)
-    settings = jobs[0].request.settings
+    settings = _shared_settings(jobs)
     worker, workers = join(settings.worker, settings.workers, settings.coordinator, settings.distributed)
     settings = replace(settings, worker=worker, workers=workers)
     studies: dict[Path, list[Job]] = {}
@@ -69,6 +72,17 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return [results[job.number] for job in jobs]
 
 
+def _shared_settings(jobs: Sequence[Job]) -> StudySpec:
+    """How to go about it, which must be the same for all: only what is computed may differ."""
+    first = jobs[0].request.settings
+    for job in jobs:
+        for name in HOW:
+            value = getattr(job.request.settings, name)
+            allowed = f"must be the same in all jobs of a folded sweep (first {getattr(first, name)!r}); use hydra/launcher=basic"
+            require(value == getattr(first, name), name, value, allowed)
+    return first
+
+
 def compute(jobs: Sequence[Job], store: Store, settings: StudySpec, err: Console) -> list[Failure]:
     """Compute and store what is missing of these jobs' runs; all of them in one plan."""
     store.check_writable()
@@ -78,12 +92,12 @@ def compute(jobs: Sequence[Job], store: Store, settings: StudySpec, err: Console
     runs = _union(jobs)
     plan = plan_runs(runs, settings, store)
     for job in jobs if settings.worker == 0 else ():
-        for name, text in job.files.items():
+        for name, text in job.files().items():
             (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (job.folder / name).write_text(text)
+    store.write_asked(map(specs.run_id, runs), size=settings.size)
     if not plan.groups:
         return []
-    store.write_asked(map(specs.run_id, runs), size=settings.size)
     with Interrupt() as interrupt, Live(plan, err) as live:
         return run_study(plan, store, settings, live, interrupt)
 
@@ -161,8 +175,10 @@ def write_results(jobs: Sequence[Job], results: dict[int, dict[str, Any]], table
         (job.folder / "result.json").write_text(json.dumps({**about, "results": own[job.number]}, indent=1) + "\n")
     if len(jobs) > 1:
         flat = table.select(pl.exclude([name for name, kind in table.schema.items() if kind.is_nested()]))
-        flat.write_csv(jobs[0].sweep / f"results{_batch(jobs)}.csv")
-        table.write_parquet(jobs[0].sweep / f"results{_batch(jobs)}.parquet")
+        write_file(jobs[0].sweep / f"results{_batch(jobs)}.csv", flat.write_csv())
+        buffer = io.BytesIO()
+        table.write_parquet(buffer)
+        write_file(jobs[0].sweep / f"results{_batch(jobs)}.parquet", buffer.getvalue())
 
 
 def _batch(jobs: Sequence[Job]) -> str:

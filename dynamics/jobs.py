@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ INTEGER = re.compile(r"[-+]?\d+")
 class Job:
     """One study: what it asks and, if it is a job of a sweep, its place there.
 
-    sweep: the sweep's folder; folder: the job's own, where Hydra's files (`files`, by path in it) and its result go
+    sweep: the sweep's folder; folder: the job's own, where Hydra's files (`files()`, by path in it) and its result go
     """
 
     request: Request
@@ -42,7 +42,7 @@ class Job:
     overrides: tuple[str, ...] = ()
     sweep: Path = Path()
     folder: Path = Path()
-    files: dict[str, str] = field(default_factory=dict)
+    files: Callable[[], dict[str, str]] = dict
 
 
 def compose_jobs(compose: Callable[[list[str]], DictConfig], batch: Sequence[Sequence[str]], first: int) -> list[Job]:
@@ -105,7 +105,7 @@ class _Family:
         self.hydra_text = _marked(self.hydra, HYDRA_FIELDS)
         own = self.hydra.hydra
         self.sweep, self.subdir = Path(own.sweep.dir), str(OmegaConf.to_container(own.sweep, resolve=False)["subdir"])  # type: ignore[index]
-        self.files: str | None = own.output_subdir
+        self.subfolder: str | None = own.output_subdir
         self.dirname = OmegaConf.to_container(own.job.config.override_dirname)
         self.scratch = self.task.copy()
         self.values: dict[tuple[str, str], Any] = {}
@@ -119,13 +119,16 @@ class _Family:
         job = {"id": str(number), "num": number, "override_dirname": dirname}
         folder = self.folder(job, values)
         about = {**{f"hydra.job.{name}": v for name, v in job.items()}, "hydra.runtime.output_dir": str(folder.absolute())}
-        files = {
-            "config.yaml": _filled(self.config_text, values),
-            "hydra.yaml": _filled(self.hydra_text, {**about, "hydra.overrides.task": own}),
-            "overrides.yaml": "".join(f"- {_scalar(o)}\n" for o in own),
-        }
-        where = {f"{self.files}/{name}": text for name, text in files.items()} if self.files else {}
-        return Job(self.template.request(values), True, number, tuple(own), self.sweep, folder, where)
+
+        def files() -> dict[str, str]:
+            texts = {
+                "config.yaml": _filled(self.config_text, values),
+                "hydra.yaml": _filled(self.hydra_text, {**about, "hydra.overrides.task": own}),
+                "overrides.yaml": "".join(f"- {_scalar(o)}\n" for o in own),
+            }
+            return {f"{self.subfolder}/{name}": text for name, text in texts.items()} if self.subfolder else {}
+
+        return Job(self.template.request(values), True, number, tuple(own), self.sweep, folder, files)
 
     def value(self, path: str, text: str) -> Any:
         """The value as the config's schema takes it, read once for each text."""

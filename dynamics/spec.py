@@ -17,6 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, get_type_hints
 
 from dynamics.core import Cost, Dynamics
@@ -85,6 +86,7 @@ def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
     return tuple(leaves)
 
 
+@cache
 def leaf_paths(cls: type[RunSpec]) -> tuple[str, ...]:
     """The dotted path of every field, in order."""
     return tuple(path for path, _ in _layout(cls))
@@ -102,9 +104,14 @@ def get(spec: Any, path: str) -> Any:
     return spec
 
 
+@cache
+def _getter(cls: type[RunSpec]) -> attrgetter:
+    return attrgetter(*leaf_paths(cls))
+
+
 def flatten(spec: RunSpec) -> dict[str, Any]:
     """Every field by dotted path."""
-    return {path: get(spec, path) for path in paths(spec)}
+    return dict(zip(paths(spec), _getter(type(spec))(spec), strict=True))
 
 
 def put(spec: Any, values: Mapping[str, Any]) -> Any:
@@ -168,9 +175,12 @@ def content_hash(payload: Any) -> str:
 
 def run_id(spec: RunSpec) -> str:
     """The identity of a run: a hash of everything that determines its numbers, and of nothing else."""
-    return content_hash({"system": spec.system, **flatten(spec)})
+    if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
+        spec.__dict__["_id"] = content_hash({"system": spec.system, **flatten(spec)})
+    return spec.__dict__["_id"]
 
 
+@cache
 def swept(cls: type[RunSpec]) -> tuple[str, ...]:
     """Paths of the swept scalars: the float fields."""
     return tuple(path for path, kind in _layout(cls) if kind is float)

@@ -79,57 +79,6 @@ def test_the_command_line_comes_above_the_size(cli, tmp_path, no_compute):
     assert "12 runs" in out
 
 
-BAD = {
-    "misspelt key": (["optimizr.learning_rate=1"], ["optimizr", "did you mean 'optimizer'"]),
-    "misspelt nested key": (["optimizer.learnin_rate=1"], ["optimizer.learnin_rate", "did you mean"]),
-    "misspelt axis": (["sweep.data.num_sample=[8]"], ["sweep.data.num_sample", "data.num_samples"]),
-    "wrong type": (["steps=abc"], ["steps", "abc", "Integer"]),
-    "unknown law": (["data.law=uniform_bal"], ["data.law", "uniform_bal", "uniform_ball"]),
-    "unknown target": (["target.kind=lin"], ["target.kind", "linear"]),
-    "unknown model": (["model.kind=tow_layer"], ["model.kind", "tow_layer", "did you mean 'two_layer'"]),
-    "unknown activation": (["model.activation=rellu"], ["model.activation", "did you mean 'relu'"]),
-    "unknown init": (["model.init=xavier"], ["model.init", "torch_default"]),
-    "unknown optimizer": (["optimizer.kind=adamm"], ["optimizer.kind", "did you mean 'adam"]),
-    "unknown measure": (["measures=[train_los]"], ["measures", "did you mean 'train_loss'"]),
-    "unknown loss": (["loss.normalization=mean"], ["loss.normalization", "half, mse"]),
-    "unknown size": (["size=huge"], ["size", "huge", "laptop, paper, smoke"]),
-    "unknown mode": (["mode=plant"], ["mode", "did you mean 'plan'"]),
-    "negative width": (["model.width=-4"], ["model.width", "-4", "at least 1"]),
-    "zero width": (["model.width=0"], ["model.width"]),
-    "no samples": (["data.num_samples=0"], ["data.num_samples", "0", "at least 1"]),
-    "negative noise": (["data.noise_std=-1"], ["data.noise_std"]),
-    "negative rate": (["optimizer.learning_rate=-0.1"], ["optimizer.learning_rate", "above 0"]),
-    "empty axis": (["sweep.seed=[]"], ["sweep.seed", "at least one value"]),
-    "empty range": (["sweep.seed={range:[2,2]}"], ["sweep.seed", "at least one value"]),
-    "schedule beyond the steps": (["record.at=[999999]"], ["record.at", "999999", "steps = 200"]),
-    "no steps": (["steps=0", "record.at=[]"], ["steps", "at least 1"]),
-    "batch larger than n": (["optimizer.batch_size=4000"], ["optimizer.batch_size", "4000"]),
-    "unknown precision": (["precision=float16"], ["precision", "float32, float64"]),
-    "no measures": (["measures=[]"], ["measures"]),
-    "added key": (["+foo=1"], ["foo", "no such field"]),
-    "added nested key": (["+data.noise=1"], ["data.noise", "did you mean 'data.noise_std'"]),
-    "broken override": (["steps=["], ["steps=["]),
-    "not an override": (["steps"], ["steps"]),
-    "a file for a folder": (["output=/dev/null"], ["output", "/dev/null"]),
-    "no runs in the store": (["mode=figure"], ["mode", "24 of 24"]),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_told_in_one_line_before_any_compute(name, cli, tmp_path, no_compute):
-    arguments, words = BAD[name]
-    arguments = arguments if any(a.startswith("output=") for a in arguments) else [*arguments, f"output={tmp_path}/new"]
-    code, out, err = cli(*SMOKE, *arguments)
-    lines = [line for line in err.splitlines() if not line.startswith(("note:", "warning:"))]
-    assert code == 2
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in err + out
-    for word in words:
-        assert word in lines[0]
-    assert not (tmp_path / "new").exists()
-
-
 @pytest.mark.parametrize("arguments", [["experiment=stable_minima/rate"], ["size=smoke"], ["experiment=nothing"]])
 def test_an_unknown_experiment_is_answered_with_those_there_are(arguments, cli):
     code, _, err = cli(*arguments)

@@ -163,9 +163,10 @@ def expand(spec: RunSpec, axes: Axes) -> list[RunSpec]:
     total = math.prod(len(column) for column in together)
     require(total <= MOST_RUNS, "sweep", total, f"is more runs than the {MOST_RUNS} that a study may have")
     runs: dict[RunSpec, None] = {}
+    spec = specs.freeze(spec)
     for combination in itertools.product(*together):
         values = {path: value for part in combination for path, value in part.items()}
-        run = specs.freeze(specs.put(spec, values))
+        run = specs.put(spec, values)
         _check_values(run)
         runs[run.resolve()] = None
     return list(runs)

@@ -8,6 +8,7 @@ fit into memory is cut in half; one that cannot be computed is noted, and the re
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +93,18 @@ class Worker:
     def attempt(self, group: Group, runs: tuple[RunSpec, ...]) -> bool:
         """Compute a chunk unless it is there; False if another process has it."""
         self.interrupt.check()
-        with self.store.claim(chunk_name(runs, with_final=self.how.save_final)) as folder:
+        name = chunk_name(runs, with_final=self.how.save_final)
+        if (self.store.parts / name).exists() or group.program in self.hopeless:
+            self.desk.done(group, runs, 0.0, 0)
+            return True
+        with self.store.claim(name) as folder:
             if folder is None:
                 return False
             self.store.refresh()
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
+                shutil.rmtree(folder, ignore_errors=True)
                 self.desk.done(group, runs, 0.0, 0)
-            elif group.program not in self.hopeless:
+            else:
                 self.compute(group, runs, folder / "checkpoint")
             return True
 
