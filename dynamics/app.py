@@ -78,7 +78,9 @@ def _shared_settings(jobs: Sequence[Job]) -> StudySpec:
     for job in jobs:
         for name in HOW:
             value = getattr(job.request.settings, name)
-            allowed = f"must be the same in all jobs of a folded sweep (first {getattr(first, name)!r}); use hydra/launcher=basic"
+            allowed = (
+                f"must be the same in all jobs of a folded sweep (first {getattr(first, name)!r}); use hydra/launcher=basic"
+            )
             require(value == getattr(first, name), name, value, allowed)
     return first
 

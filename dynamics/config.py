@@ -27,6 +27,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from dynamics import spec as specs
+from dynamics import trust
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.spec import RunSpec
 from dynamics.sweep import axes
@@ -156,7 +157,13 @@ def _thaw(node: Any) -> None:
 
 
 def register() -> None:
-    """Make every system's schema known to Hydra as `/system/<name>`."""
+    """Make every system's schema known to Hydra as `/system/<name>`, and `study`, the part that all have in common.
+
+    The latter is there before an experiment is chosen, as in a sweep over experiments.
+    """
+    study = OmegaConf.structured(StudySpec)
+    _thaw(study)
+    ConfigStore.instance().store(name="study", node=study)
     for name, system in SYSTEMS.items():
         ConfigStore.instance().store(group="system", name=name, node=schema(system), package="_global_")
 
@@ -177,6 +184,7 @@ def compose(name: str, *overrides: str) -> Request:
     """The study that `dynamics experiment=<name> <overrides>` means, without a command line."""
     register()
     plain, _ = split_axes(list(overrides))
+    trust.check([f"experiment={name}", *plain], home())
     with initialize_config_dir(str(home() / "configs"), version_base="1.3"):
         cfg = compose_config("config", [f"experiment={name}", *plain])
     return request(cfg, name, list(overrides))

@@ -82,6 +82,7 @@ def check_override(override: str) -> None:
     key, _, value = override.lstrip("+~").partition("=")
     require("_target_" not in override, key, value, "no config calls anything by _target_")
     require(key.strip() != "hydra.searchpath", key, value, "add a folder with --config-dir")
+    require(key not in ("hydra.run", "hydra.sweep") or value[:1] == "{", key, value, "has fields: give dir, or subdir")
     sought = override if key == "experiment" or "/" in key else key  # what Hydra looks for a file of
     require(len(sought) <= MOST_NAME, sought, value, f"a name has at most {MOST_NAME} characters")
     outside = "../" in value or "../" in key

@@ -97,10 +97,10 @@ WRONG = {
 
 
 def wrong_types() -> Iterator[Case]:
-    """A value of another type, for every third field of the systems and for all of the study's."""
+    """A value of another type, for every sixth field of the systems and for all of the study's."""
     for kind, values in WRONG.items():
         wrong = cycle(values)
-        for system, path in leaves(kind)[::3]:
+        for system, path in leaves(kind)[::6]:
             yield of(system, f"{path}={next(wrong)}", word=path)
     for field in fields(StudySpec):
         value = getattr(StudySpec(), field.name)
@@ -109,9 +109,9 @@ def wrong_types() -> Iterator[Case]:
 
 def out_of_range() -> Iterator[Case]:
     """Below zero, beyond 32 bits, infinite: none of these is a size, a rate or a scale."""
-    for i, (system, path) in enumerate(leaves(int)):
+    for i, (system, path) in enumerate(leaves(int)[::2]):
         yield of(system, f"{path}={-1 if i % 3 else 2**31}", word=path)
-    for i, (system, path) in enumerate(leaves(float)):
+    for i, (system, path) in enumerate(leaves(float)[::2]):
         if path not in EITHER_SIGN:
             yield of(system, f"{path}={-0.5 if i % 3 or path == 'optimizer.clip_norm' else 'inf'}", word=path)
     for field, value in {"worker": 1, "workers": 0, "memory": "inf", "checkpoint_seconds": -1, "output": "x" * 300}.items():
@@ -122,7 +122,7 @@ def out_of_range() -> Iterator[Case]:
 
 def unknown_names() -> Iterator[Case]:
     """A word that is in no table."""
-    for system, path in leaves(str):
+    for system, path in leaves(str)[::2]:
         if path not in NO_CHOICE:
             yield of(system, f"{path}=no_such_{path[-2:]}", word=path)
     for value in ("n4", "0n", "-4n", "0.3n", "4 n n", "true", "1e30"):

@@ -252,3 +252,25 @@ def test_composing_two_hundred_jobs_composes_one_config():
     assert len(composed) == 1
     assert [job.request.runs[0].seed for job in found] == list(range(200))
     assert len({run_id(run) for job in found for run in job.request.runs}) == sum(len(job.request.runs) for job in found)
+
+
+def test_experiments_may_be_swept_too(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Executor, "compute", None)
+    code, out, err = cli(
+        "-m", "experiment=atlas/catapult,stable_minima/rates", "size=smoke", "mode=plan", f"output={tmp_path}/new"
+    )
+    assert code == 0, err
+    assert out.count("runs to compute") == 2  # a plan for each store
+
+
+def test_what_says_how_to_compute_must_be_the_same_in_all_jobs(cli, tmp_path):
+    code, _, err = cli("-m", *STUDY, "save_final=true,false", f"output={tmp_path}/new")
+    (line,) = [x for x in err.splitlines() if x.startswith("error")]
+    assert code == 2 and "save_final" in line and "hydra/launcher=basic" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_more_jobs_than_fit_are_refused_before_they_are_listed(cli, tmp_path):
+    for sweep in (["seed=range(0,1000000000000)"], ["seed=range(0,1000)", "data.noise_std=range(0,1000)"]):
+        code, _, err = cli("-m", *STUDY[:2], *sweep, f"output={tmp_path}/new")
+        assert code == 2 and "100000 jobs" in err

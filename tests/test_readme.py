@@ -41,7 +41,8 @@ def test_dynamics_commands_run(command, cli, folder):
     arguments = shlex.split(command)[1:]
     if "mode=figure" in arguments:  # what the line before it in README has left
         assert cli(*[a for a in arguments if a != "mode=figure"], f"output={folder}")[0] == 0
-    code, out, err = cli(*arguments, *([f"output={folder}"] if len(arguments) > 1 else []))
+    where = [f"output={folder}"] if "=" in arguments[-1] else [] if arguments == ["list"] else [str(folder)]
+    code, out, err = cli(*arguments, *where)
     assert code == 0, err
     assert out
 

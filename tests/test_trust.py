@@ -61,6 +61,7 @@ def root(extra: str) -> dict[str, str]:
 
 
 LISTED = "- /system/catapult"
+OUTSIDE = {"configs/../outside.yaml": "# @package _global_\nsteps: 30\n"}  # would be read otherwise
 GROUP = "configs/hydra/callbacks/a.yaml"
 ALIASES = "".join(f"x{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(18))
 HOSTILE = {
@@ -82,11 +83,9 @@ HOSTILE = {
     "a folder called hydra": {"configs/hydra/job_logging/a.yaml": "x: 1\n"},
     "a folder called Hydra": {"configs/Hydra/launcher/a.yaml": "x: 1\n"},
     "another folder of configs": root("  searchpath: [file:///tmp]\n"),
-    "a way up": study("", LISTED, f"{LISTED}\n  - ../../../outside"),
+    "a way up": study("", LISTED, f"{LISTED}\n  - ../../../outside") | OUTSIDE,
     "an absolute way": study("", LISTED, f"{LISTED}\n  - //tmp/outside"),
-    "a way up in a group": study("", LISTED, "- /system: ../../outside"),
-    "a secret": study("form: ${oc.env:HOME}\n"),
-    "a secret by a resolver's interpolated name": study("form: ${${a}:HOME}\n"),
+    "a way up in a group": study("", LISTED, f"{LISTED}\n  - /a: ../../outside") | {"configs/a/b.yaml": "{}"} | OUTSIDE,
     "an output folder": study("output: tmp/new\n"),
     "an output folder for a size": study("sizes: {laptop: {output: tmp/new}}\n"),
     "an output folder as an override": study("laid_over: ['output=tmp/new']\n"),
@@ -105,7 +104,16 @@ def test_a_hostile_config_is_refused_in_one_line(name, elsewhere, monkeypatch):
     assert code == 2, err
     assert len(err.splitlines()) == 1, err
     assert not Path(MARK).exists()
-    assert {path.name for path in Path().iterdir()} == {"configs", "experiments"}
+    assert {path.name for path in Path().iterdir()} <= {"configs", "experiments", "outside.yaml"}
+
+
+@pytest.mark.parametrize("text", ["${oc.env:SECRET}", "${${precision}:SECRET}", "a ${oc.env:SECRET} b", "${ oc.env : SECRET }"])
+def test_a_config_does_not_read_the_environment(text, elsewhere, monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret")
+    code, err = elsewhere(study(f'form: "{text}"\nprecision: oc.env\n'))
+    assert code == 2
+    assert "resolvers" in err
+    assert "s3cret" not in err
 
 
 def test_a_link_to_a_folder_of_configs_is_refused(elsewhere, tmp_path):

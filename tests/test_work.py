@@ -290,9 +290,10 @@ def test_a_chunk_that_another_process_has_comes_last_and_is_not_computed_again(t
         lock.release()
 
     threading.Timer(1.5, finish).start()
-    diary = Diary()
-    work(plan, Store(tmp_path), how, Interrupt(), diary)
+    diary, store = Diary(), Store(tmp_path)
+    work(plan, store, how, Interrupt(), diary)
     assert len(diary.begun) == 1
+    assert store.finished() == set(ids_of(TWO_GROUPS))  # what the other stored is seen
     same(tmp_path, reference, ids_of(TWO_GROUPS))
 
 

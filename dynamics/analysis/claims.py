@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dynamics.analysis.bootstrap import Estimate
+from dynamics.errors import InputError
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 T = TypeVar("T")
@@ -151,9 +152,13 @@ def interval(claim: Claim) -> str:
 
 
 def read_claims(path: Path) -> list[Claim]:
-    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    """The claims of a file that `write_claims` made."""
 
     def restore(value: Any) -> Any:
         return np.nan if value is None else value
 
-    return [Claim(**{name: restore(value) for name, value in row.items()}) for row in rows]
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text())
+        return [Claim(**{name: restore(value) for name, value in row.items()}) for row in rows]
+    except (ValueError, TypeError, AttributeError):
+        raise InputError("claims", str(path), "is not a file of claims") from None

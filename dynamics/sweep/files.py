@@ -86,7 +86,15 @@ def manifest(folder: Path) -> dict[str, dict]:
         raise Damage(f"{MANIFEST} is missing") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Damage(f"{MANIFEST} is torn") from None
+    for name in files:
+        check_inside(folder, name)
     return files
+
+
+def check_inside(folder: Path, name: str) -> None:
+    """Raise `Damage` unless `name` is a file of this folder and not a way out of it, by `..` or by a link."""
+    if Path(name).is_absolute() or (folder / name).resolve() != folder.resolve() / name:
+        raise Damage(f"{name} leads out of the folder")
 
 
 def read_checked(folder: Path, name: str, files: dict[str, dict] | None = None) -> bytes:
@@ -94,6 +102,7 @@ def read_checked(folder: Path, name: str, files: dict[str, dict] | None = None) 
     files = manifest(folder) if files is None else files
     if name not in files:
         raise Damage(f"{MANIFEST} does not know {name}")
+    check_inside(folder, name)
     try:
         data = (folder / name).read_bytes()
     except FileNotFoundError:

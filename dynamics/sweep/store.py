@@ -39,6 +39,7 @@ from dynamics.sweep.files import (
     MANIFEST,
     Damage,
     check_folder,
+    check_inside,
     new_folder,
     read_checked,
     remove_leftovers,
@@ -73,8 +74,15 @@ class Store:
         self.damaged: dict[str, str] = {}
         self._tables: dict[str, pl.DataFrame] = {}
         self._finished: dict[bool, set[str]] = {False: set(), True: set()}  # with_final
+        for name in ("store.json", "parts", "work", "failed", "asked", "damaged"):
+            self._check_own(self.folder / name)
         self.format = self._read_format()
         self.refresh()
+
+    def _check_own(self, path: Path) -> None:
+        """Raise `InputError` if this is a link: a store from elsewhere must not lead us to write or delete beside it."""
+        if path.is_symlink():
+            raise InputError("output", str(path), "is a link; a store keeps its files itself")
 
     def _read_format(self) -> int | None:
         """The store's format, None if there is no store yet (or its marker is lost)."""
@@ -122,8 +130,11 @@ class Store:
     def _read(self, part: str, name: str) -> bytes:
         """A file of a part, checked; in a store of format 1 there is nothing to check it by."""
         folder = self.parts / part
+        if folder.is_symlink():
+            raise Damage("is a link")
         try:
-            if self.format == 1 and not (folder / MANIFEST).exists():
+            if self.format == 1 and not os.path.lexists(folder / MANIFEST):
+                check_inside(folder, name)
                 return (folder / name).read_bytes()
             return read_checked(folder, name)
         except OSError as e:
@@ -131,9 +142,12 @@ class Store:
 
     def _table(self, part: str, name: str) -> pl.DataFrame:
         try:
-            return pl.read_parquet(io.BytesIO(self._read(part, name)))
+            table = pl.read_parquet(io.BytesIO(self._read(part, name)))
         except pl.exceptions.PolarsError as e:
             raise Damage(f"{name} is not a Parquet file ({str(e).splitlines()[0]})") from None
+        if "run" not in table.columns:
+            raise Damage(f"{name} has no column `run`")
+        return table
 
     # ---- before computing
 
@@ -155,7 +169,7 @@ class Store:
 
         def damage(name: str) -> tuple[str, str | None]:
             try:
-                if self.format != 1 or (self.parts / name / MANIFEST).exists():
+                if self.format != 1 or os.path.lexists(self.parts / name / MANIFEST):
                     check_folder(self.parts / name)
             except (Damage, OSError) as reason:
                 return name, str(reason)
@@ -168,7 +182,7 @@ class Store:
         """Check every file of every part and set aside the parts that are damaged, so that they are computed again."""
         if self.format == 1:
             for name in self._tables:
-                if not (self.parts / name / MANIFEST).exists():
+                if not os.path.lexists(self.parts / name / MANIFEST):
                     write_manifest(self.parts / name)
             self._mark()
 
@@ -196,6 +210,7 @@ class Store:
     def claim(self, chunk: str) -> Iterator[Path | None]:
         """The folder where a chunk's work is kept, or None while another process has it; a process that dies lets go."""
         folder = self.folder / "work" / chunk
+        self._check_own(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         try:
@@ -331,11 +346,15 @@ class Store:
         for name, table in self._tables.items():
             rows = table.with_row_index().filter(pl.col("run") == run, pl.col("has_final"))["index"]
             folder = self.parts / name / "final"
+            if folder.is_symlink() or (folder / f"{run}.npz").is_symlink():
+                continue
             if len(rows) and (folder / f"{run}.npz").exists():  # format 1
                 with np.load(folder / f"{run}.npz", allow_pickle=False) as arrays:
                     return dict(arrays)
             if len(rows):
-                files = {str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy"))}
+                files = {
+                    str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy")) if not f.is_symlink()
+                }
                 return {p: np.array(np.load(f, mmap_mode="r", allow_pickle=False)[rows[0]]) for p, f in files.items()}
         raise InputError("run", run, "has no saved final state; run with save_final=true")
 

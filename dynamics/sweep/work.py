@@ -78,6 +78,7 @@ def work(
         if len(others) == len(todo):
             time.sleep(POLL_SECONDS)
         todo = others
+    store.refresh()
     return worker.failures
 
 

@@ -6,6 +6,7 @@ Nothing heavy is imported here: Hydra loads every plugin at every start (and out
 with postponed annotations do not survive).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,14 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+MOST_JOBS = 100_000
 
 
 @dataclass
@@ -80,6 +85,7 @@ class FoldSweeper(BasicSweeper):
             return results
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        _check_number(overrides)
         self.overrides = self.split_arguments(overrides, self.max_batch_size)
         results, first = [], 0
         for batch in self.overrides:
@@ -89,3 +95,22 @@ class FoldSweeper(BasicSweeper):
         if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
             OmegaConf.save(self.config, folder / "multirun.yaml")
         return results
+
+
+def _check_number(overrides: list[Override]) -> None:
+    """Refuse a sweep that would not fit into memory, before its jobs are listed."""
+    from dynamics.errors import require
+
+    for override in overrides:
+        swept = override.value()
+        if isinstance(swept, RangeSweep):
+            count = (float(swept.stop or 0) - float(swept.start or 0)) / float(swept.step)
+            require(
+                count <= MOST_JOBS,
+                override.key_or_group,
+                override.input_line,
+                f"is more than {MOST_JOBS} jobs; sweep axes instead",
+            )
+    counts = [len(list(o.sweep_string_iterator())) for o in overrides if o.is_discrete_sweep()]
+    allowed = f"a Hydra sweep has at most {MOST_JOBS} jobs; put the rest into `sweep`, whose runs need no folders"
+    require(math.prod(counts) <= MOST_JOBS, "number of jobs", math.prod(counts), allowed)
