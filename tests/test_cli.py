@@ -23,7 +23,7 @@ def no_compute(monkeypatch):
 
 
 def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monkeypatch):
-    code, out, err = cli(*TINY, f"output={tmp_path}")
+    code, _, err = cli(*TINY, f"output={tmp_path}")
     assert (code, len(err.splitlines())) == (0, 1)
     assert "16 runs done in" in err  # not a terminal: one line a chunk
     folder = tmp_path / "figures" / "smoke" / "stable_minima"

@@ -129,9 +129,7 @@ def test_a_sweep_draws_each_jobs_figure_in_its_own_folder(cli, tmp_path):
     assert code == 0, err
     folder = folder_of(tmp_path)
     for number in ("0", "1"):
-        assert {"rates.pdf", "rates.png", "rates.claims.json", "result.json"} <= set(
-            p.name for p in (folder / number).iterdir()
-        )
+        assert {"rates.pdf", "rates.png", "rates.claims.json", "result.json"} <= {p.name for p in (folder / number).iterdir()}
     assert not (tmp_path / "figures").exists()
 
 
