@@ -29,7 +29,7 @@ from dynamics.runtime import join, provenance
 from dynamics.study import load_study, plan_runs, run_study
 from dynamics.sweep.files import write_file
 from dynamics.sweep.store import Store
-from dynamics.sweep.work import Failure
+from dynamics.sweep.work import Failure, named
 
 SHOWN_JOBS = 40
 HOW = ("mode", "save_final", "checkpoint_seconds", "memory", "worker", "workers", "distributed", "coordinator")
@@ -58,6 +58,8 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             continue
         if settings.mode == "run":
             failures = compute(members, store, settings, err)
+            for failure in failures:  # told when it happened, and again where it will be read
+                print(f"failed: {named(failure.runs)}: {failure.reason}", file=sys.stderr)
             tables.append(job_table(members, store, failures))
             results |= outcomes(members, tables[-1])
         if worker == 0:  # of the processes that share a study one draws and writes the jobs' results

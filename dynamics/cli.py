@@ -169,7 +169,7 @@ def _explain(error: BaseException) -> str | None:
         key = found[1] if found else str(getattr(inner, "full_key", None) or "")
         if not key:
             return _first(error) if inner is error else f"{_first(error)} {_first(inner)}"
-        no_schema = "is not in struct" in text
+        no_schema = "is not in struct" in text or "not in 'StudySpec'" in text
         hint = "; does the experiment's defaults list name its system, such as /system/training?" if no_schema else ""
         return f"{key}: {_first(inner, skip='raised while composing')}{_suggest_field(key)}{hint}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:

@@ -7,6 +7,7 @@ back (jaxlib 0.10.2: at once with two devices, now and then with four). So no me
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PROGRAM = """
@@ -32,3 +33,38 @@ print("done")
 def test_sharpness_of_many_runs_on_several_devices_comes_back(devices):
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(devices=devices)], capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "done", done.stderr
+
+
+ENSEMBLE = """
+import sys
+from dynamics.runtime import prepare
+prepare(devices=int(sys.argv[1]))
+import jax
+import numpy as np
+from dynamics import spec as specs
+from dynamics.data.problem import DataSpec
+from dynamics.models import ModelSpec
+from dynamics.schedule import RecordSpec
+from dynamics.sweep.execute import Executor
+from dynamics.sweep.plan import make_plan
+from dynamics.training import TrainingSpec
+
+assert jax.local_device_count() == int(sys.argv[1])
+spec = TrainingSpec(steps=200, record=RecordSpec(num=0, at=[50]), precision="float64", data=DataSpec(input_dim=2, num_samples=9),
+                    model=ModelSpec(width=6), measures=["train_loss", "excess_risk"])
+runs = [specs.put(specs.freeze(spec.resolve()), {"seed": seed, "optimizer.learning_rate": 0.02 * (1 + seed)}) for seed in range(11)]
+(result,) = Executor().results(make_plan(runs))
+order = np.argsort([run.seed for run in result.runs])
+np.save(sys.argv[2], np.stack([result.trajectory.records[name][order] for name in ("train_loss", "excess_risk")]))
+"""
+
+
+def test_eight_devices_give_the_numbers_of_one(tmp_path):
+    """Eleven runs on eight devices: sixteen places, five of them filled up. 64 bits, 200 steps."""
+    for devices in (1, 8):
+        command = [sys.executable, "-c", ENSEMBLE, str(devices), str(tmp_path / f"{devices}.npy")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    one, eight = (np.load(tmp_path / f"{devices}.npy") for devices in (1, 8))
+    assert one.shape == (2, 11, 3) and len(np.unique(one[0, :, -1])) == 11
+    np.testing.assert_allclose(eight, one, rtol=1e-10)

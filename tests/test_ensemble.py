@@ -307,7 +307,7 @@ def test_chunks_of_a_group_give_the_same_numbers_as_the_whole():
     runs = SYSTEMS["catapult map"]
     group = group_of(runs)
     executor = Executor()
-    plan = Plan((change(group, chunk=4),), MACHINE)
+    plan = Plan((change(group, chunk=4, chunks=(group.runs[:4], group.runs[4:])),), MACHINE)
     results = list(executor.results(plan))
     assert [len(r.runs) for r in results] == [4, 2]
     whole = compute(runs)

@@ -355,6 +355,8 @@ class Store:
                 files = {
                     str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy")) if not f.is_symlink()
                 }
+                if not files:
+                    continue
                 return {p: np.array(np.load(f, mmap_mode="r", allow_pickle=False)[rows[0]]) for p, f in files.items()}
         raise InputError("run", run, "has no saved final state; run with save_final=true")
 
