@@ -56,9 +56,10 @@ def compose_jobs(compose: Callable[[list[str]], DictConfig], batch: Sequence[Seq
         values = dict(filter(None, map(_value, overrides)))
         about = tuple(o if _value(o) is None else o.partition("=")[0] for o in overrides)
         try:
-            if about not in families:
-                families[about] = _Family(compose(list(overrides)), list(overrides), tuple(values))
-            jobs.append(families[about].job(number, tuple(overrides), values))
+            family = families.get(about)
+            if family is None or family.interpolates:
+                family = families[about] = _Family(compose(list(overrides)), list(overrides), tuple(values))
+            jobs.append(family.job(number, tuple(overrides), values))
         except InputError as error:
             if len(batch) == 1:
                 raise
@@ -92,7 +93,10 @@ def _parse(override: str) -> Override:
 
 
 class _Family:
-    """Jobs that differ in the values of the same run fields: the first is composed, the others are made from it."""
+    """Jobs that differ in the values of the same run fields: the first is composed, the others are made from it.
+
+    interpolates: whether a field refers to another (`${...}`), which may then differ too; such jobs are composed one by one
+    """
 
     def __init__(self, cfg: DictConfig, overrides: list[str], paths: tuple[str, ...]):
         self.hydra = OmegaConf.masked_copy(cfg, ["hydra"])
@@ -101,6 +105,7 @@ class _Family:
             del self.task["hydra"]
         name = cfg.hydra.runtime.choices["experiment"]
         self.template = template(self.task, name, _task(overrides))
+        self.interpolates = "${" in OmegaConf.to_yaml(self.task)
         self.config_text = _marked(self.task, paths)
         self.hydra_text = _marked(self.hydra, HYDRA_FIELDS)
         own = self.hydra.hydra

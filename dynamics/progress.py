@@ -41,10 +41,11 @@ class Live(Desk):
             console=console,
         )
         self.task = self.bar.add_task("", total=max(sum(map(_work, plan.groups)), 1e-9), note="")
+        self.live = console.is_terminal and not console.is_dumb_terminal
         self.screen = Screen(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Live:
-        if self.console.is_terminal:
+        if self.live:
             self.screen.start()
         return self
 
@@ -87,7 +88,7 @@ class Live(Desk):
         self.seconds[i] += seconds
         self.diverged[i] += diverged
         self.state[i] = f"done in {self.seconds[i]:.1f} s" if self.left[i] <= 0 else f"{self.left[i]} runs left"
-        if not self.console.is_terminal:
+        if not self.live:
             where = f"group {i + 1}/{len(self.plan.groups)} ({_shape(group)}): {len(runs)} runs"
             bad = f", {diverged} diverged" if diverged else ""
             self.tell(f"{where} {f'done in {seconds:.1f} s' if seconds else 'done elsewhere'}{bad}")

@@ -128,13 +128,17 @@ def small_disk(megabytes: float) -> Iterator[Path | None]:
 # ---- the faults: each ends in the reference's store, and says what it saw
 
 
-def kills(bench: Bench, count: int, rng: random.Random, number: signal.Signals = signal.SIGKILL) -> dict[str, int]:
-    """Kill the sweep at random moments, again and again until it is through; then from the start, until `count` kills."""
+def kills(bench: Bench, count: int, rng: random.Random, *numbers: signal.Signals) -> dict[str, int]:
+    """Kill the sweep at random moments, again and again until it is through; then from the start, until `count` kills.
+
+    numbers: the signals to kill it by, in turn
+    """
     seen = {"kills": 0, "sweeps": 0, "during a group": 0, "parts lost": 0, "parts computed twice": 0}
     bench.reference()
     while seen["kills"] < count:
-        output, there = bench.root / f"killed {number.name} {seen['sweeps']}", {}
+        output, there = bench.root / f"killed {numbers[0].name} {seen['sweeps']}", {}
         while True:
+            number = numbers[seen["kills"] % len(numbers)]
             process = bench.start(output)
             try:
                 process.communicate(timeout=rng.uniform(1.0, 6.0) if seen["kills"] < count else 600)
@@ -299,7 +303,7 @@ def same_records(output: Path, reference: Path) -> None:
 
 
 FAULTS: dict[str, Callable[[Bench, int, random.Random], dict[str, int] | str]] = {
-    "SIGKILL at random moments": lambda b, n, rng: kills(b, n, rng),
+    "SIGKILL at random moments": lambda b, n, rng: kills(b, n, rng, signal.SIGKILL),
     "SIGTERM at random moments": lambda b, n, rng: kills(b, max(2, n // 5), rng, signal.SIGTERM),
     "SIGINT at random moments": lambda b, n, rng: kills(b, max(2, n // 10), rng, signal.SIGINT),
     "files truncated, flipped, deleted": lambda b, n, rng: damages(b, max(3, n // 2), rng),

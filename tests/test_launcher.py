@@ -231,6 +231,14 @@ def test_jobs_composed_together_are_the_jobs_composed_alone():
     assert [job.number for job in together] == list(range(5, 5 + len(batch)))
 
 
+def test_a_field_that_refers_to_another_follows_it_in_every_job():
+    batch = [["experiment=atlas/catapult", "width=${steps}", f"steps={steps}", "record.dense=0"] for steps in (100, 300)]
+    for job, overrides in zip(jobs.compose_jobs(hydra_compose, batch, 0), batch, strict=True):
+        alone = compose("atlas/catapult", *overrides[1:])
+        assert [run_id(run) for run in job.request.runs] == [run_id(run) for run in alone.runs]
+        assert {run.width for run in job.request.panels["phases"]} == {run.steps for run in job.request.panels["phases"]}
+
+
 @pytest.mark.parametrize("text", ["abc", "1.5", "true", "[1]", "null", "1e400"])
 def test_a_value_of_the_wrong_type_is_refused_as_hydra_refuses_it(text):
     batch = [["experiment=stable_minima/rates", f"seed={value}"] for value in ("0", text)]

@@ -7,6 +7,7 @@ where a run's arrays then stay in cache for a whole segment, all runs in one lan
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -154,11 +155,14 @@ class Executor:
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 return self._compute(group, runs, watch, keeper)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
+            except OutOfMemory:
+                raise
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)) and not isinstance(error, MemoryError):
                     raise
-                self._programs.clear()
-                raise OutOfMemory(0, self.memory) from None
+            # raised out here, for the error's traceback holds on to all the arrays that there was no room for
+            self._programs.clear()
+            raise OutOfMemory(0, self.memory)
 
     def excess(self, group: Group, runs: tuple[RunSpec, ...]) -> OutOfMemory | None:
         """Why these runs do not fit at once, as far as their program tells; None if they do. Nothing is run."""

@@ -20,7 +20,6 @@ import fcntl
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -279,7 +278,6 @@ class Store:
                 _write_final(folder / "final", result)
         self._take_in(target.name)
         (self.folder / "failed" / f"{target.name}.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "work" / target.name, ignore_errors=True)
         return target
 
     def write_failure(self, runs: Iterable[RunSpec], reason: str) -> None:

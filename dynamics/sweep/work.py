@@ -103,10 +103,11 @@ class Worker:
                 return False
             self.store.refresh()
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
-                shutil.rmtree(folder, ignore_errors=True)
                 self.desk.done(group, runs, 0.0, 0)
             else:
                 self.compute(group, runs, folder / "checkpoint")
+            if (self.store.parts / name).exists() or not (folder / "checkpoint").exists():
+                shutil.rmtree(folder, ignore_errors=True)
             return True
 
     def compute(self, group: Group, runs: tuple[RunSpec, ...], checkpoint: Path) -> None:
@@ -120,10 +121,11 @@ class Worker:
             earlier=lambda state: shorter_runs(self.store, runs, group.schedule, state),
             tell=self.desk.tell,
         )
+        result, excess = None, None
         try:
             result = self.executor.compute(group, runs, self.desk.watch(group, runs), keeper)
         except OutOfMemory as error:
-            return self.fit(group, runs, error)
+            excess = error.with_traceback(None)  # dealt with below, when what the traceback held on to is gone
         except Damage as reason:
             aside = checkpoint.with_name(f"checkpoint.damaged.{time.time_ns()}")
             os.rename(checkpoint, aside)
@@ -133,6 +135,9 @@ class Worker:
             if "DYNAMICS_DEBUG" in os.environ:
                 raise
             return self.fail(runs, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+        if result is None:
+            assert excess is not None
+            return self.fit(group, runs, excess)
         self.store.write(result, save_final=self.how.save_final)
         diverged = int((result.trajectory.status == "diverged").sum())
         self.desk.done(group, runs, result.seconds + result.compile_seconds, diverged)
