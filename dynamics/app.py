@@ -7,32 +7,33 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
 from rich.console import Console
 
 from dynamics import spec as specs
-from dynamics.config import StudySpec, experiment_module
+from dynamics.config import HOW, StudySpec, experiment_module
 from dynamics.errors import InputError, require
 from dynamics.interrupt import Interrupt
 from dynamics.jobs import Job
 from dynamics.progress import Live
 from dynamics.report import print_claims, print_frame, print_plan, print_table, summary
-from dynamics.runtime import join, provenance
-from dynamics.study import load_study, plan_runs, run_study
+from dynamics.runtime import joined, provenance
+from dynamics.study import load_study, plan_runs, require_there, run_study
 from dynamics.sweep.files import write_file
 from dynamics.sweep.store import Store
 from dynamics.sweep.work import Failure, named
 
 SHOWN_JOBS = 40
-HOW = ("mode", "save_final", "checkpoint_seconds", "memory", "worker", "workers", "distributed", "coordinator")
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -41,17 +42,34 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     for notice in dict.fromkeys(n for job in jobs for n in job.request.notices):
         print(notice, file=sys.stderr)
     settings = _shared_settings(jobs)
-    worker, workers = join(settings.worker, settings.workers, settings.coordinator, settings.distributed)
-    settings = replace(settings, worker=worker, workers=workers)
-    studies: dict[Path, list[Job]] = {}
-    for job in jobs:
-        studies.setdefault(job.request.results_folder, []).append(job)
+    studies = _open(jobs, settings)  # what is wrong with any of them is told before anything is computed
+    output = Path(settings.output)
+    with joined(settings.worker, settings.workers, settings.coordinator, settings.distributed, output) as (worker, workers):
+        return _run(jobs, studies, replace(settings, worker=worker, workers=workers), out, err)
 
+
+def _open(jobs: Sequence[Job], settings: StudySpec) -> list[tuple[list[Job], Store, dict[str, ModuleType]]]:
+    """The jobs of each store with the store and their experiments' modules, all checked."""
+    by_store: dict[Path, list[Job]] = {}
+    for job in jobs:
+        by_store.setdefault(job.request.results_folder, []).append(job)
+    studies = []
+    for folder, members in by_store.items():
+        store, modules = Store(folder), {name: experiment_module(name) for name in {job.request.name for job in members}}
+        if settings.mode == "run":
+            store.check_writable()
+            for place in {job.sweep if job.in_sweep else job.request.figures_folder for job in members}:
+                _check_writable(place)
+        for job in members if settings.mode == "figure" else ():
+            require_there(job.request, store)
+        studies.append((members, store, modules))
+    return studies
+
+
+def _run(jobs: Sequence[Job], studies: list, settings: StudySpec, out: Console, err: Console) -> list[dict[str, Any]]:
     tables: list[pl.DataFrame] = []
-    results: dict[int, dict[str, Any]] = {}
-    for folder, members in studies.items():
-        modules = {name: experiment_module(name) for name in {job.request.name for job in members}}
-        store = Store(folder)
+    results: dict[int, dict[str, Any]] = {job.number: {"status": "ok"} for job in jobs}
+    for members, store, modules in studies:
         if settings.mode == "plan":
             print_plan(out, plan_runs(_union(members), settings, store))
             results |= {job.number: {"status": "planned", "runs": len(job.request.runs)} for job in members}
@@ -62,12 +80,11 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 print(f"failed: {named(failure.runs)}: {failure.reason}", file=sys.stderr)
             tables.append(job_table(members, store, failures))
             results |= outcomes(members, tables[-1])
-        if worker == 0:  # of the processes that share a study one draws and writes the jobs' results
+        if settings.worker == 0:  # of the processes that share a study one draws and writes the jobs' results
             for job in members:
                 if settings.mode == "figure" or (not job.in_sweep and not results[job.number]["failed"]):
-                    results.setdefault(job.number, {"status": "ok"})
                     draw(job, store, modules[job.request.name], out)
-    if jobs[0].in_sweep and tables and worker == 0:
+    if jobs[0].in_sweep and tables and settings.worker == 0:
         table = pl.concat(tables, how="diagonal_relaxed").sort("job", maintain_order=True)
         write_results(jobs, results, table)
         print_sweep(out, jobs, results)
@@ -89,9 +106,6 @@ def _shared_settings(jobs: Sequence[Job]) -> StudySpec:
 
 def compute(jobs: Sequence[Job], store: Store, settings: StudySpec, err: Console) -> list[Failure]:
     """Compute and store what is missing of these jobs' runs; all of them in one plan."""
-    store.check_writable()
-    for folder in {job.sweep if job.in_sweep else job.request.figures_folder for job in jobs}:
-        _check_writable(folder)
     store.mend(lambda line: print(line, file=sys.stderr))
     runs = _union(jobs)
     plan = plan_runs(runs, settings, store)
@@ -172,17 +186,26 @@ def write_results(jobs: Sequence[Job], results: dict[int, dict[str, Any]], table
     told = table.select(c for c in table.columns if c not in fields or (c not in provenance() and table[c].n_unique() > 1))
     own: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in told.iter_rows(named=True):
-        own[row.pop("job")].append({name: value for name, value in row.items() if value is not None})
+        own[row.pop("job")].append({name: _json(value) for name, value in row.items() if value is not None})
     for job in jobs:
         about = {"job": job.number, "experiment": job.request.name, "overrides": list(job.overrides), **results[job.number]}
         job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / "result.json").write_text(json.dumps({**about, "results": own[job.number]}, indent=1) + "\n")
+        (job.folder / "result.json").write_text(
+            json.dumps({**about, "results": own[job.number]}, indent=1, allow_nan=False) + "\n"
+        )
     if len(jobs) > 1:
         flat = table.select(pl.exclude([name for name, kind in table.schema.items() if kind.is_nested()]))
         write_file(jobs[0].sweep / f"results{_batch(jobs)}.csv", flat.write_csv())
         buffer = io.BytesIO()
         table.write_parquet(buffer)
         write_file(jobs[0].sweep / f"results{_batch(jobs)}.parquet", buffer.getvalue())
+
+
+def _json(value: Any) -> Any:
+    """As JSON has it, which knows no NaN and no infinity: those are null."""
+    if isinstance(value, list):
+        return [_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _batch(jobs: Sequence[Job]) -> str:

@@ -125,10 +125,17 @@ job.fold, job.finished = fold, finished  # type: ignore[attr-defined]
 
 def _sweep_folder(arguments: list[str]) -> str:
     """Where a sweep's jobs go: the same command comes back to the same folder, and finds there what it left."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from dynamics.config import HOW
     from dynamics.spec import content_hash
 
-    given = {path: value for path, found, value in (a.partition("=") for a in arguments) if found}
-    own = sorted(a for a in arguments if not re.match(r"[+~]*hydra[./]|-|output=|mode=|worker", a))
+    named = [a.lstrip("+") for a in arguments if re.match(r"[+]*(output|experiment)=", a)]
+    given = {
+        o.key_or_group: str(o.value()) for o in OverridesParser.create().parse_overrides(named) if not o.is_sweep_override()
+    }
+    left_out = rf"[+~]*hydra[./]|-|[+]*(output|{'|'.join(HOW)})="
+    own = sorted(a for a in arguments if not re.match(left_out, a))
     name = re.sub(r"[^A-Za-z0-9]+", "_", given.get("experiment", ""))
     return f"{given.get('output', '.')}/multirun/{name}-{content_hash(own)[:8]}"
 

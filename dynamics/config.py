@@ -35,6 +35,7 @@ from dynamics.systems import SYSTEMS
 
 MODES = ("run", "plan", "figure")
 AXIS_FIELDS = ("sweep", "panels")
+HOW = ("mode", "save_final", "checkpoint_seconds", "memory", "worker", "workers", "distributed", "coordinator")  # not what
 OWN_FIELDS = ("output", "coordinator")  # taken from the command line alone: where to write, whom to ask
 
 

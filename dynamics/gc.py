@@ -98,7 +98,7 @@ def _remove(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    aside = path.with_name(f".{path.name.lstrip('.')}-{time.time_ns()}")
+    aside = path.with_name(f".{path.name.lstrip('.')}~{time.time_ns()}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:

@@ -53,8 +53,8 @@ def compose_jobs(compose: Callable[[list[str]], DictConfig], batch: Sequence[Seq
     families: dict[tuple[str, ...], _Family] = {}
     jobs = []
     for number, overrides in enumerate(batch, first):
-        values = dict(filter(None, map(_value, overrides)))
-        about = tuple(o if _value(o) is None else o.partition("=")[0] for o in overrides)
+        values = _values(overrides)
+        about = tuple(o if o.partition("=")[0] not in values else o.partition("=")[0] for o in overrides)
         try:
             family = families.get(about)
             if family is None or family.interpolates:
@@ -85,6 +85,13 @@ def _value(override: str) -> tuple[str, str] | None:
         if parsed.type is not OverrideType.CHANGE or not isinstance(value, int | float | str) or "${" in text:
             return None
     return path, text
+
+
+def _values(overrides: Sequence[str]) -> dict[str, str]:
+    """The run fields that are given a plain value and lie in nothing else that is overridden, whose order would matter."""
+    others = [o.lstrip("+~").partition("=")[0] for o in overrides if _value(o) is None]
+    found = dict(filter(None, map(_value, overrides)))
+    return {path: text for path, text in found.items() if not any(path.startswith(f"{key}.") for key in others)}
 
 
 @cache
@@ -196,4 +203,5 @@ def _scalar(value: Any) -> str:
     """JSON, which YAML understands, but for the numbers that JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return json.dumps(value)
+    text = json.dumps(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text

@@ -11,7 +11,7 @@ import polars as pl
 
 from dynamics import spec as specs
 from dynamics.config import Request, StudySpec, compose
-from dynamics.errors import InputError, suggest
+from dynamics.errors import InputError, require, suggest
 from dynamics.interrupt import Interrupt
 from dynamics.spec import RunSpec
 from dynamics.sweep.plan import Plan, make_plan, this_machine
@@ -119,14 +119,18 @@ def run_study(
     return work(plan, store, how, interrupt or Interrupt(), desk or Desk())
 
 
+def require_there(request: Request, store: Store) -> None:
+    """Raise `InputError` if runs of the request are missing, and say how many."""
+    asked = {run for _, run in request.members}
+    missing = asked - store.finished()
+    allowed = f"{len(missing)} of {len(asked)} runs are not in the store; run without mode=figure first"
+    require(not missing, "mode", request.settings.mode, allowed)
+
+
 def load_study(request: Request, store: Store) -> Study:
     """The requested runs from the store, and only those; an `InputError` says how many are missing."""
+    require_there(request, store)
     membership = pl.DataFrame(request.members, schema={"panel": pl.String, "run": pl.String}, orient="row")
-    missing = set(membership["run"]) - store.finished()
-    if missing:
-        total = membership["run"].n_unique()
-        allowed = f"{len(missing)} of {total} runs are not in the store; run without mode=figure first"
-        raise InputError("mode", request.settings.mode, allowed)
     runs, records = store.read(membership["run"])
     runs = membership.join(runs, on="run", how="left", maintain_order="left")
     fields = [c for c in runs.columns if c in specs.paths(request.runs[0])]

@@ -136,12 +136,12 @@ def _failures(store: Store) -> Iterator[Find]:
 
 def _leftovers(store: Store) -> Iterator[Find]:
     """What killed processes left half written: temporary names that begin with a dot."""
-    places = [(store.folder, ".store.json-*"), *((store.folder / kind, ".*-*") for kind in STORE_FOLDERS)]
-    places += [(folder, ".checkpoint-*") for folder in children(store.folder / "work")]
+    places = [(store.folder, ".store.json~*"), *((store.folder / kind, ".*~*") for kind in STORE_FOLDERS)]
+    places += [(folder, ".checkpoint~*") for folder in children(store.folder / "work")]
     for place, pattern in places:
         for path in children(place, pattern):
             if older(path, LEFTOVER_SECONDS):
-                target = path.name[1:].rpartition("-")[0]
+                target = path.name[1:].rpartition("~")[0]
                 chunk = target if place == store.parts else place.name if place.parent.name == "work" else ""
                 yield _find(path, "half-written files of killed processes", chunk)
 

@@ -391,7 +391,7 @@ def test_gc_never_takes_what_a_process_has(gc, store, good):
     work = store.folder / "work" / part.name
     work.mkdir(parents=True)
     (work / "checkpoint").write_bytes(b"x")
-    leftover = store.parts / f".{part.name}-abc"
+    leftover = store.parts / f".{part.name}~abc"
     leftover.mkdir()
     make_old(leftover)
     with FileLock(work / "lock"):
@@ -420,8 +420,8 @@ def test_gc_sweeps_up_leftovers(gc, store, good, bad):
     gone += list((store.folder / "failed").iterdir())
     store.write_failure(bad.runs, "no luck")
     stay += [file for file in (store.folder / "failed").iterdir() if file not in gone]
-    torn = (".store.json-abc", "asked/.x.json-abc", "work/halfway/.checkpoint-abc")
-    for name, old in (*((name, True) for name in torn), ("asked/.y.json-abc", False), (".my-own", None)):
+    torn = (".store.json~abc", "asked/.x.json~abc", "work/halfway/.checkpoint~abc")
+    for name, old in (*((name, True) for name in torn), ("asked/.y.json~abc", False), (".my-own", None)):
         (store.folder / name).touch()
         if old is not False:
             make_old(store.folder / name)

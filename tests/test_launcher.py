@@ -280,3 +280,60 @@ def test_more_jobs_than_fit_are_refused_before_they_are_listed(cli, tmp_path):
     for sweep in (["seed=range(0,1000000000000)"], ["seed=range(0,1000)", "data.noise_std=range(0,1000)"]):
         code, _, err = cli("-m", *STUDY[:2], *sweep, f"output={tmp_path}/new")
         assert code == 2 and "100000 jobs" in err
+
+
+def test_results_are_json_as_others_read_it(cli, tmp_path):
+    def refuse(name):
+        raise ValueError(name)
+
+    code, *_ = cli("-m", *STUDY, "seed=0", "optimizer.learning_rate=1e30", "optimizer.clip_norm=inf", f"output={tmp_path}")
+    assert code == 3
+    text = (folder_of(tmp_path) / "0" / "result.json").read_text()
+    assert json.loads(text, parse_constant=refuse)["results"][0]["train_loss"] is None
+
+
+@pytest.mark.parametrize("value", [1e-5, 1e22, 0.1, -2.5e-7, float("inf"), float("-inf"), True, "4n", "a: b", 7])
+def test_values_in_hydras_files_are_read_back_by_any_yaml(value):
+    import yaml
+
+    assert yaml.safe_load(f"v: {jobs._scalar(value)}") == {"v": value}
+
+
+def test_an_override_of_a_whole_mapping_keeps_its_place_among_the_others():
+    for own in (["model.width=16", "model={width: 7}"], ["model={width: 7}", "model.width=16"]):
+        batch = [["experiment=stable_minima/rates", own[0], own[1], f"seed={seed}"] for seed in (0, 1)]
+        for job, overrides in zip(jobs.compose_jobs(hydra_compose, batch, 0), batch, strict=True):
+            alone = compose("stable_minima/rates", *overrides[1:])
+            assert [run_id(run) for run in job.request.runs] == [run_id(run) for run in alone.runs]
+            assert {run.model.width for run in job.request.runs} == {7 if own[0] == "model.width=16" else 16}
+
+
+@pytest.mark.parametrize("sweep", ["seed=range(0,0)", "seed=range(5,0)", "seed=range(0,5,0)", "output=a,b"])
+def test_a_sweep_that_is_none_is_refused(sweep, cli, tmp_path):
+    code, _, err = cli("-m", *STUDY[:2], sweep, *([] if "output" in sweep else [f"output={tmp_path}/new"]))
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert not Path("multirun").exists() and not (tmp_path / "new").exists()
+
+
+def test_a_quoted_output_holds_the_sweep_too(cli, tmp_path):
+    folder = tmp_path / "a b"
+    code, _, err = cli("-m", *STUDY, "seed=0,1", f'output="{folder}"')
+    assert code == 0, err
+    assert {p.name for p in folder.iterdir()} == {"results", "multirun"}
+    assert not list(Path().iterdir())
+
+
+def test_what_is_wrong_with_a_later_study_is_told_before_the_first_is_computed(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Executor, "compute", None)
+    other = tmp_path / "results" / "stable_minima" / "rates"
+    other.mkdir(parents=True)
+    (other / "store.json").write_text('{"format": 99}')
+    code, _, err = cli("-m", "experiment=atlas/catapult,stable_minima/rates", "size=smoke", f"output={tmp_path}")
+    assert code == 2 and "format 99" in err
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_a_figure_asked_of_a_worker_that_is_not_the_first_is_left_to_the_first(cli, tmp_path):
+    tiny = [*STUDY, "model.width=8", f"output={tmp_path}"]
+    assert cli("-m", *tiny, "seed=0,1")[0] == 0
+    assert cli("-m", *tiny, "seed=0,1", "mode=figure", "worker=1", "workers=2")[0] == 0

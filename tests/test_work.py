@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import threading
@@ -304,7 +305,7 @@ def test_a_chunk_whose_process_died_is_taken_over(tmp_path, reference):
     (tmp_path / "work" / name).mkdir(parents=True)
     (tmp_path / "work" / name / "lock").touch()
     checkpoint.write(tmp_path / "work" / name / "checkpoint", "other", Partway(7, {}, [], []))
-    (tmp_path / "parts" / f".{name}-half").mkdir(parents=True)
+    (tmp_path / "parts" / f".{name}~half").mkdir(parents=True)
     work(plan, Store(tmp_path), how, Interrupt(), Diary())
     same(tmp_path, reference, ids_of(TWO_GROUPS))
     assert not list((tmp_path / "parts").glob(".*"))
@@ -382,3 +383,91 @@ def test_the_comparison_tells_stores_apart_that_differ_in_one_bit(tmp_path, refe
     write_manifest(part)
     with pytest.raises(AssertionError):
         same(tmp_path, reference, ids_of(TWO_GROUPS))
+
+
+# ---- what a reading of the code by others found
+
+
+def test_a_signal_while_the_last_part_is_written_is_not_lost(tmp_path, monkeypatch):
+    interrupt, write = Interrupt(), Store.write
+
+    def signalled(self, *args, **kwargs):
+        interrupt.asked = signal.SIGTERM
+        return write(self, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "write", signalled)
+    with pytest.raises(Stopped):
+        do(tmp_path, runs_of(), interrupt=interrupt)
+    assert Store(tmp_path).finished() == set(ids_of(runs_of()))
+
+
+def parts_of(folder):
+    return sorted(p.name for p in (folder / "parts").iterdir())
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
+    """Twelve runs in room for about five; stopped after so many parts, and gone on with."""
+    runs = runs_of(range(12), form="net", width=4, edge_ratio=0.7)
+    measured = Executor()
+    assert measured.excess(make_plan(runs).groups[0], tuple(runs)) is None
+    memory = 0.5 * next(iter(measured._programs.values())).bytes
+    for name in ("whole", "killed"):
+        interrupt = Interrupt()
+
+        class Stopping(Diary):
+            def done(self, group, runs, seconds, diverged):
+                self.told.append(f"{len(runs)} done")
+                if name == "killed" and sum("done" in line for line in self.told) == stop:
+                    interrupt.asked = signal.SIGTERM
+
+        with pytest.raises(Stopped) if name == "killed" else contextlib.nullcontext():
+            store = Store(tmp_path / name)
+            work(plan_of(runs, memory=memory), store, How(), interrupt, Stopping(), Executor(memory))
+    _, _, failures = do(tmp_path / "killed", runs, executor=Executor(memory), memory=memory)
+    assert not failures and len(parts_of(tmp_path / "whole")) > 2
+    assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
+
+
+def test_a_small_run_is_not_given_up_with_a_large_one_that_shares_its_padded_program(tmp_path):
+    runs = [*runs_of(range(2), form="net", width=4), *runs_of(range(2), form="net", width=20_000)]
+    plan = plan_of(runs, compile_seconds=1e6)
+    assert len(plan.groups) == 1
+    store, diary = Store(tmp_path), Diary()
+    failures = work(plan, store, How(), Interrupt(), diary, Executor(1e5))
+    assert store.finished() == set(ids_of(runs[:2]))
+    assert {run for failure in failures for run in failure.runs} == set(runs[2:])
+
+
+def test_every_run_of_a_program_that_does_not_fit_has_its_reason(tmp_path):
+    """Two groups, of 400 and of 800 steps, share the program."""
+    runs = [*runs_of(range(2), form="net", width=20_000), *runs_of(range(2), form="net", width=20_000, steps=800)]
+    assert len(make_plan(runs).groups) == 2
+    store, _, failures = do(tmp_path, runs, executor=Executor(1e5))
+    assert store.failures().keys() == set(ids_of(runs))
+    assert {run for failure in failures for run in failure.runs} == set(runs)
+
+
+def test_what_another_chunk_of_the_same_runs_is_writing_is_no_leftover(tmp_path):
+    """With and without final states a chunk's names begin alike."""
+    name = chunk_name(runs_of(), with_final=False)
+    store = Store(tmp_path)
+    writing = tmp_path / "parts" / f".{name}-final~123"
+    own = tmp_path / "parts" / f".{name}~123"
+    for folder in (writing, own):
+        folder.mkdir(parents=True)
+    with store.claim(name):
+        assert writing.exists() and not own.exists()
+
+
+def test_a_part_that_another_process_has_mended_stays(tmp_path):
+    do(tmp_path, runs_of())
+    (part,) = (tmp_path / "parts").iterdir()
+    sound = (part / "runs.parquet").read_bytes()
+    (part / "runs.parquet").write_bytes(sound[:50])
+    late = Store(tmp_path)
+    assert late.damaged
+    (part / "runs.parquet").write_bytes(sound)
+    told = []
+    late.mend(told.append)
+    assert not told and part.exists() and late.finished() == set(ids_of(runs_of()))

@@ -30,10 +30,13 @@ Watch = Callable[[int, dict[str, np.ndarray]], None]
 
 
 class OutOfMemory(MemoryError):
-    """A chunk does not fit; says how many bytes it needs (0 if only the device knows) and how many there are."""
+    """A chunk does not fit; says how many bytes its program over so many runs needs and how many there are.
 
-    def __init__(self, needed: float, limit: float):
-        self.needed, self.limit = needed, limit
+    needed, size: 0 if only the device knows
+    """
+
+    def __init__(self, needed: float, limit: float, size: int = 0):
+        self.needed, self.limit, self.size = needed, limit, size
         there = f"{limit / 1e9:.3g} GB may be used"
         super().__init__(f"needs {needed / 1e9:.3g} GB, {there}" if needed else f"the device is out of memory ({there})")
 
@@ -155,11 +158,8 @@ class Executor:
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 return self._compute(group, runs, watch, keeper)
-            except OutOfMemory:
-                raise
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                if not re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)) and not isinstance(error, MemoryError):
-                    raise
+                _raise_unless_short(error)
             # raised out here, for the error's traceback holds on to all the arrays that there was no room for
             self._programs.clear()
             raise OutOfMemory(0, self.memory)
@@ -169,9 +169,12 @@ class Executor:
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 self._prepare(group, runs)
+                return None
             except OutOfMemory as error:
                 return error
-        return None
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                _raise_unless_short(error)
+            return OutOfMemory(0, self.memory)
 
     def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
         """Compiled programs for a chunk, and its runs' keys and swept scalars."""
@@ -183,7 +186,7 @@ class Executor:
         if key not in self._programs:
             programs = compile_programs(programs, keys, hyper)
             if programs.bytes > self.memory:
-                raise OutOfMemory(programs.bytes, self.memory)
+                raise OutOfMemory(programs.bytes, self.memory, programs.size)
             self._programs[key] = programs
         return programs, keys, hyper
 
@@ -210,6 +213,13 @@ class Executor:
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
         return Result(group, runs, trajectory, time.perf_counter() - begun - compile_seconds, compile_seconds)
+
+
+def _raise_unless_short(error: Exception) -> None:
+    """Pass on what is no shortage of memory, and what we know the numbers of."""
+    short = isinstance(error, MemoryError) or re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error))
+    if isinstance(error, OutOfMemory) or not short:
+        raise error
 
 
 def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -25,7 +25,7 @@ class Damage(ValueError):
 def write_file(path: Path, data: bytes | str) -> None:
     """Write a whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}~")
     try:
         with os.fdopen(descriptor, "wb") as f:
             f.write(data.encode() if isinstance(data, str) else data)
@@ -45,7 +45,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     If `target` is there already (another process was quicker), it is kept and ours is dropped.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
     try:
         yield temporary
         write_manifest(temporary)
@@ -66,14 +66,14 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def remove_leftovers(target: Path) -> None:
     """Delete what processes that were killed while making `target` have left; call only while nobody else may make it."""
-    for leftover in target.parent.glob(f".{target.name}-*"):
+    for leftover in target.parent.glob(f".{target.name}~*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path) -> None:
     """Put the checksums of all files of a folder beside them."""
     files = {str(f.relative_to(folder)): _entry(f.read_bytes()) for f in sorted(folder.rglob("*")) if f.is_file()}
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
+    write_file(folder / MANIFEST, json.dumps({"files": files}, indent=1))
 
 
 def manifest(folder: Path) -> dict[str, dict]:

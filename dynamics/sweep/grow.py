@@ -20,6 +20,13 @@ from dynamics.sweep.store import Store
 
 def shorter_runs(store: Store, runs: tuple[RunSpec, ...], schedule: tuple[int, ...], state: Any) -> Partway | None:
     """The runs part of the way, as far as the store has them; `state` (of an ensemble) shows the structure and shapes."""
+    try:
+        return _shorter_runs(store, runs, schedule, state)
+    except (OSError, ValueError, KeyError):  # gone or torn by now: then they start from the beginning
+        return None
+
+
+def _shorter_runs(store: Store, runs: tuple[RunSpec, ...], schedule: tuple[int, ...], state: Any) -> Partway | None:
     for steps in store.final_steps():
         if steps >= schedule[-1]:
             continue

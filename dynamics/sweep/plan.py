@@ -54,12 +54,13 @@ def this_machine() -> Machine:
 class Group:
     """Runs that share one compiled program, at one padded shape, on one schedule.
 
-    static: what the program is built from (sizes padded, swept scalars NaN); chunks: the runs still to compute, by
-    what is computed and stored at once; lanes: runs per device that step together; chunk: the size that programs
-    are made for; waste: share of the products that padding adds.
+    static: what the program is built from (sizes padded, swept scalars NaN); wholes: the runs by what is computed and
+    stored at once, and chunks: those of each that are still to compute; lanes: runs per device that step together;
+    chunk: the size that programs are made for; waste: share of the products that padding adds.
     """
 
     static: RunSpec
+    wholes: tuple[tuple[RunSpec, ...], ...]
     chunks: tuple[tuple[RunSpec, ...], ...]
     schedule: tuple[int, ...]
     cost: Cost
@@ -91,6 +92,20 @@ class Group:
     def cut(self, chunk: int) -> Group:
         """The same group for programs over fewer runs."""
         return replace(self, chunk=chunk, lanes=max(1, min(self.lanes, chunk)))
+
+    def exact(self) -> list[Group]:
+        """The group taken apart by the runs' own shapes, each without padding; itself if there is one shape only."""
+        shapes: dict[tuple[int, ...], list[RunSpec]] = defaultdict(list)
+        for whole in self.wholes:
+            for run in whole:
+                shapes[specs.shape(run)].append(run)
+        if len(shapes) == 1:
+            return [self]
+        own = [(specs.static(runs[0], shape), tuple(runs)) for shape, runs in shapes.items()]
+        return [
+            replace(self, static=s, wholes=(runs,), chunks=(runs,), cost=s.cost(), chunk=len(runs), waste=0.0)
+            for s, runs in own
+        ]
 
     def step_seconds(self, machine: Machine) -> float:
         """Estimated seconds of one step of a chunk."""
@@ -180,8 +195,9 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[st
             useful = sum(_work(run.cost(), schedule) for run in members)
             lanes = _lanes(cost, len(members), machine)
             chunk = _chunk(cost, len(members), schedule, machine, workers)
-            whole = [members[i : i + chunk] for i in range(0, len(members), chunk)]
-            left = [tuple(run for run in part if not there or specs.run_id(run) not in there) for part in whole]
+            cut = [tuple(members[i : i + chunk]) for i in range(0, len(members), chunk)]
+            left = [tuple(run for run in part if not there or specs.run_id(run) not in there) for part in cut]
+            wholes = tuple(whole for whole, part in zip(cut, left, strict=True) if part)
             chunks = tuple(part for part in left if part)
             count = sum(map(len, chunks))
             finished += len(members) - count
@@ -190,6 +206,7 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[st
             groups.append(
                 Group(
                     static=static,
+                    wholes=wholes,
                     chunks=chunks,
                     schedule=schedule,
                     cost=cost,

@@ -20,6 +20,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,9 @@ class Store:
         try:
             found = json.loads(text)["format"]
         except (ValueError, KeyError, TypeError):
-            return None  # a torn marker: written anew with the next part
+            # a torn marker, written anew with the next part; where no part has checksums it was one of format 1
+            unchecked = self.parts.exists() and not any(self.parts.glob(f"[!.]*/{MANIFEST}"))
+            return 1 if unchecked and any(self.parts.glob("[!.]*")) else None
         if found not in range(1, FORMAT + 1):
             allowed = f"was written in store format {found}, this version reads 1 to {FORMAT}"
             raise InputError("output", str(self.folder), f"{allowed}; choose another output folder or a newer version")
@@ -108,12 +111,14 @@ class Store:
         if self._tables.keys() - names:
             self._tables.clear()
             self._finished = {False: set(), True: set()}
+        self.damaged = {name: reason for name, reason in self.damaged.items() if name in names}
         for name in names:
             if name not in self._tables and name not in self.damaged:
                 try:
                     self._take_in(name)
                 except Damage as reason:
-                    self.damaged[name] = str(reason)
+                    if (self.parts / name).exists():  # else it was set aside just now
+                        self.damaged[name] = str(reason)
 
     def _take_in(self, name: str) -> None:
         self._tables[name] = table = self._table(name, "runs.parquet")
@@ -186,20 +191,33 @@ class Store:
             self._mark()
 
         self.check()
-        for name, reason in self.damaged.items():
-            aside = self.folder / "damaged" / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-            aside.parent.mkdir(exist_ok=True)
-            try:
-                os.rename(self.parts / name, aside)
-            except FileNotFoundError:
-                continue  # another process has
-            lost = len(self._tables[name]) if name in self._tables else None
-            what = "its runs" if lost is None else f"its {lost} run{'s' if lost != 1 else ''}"
-            tell(f"damaged: {self.parts / name}: {reason}; moved to {aside}, {what} will be computed again")
+        for name in list(self.damaged):
+            with self.claim(name) as folder:
+                if folder is not None:  # else a process is computing it anew
+                    self._set_aside(name, tell)
+                    shutil.rmtree(folder, ignore_errors=True)
         self.damaged.clear()
         self._tables.clear()
         self._finished = {False: set(), True: set()}
         self.refresh()
+
+    def _set_aside(self, name: str, tell: Callable[[str], Any]) -> None:
+        """Move a part to `damaged/`, if it is still there and still damaged: another process may have mended it since."""
+        try:
+            check_folder(self.parts / name)
+            self._table(name, "runs.parquet")
+            return
+        except (Damage, OSError) as error:
+            reason = error
+        aside = self.folder / "damaged" / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        aside.parent.mkdir(exist_ok=True)
+        try:
+            os.rename(self.parts / name, aside)
+        except FileNotFoundError:
+            return
+        lost = len(self._tables[name]) if name in self._tables else None
+        what = "its runs" if lost is None else f"its {lost} run{'s' if lost != 1 else ''}"
+        tell(f"damaged: {self.parts / name}: {reason}; moved to {aside}, {what} will be computed again")
 
     def _mark(self) -> None:
         write_file(self.folder / "store.json", json.dumps({"format": FORMAT}))
@@ -308,6 +326,18 @@ class Store:
     def asked(self) -> list[dict]:
         """What commands have asked for: the identities of the runs, the command, when."""
         return self._notes("asked")
+
+    def write_cut(self, key: str, size: int) -> None:
+        """Note into parts of how many runs a chunk was cut that did not fit, so that it is cut so again."""
+        write_file(self.folder / "work" / f"{key}.cut.json", json.dumps({"size": size}))
+
+    def cut(self, key: str) -> int | None:
+        """What `write_cut` noted, if it did."""
+        try:
+            size = json.loads((self.folder / "work" / f"{key}.cut.json").read_bytes())["size"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return size if isinstance(size, int) and size >= 1 else None
 
     def _notes(self, kind: str) -> list[dict]:
         notes = map(self.note, sorted((self.folder / kind).glob("[!.]*.json")))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,16 +70,25 @@ def work(
     Raises `Stopped` when a signal asked for it (everything is saved then) and `OSError` when the store cannot be written.
     """
     worker = Worker(plan, store, how, interrupt, desk, executor or Executor(plan.machine.memory))
-    chunks = [(group, runs) for group in plan.groups for runs in group.chunks]
+    chunks = [chunk for group in plan.groups for chunk in worker.chunks(group)]
     first = how.worker * len(chunks) // how.workers
     todo = chunks[first:] + chunks[:first]
     while todo:
-        others = [(group, runs) for group, runs in todo if not worker.attempt(group, runs)]
+        others = [chunk for chunk in todo if not worker.attempt(chunk)]
         if len(others) == len(todo):
             time.sleep(POLL_SECONDS)
         todo = others
     store.refresh()
+    interrupt.check()
     return worker.failures
+
+
+class Chunk(NamedTuple):
+    """What is computed and stored at once: `runs` of a group, those of `whole` that were not in the store."""
+
+    group: Group
+    whole: tuple[RunSpec, ...]
+    runs: tuple[RunSpec, ...]
 
 
 class Worker:
@@ -89,14 +98,36 @@ class Worker:
         self.plan, self.store, self.how, self.interrupt = plan, store, how, interrupt
         self.desk, self.executor = desk, executor
         self.failures: list[Failure] = []
-        self.hopeless: set[str] = set()  # programs of which one run alone does not fit
+        self.hopeless: dict[str, str] = {}  # programs of which one run alone does not fit, and what is said of it
+        self.left = {specs.run_id(run) for group in plan.groups for run in group.runs}
 
-    def attempt(self, group: Group, runs: tuple[RunSpec, ...]) -> bool:
+    def chunks(self, group: Group) -> list[Chunk]:
+        """What is left of a group, cut as it was cut before if it did not fit."""
+        found = []
+        for whole in group.wholes:
+            size = self.store.cut(self.cut_key(group))
+            if size is not None and size < len(whole):
+                parts = tuple(whole[i : i + size] for i in range(0, len(whole), size))
+                found += self.chunks(replace(group.cut(size), wholes=parts))
+            elif runs := tuple(run for run in whole if specs.run_id(run) in self.left):
+                found.append(Chunk(group, whole, runs))
+        return found
+
+    def cut_key(self, group: Group) -> str:
+        """By which the note of a cut is found: of all that says whether a chunk fits."""
+        about = [group.program, group.lanes, group.chunk, self.plan.machine.devices, self.executor.memory]
+        return specs.content_hash(about)
+
+    def attempt(self, chunk: Chunk) -> bool:
         """Compute a chunk unless it is there; False if another process has it."""
+        group, _, runs = chunk
         self.interrupt.check()
         name = chunk_name(runs, with_final=self.how.save_final)
-        if (self.store.parts / name).exists() or group.program in self.hopeless:
+        if (self.store.parts / name).exists():
             self.desk.done(group, runs, 0.0, 0)
+            return True
+        if group.program in self.hopeless:
+            self.fail(runs, self.hopeless[group.program])
             return True
         with self.store.claim(name) as folder:
             if folder is None:
@@ -105,13 +136,14 @@ class Worker:
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
                 self.desk.done(group, runs, 0.0, 0)
             else:
-                self.compute(group, runs, folder / "checkpoint")
+                self.compute(chunk, folder / "checkpoint")
             if (self.store.parts / name).exists() or not (folder / "checkpoint").exists():
                 shutil.rmtree(folder, ignore_errors=True)
             return True
 
-    def compute(self, group: Group, runs: tuple[RunSpec, ...], checkpoint: Path) -> None:
+    def compute(self, chunk: Chunk, checkpoint: Path) -> None:
         """Compute and store a claimed chunk, in parts if it does not fit; note it if it cannot be computed."""
+        group, _, runs = chunk
         keeper = Checkpoints(
             checkpoint,
             _fingerprint(group, runs, self.plan),
@@ -130,33 +162,44 @@ class Worker:
             aside = checkpoint.with_name(f"checkpoint.damaged.{time.time_ns()}")
             os.rename(checkpoint, aside)
             self.desk.tell(f"damaged: {checkpoint}: {reason}; moved to {aside.name}, {named(runs)} start anew")
-            return self.compute(group, runs, checkpoint)
+            return self.compute(chunk, checkpoint)
         except Exception as error:
             if "DYNAMICS_DEBUG" in os.environ:
                 raise
             return self.fail(runs, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
         if result is None:
             assert excess is not None
-            return self.fit(group, runs, excess)
+            return self.fit(chunk, excess)
         self.store.write(result, save_final=self.how.save_final)
         diverged = int((result.trajectory.status == "diverged").sum())
         self.desk.done(group, runs, result.seconds + result.compile_seconds, diverged)
 
-    def fit(self, group: Group, runs: tuple[RunSpec, ...], error: OutOfMemory) -> None:
+    def fit(self, chunk: Chunk, error: OutOfMemory) -> None:
         """Compute a chunk that does not fit in parts that do: by what its program was seen to need, or by halves."""
-        fits = int(0.9 * len(runs) * error.limit / error.needed) if error.needed else len(runs) // 2
-        size = max(1, min(fits, len(runs) // 2))
-        smaller = group.cut(size)
-        alone = error if len(runs) == 1 else self.executor.excess(smaller, runs[:1]) if size == 1 else None
-        if alone is not None:  # runs of a group share a program: where one does not fit, none does
-            there = self.store.finished(with_final=self.how.save_final)
-            left = tuple(run for run in (group.runs if alone.needed else runs) if specs.run_id(run) not in there)
-            if alone.needed:
-                self.hopeless.add(group.program)
-            return self.fail(left, f"one run alone {alone}; make it smaller, or give memory= more if there is more")
-        self.desk.tell(f"{named(runs)} at once: {error}; cut into parts of {size}")
-        for i in range(0, len(runs), size):
-            while not self.attempt(smaller, runs[i : i + size]):
+        group, whole, runs = chunk
+        fits = int(0.9 * error.size * error.limit / error.needed) if error.needed else len(whole) // 2
+        size = max(1, min(fits, len(whole) // 2))
+        alone = error if len(whole) == 1 else self.executor.excess(group.cut(1), runs[:1]) if size == 1 else None
+        if alone is not None:
+            return self.unpad(chunk, alone)
+        self.desk.tell(f"{named(whole)} at once: {error}; cut into parts of {size}")
+        self.store.write_cut(self.cut_key(group), size)
+        self.finish(self.chunks(replace(group, wholes=(whole,))))
+
+    def unpad(self, chunk: Chunk, error: OutOfMemory) -> None:
+        """Compute the runs of a program that does not fit for one run alone: in their own shapes, if they were padded."""
+        exact = replace(chunk.group, wholes=(chunk.whole,)).exact()
+        if len(exact) > 1:
+            self.desk.tell(f"{named(chunk.runs)}: one alone {error} if padded; each shape by itself")
+            return self.finish([part for group in exact for part in self.chunks(group)])
+        reason = f"one run alone {error}; make it smaller, or give memory= more if there is more"
+        if error.needed:  # runs of a group share a program: where one does not fit, none does
+            self.hopeless[chunk.group.program] = reason
+        self.fail(chunk.runs, reason)
+
+    def finish(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            while not self.attempt(chunk):
                 time.sleep(POLL_SECONDS)
 
     def fail(self, runs: tuple[RunSpec, ...], reason: str) -> None:

@@ -84,25 +84,31 @@ class FoldSweeper(BasicSweeper):
             return results
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        _check_number(overrides)
+        _check_number(overrides, self.max_batch_size)
         self.overrides = self.split_arguments(overrides, self.max_batch_size)
         results, first = [], 0
-        for batch in self.overrides:
-            results.append(self.launcher.launch(batch, first))
-            first += len(batch)
         folder = Path(self.config.hydra.sweep.dir)
-        if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
-            OmegaConf.save(self.config, folder / "multirun.yaml")
+        try:
+            for batch in self.overrides:
+                results.append(self.launcher.launch(batch, first))
+                first += len(batch)
+        finally:
+            if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
+                OmegaConf.save(self.config, folder / "multirun.yaml")
         return results
 
 
-def _check_number(overrides: list[Override]) -> None:
-    """Refuse a sweep that would not fit into memory, before its jobs are listed."""
+def _check_number(overrides: list[Override], batch: int | None) -> None:
+    """Refuse a sweep of no jobs, and one that would not fit into memory, before its jobs are listed."""
     from dynamics.errors import require
 
+    require(batch is None or batch >= 1, "hydra.sweeper.max_batch_size", batch, "must be at least 1")
     for override in overrides:
+        name = override.key_or_group
+        require(name != "output" or not override.is_sweep_override(), name, override.input_line, "is one folder for all jobs")
         swept = override.value()
         if isinstance(swept, RangeSweep):
+            require(float(swept.step) != 0, name, override.input_line, "must have a step that is not 0")
             count = (float(swept.stop or 0) - float(swept.start or 0)) / float(swept.step)
             require(
                 count <= MOST_JOBS,
@@ -112,4 +118,5 @@ def _check_number(overrides: list[Override]) -> None:
             )
     counts = [len(list(o.sweep_string_iterator())) for o in overrides if o.is_discrete_sweep()]
     allowed = f"a Hydra sweep has at most {MOST_JOBS} jobs; put the rest into `sweep`, whose runs need no folders"
+    require(math.prod(counts) >= 1, "number of jobs", 0, "an axis of the sweep has no values")
     require(math.prod(counts) <= MOST_JOBS, "number of jobs", math.prod(counts), allowed)
