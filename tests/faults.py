@@ -302,6 +302,51 @@ def same_records(output: Path, reference: Path) -> None:
     assert own.equals(other), "other records"
 
 
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from dynamics.runtime import prepare
+prepare(devices=2)
+from dynamics import spec as specs
+from dynamics.data.problem import DataSpec
+from dynamics.interrupt import Interrupt
+from dynamics.models import ModelSpec
+from dynamics.schedule import RecordSpec
+from dynamics.sweep.execute import Executor
+from dynamics.sweep.plan import make_plan
+from dynamics.sweep.store import Store
+from dynamics.sweep.work import Desk, How, work
+from dynamics.training import TrainingSpec
+
+class Loud(Desk):
+    def tell(self, line):
+        print(line)
+
+data, model = DataSpec(input_dim=1, num_samples=4, num_test=8_000_000), ModelSpec(width=2)
+base = specs.freeze(TrainingSpec(steps=1, record=RecordSpec(num=0), measures=["train_loss"], data=data, model=model).resolve())
+runs = [specs.put(base, {"seed": seed}) for seed in range(16)]  # 64 MB of test data each
+list(Executor().results(make_plan(runs[:2])))  # everything is loaded now
+used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + 1_500_000_000, -1))
+store = Store(sys.argv[1])
+failures = work(make_plan(runs), store, How(), Interrupt(), Loud(), Executor(1e12))  # told that there is room
+print(len(store.finished()), len(failures))
+"""
+
+
+def short_of_memory(bench: Bench) -> dict[str, int] | str:
+    """A process that may not have as much memory as its chunk needs, whatever it was told: cut until it fits."""
+    if not Path("/proc/self/status").exists():
+        return "not tested: needs Linux to know how much memory is in use"
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(bench.root / "short of memory")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    *told, last = done.stdout.splitlines()
+    assert last == "16 0", (told, last)
+    assert told and all("the device is out of memory" in line and "cut into parts of" in line for line in told), told
+    return {"runs": 16, "cuts": len(told)}
+
+
 FAULTS: dict[str, Callable[[Bench, int, random.Random], dict[str, int] | str]] = {
     "SIGKILL at random moments": lambda b, n, rng: kills(b, n, rng, signal.SIGKILL),
     "SIGTERM at random moments": lambda b, n, rng: kills(b, max(2, n // 5), rng, signal.SIGTERM),
@@ -310,6 +355,7 @@ FAULTS: dict[str, Callable[[Bench, int, random.Random], dict[str, int] | str]] =
     "a torn checkpoint": lambda b, n, rng: damaged_checkpoint(b, rng),
     "a full disk": lambda b, n, rng: full_disk(b),
     "a read-only folder": lambda b, n, rng: read_only(b),
+    "a device out of memory": lambda b, n, rng: short_of_memory(b),
     "two processes at once": lambda b, n, rng: together(b, 2),
     "three processes, one killed": lambda b, n, rng: together(b, 3, kill=0),
     "two joined by jax.distributed": lambda b, n, rng: together(b, 2, distributed=True),

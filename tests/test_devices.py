@@ -6,7 +6,6 @@ back (jaxlib 0.10.2: at once with two devices, now and then with four). So no me
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,46 +70,3 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
     one, eight = (np.load(tmp_path / f"{devices}.npy") for devices in (1, 8))
     assert one.shape == (2, 11, 3) and len(np.unique(one[0, :, -1])) == 11
     np.testing.assert_allclose(eight, one, rtol=1e-10)
-
-
-SHORT_OF_MEMORY = """
-import resource, sys
-from pathlib import Path
-from dynamics.runtime import prepare
-prepare(devices=2)
-from dynamics import spec as specs
-from dynamics.data.problem import DataSpec
-from dynamics.interrupt import Interrupt
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
-from dynamics.sweep.work import Desk, How, work
-from dynamics.training import TrainingSpec
-
-class Loud(Desk):
-    def tell(self, line):
-        print(line)
-
-data, model = DataSpec(input_dim=1, num_samples=4, num_test=2_000_000), ModelSpec(width=2)
-base = specs.freeze(TrainingSpec(steps=1, record=RecordSpec(num=0), measures=["train_loss"], data=data, model=model).resolve())
-runs = [specs.put(base, {"seed": seed}) for seed in range(16)]  # 16 MB of test data each
-list(Executor().results(make_plan(runs[:2])))  # everything is loaded now
-used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (used + 450_000_000, -1))
-store = Store(sys.argv[1])
-failures = work(make_plan(runs), store, How(), Interrupt(), Loud(), Executor(1e12))  # told that there is room
-print(len(store.finished()), len(failures))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to know how much memory is in use")
-def test_a_device_that_runs_out_of_memory_gets_smaller_chunks(tmp_path):
-    """For real: the process may not have as much as the chunk needs, whatever it was told."""
-    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    *told, last = done.stdout.splitlines()
-    assert last == "16 0"
-    assert told and all("the device is out of memory" in line and "cut into parts of" in line for line in told)

@@ -221,13 +221,20 @@ def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, re
     assert store.finished(with_final=True) == set(ids_of(runs))
 
 
-def test_an_out_of_memory_of_the_device_halves_the_chunk(tmp_path, monkeypatch):
-    """As a GPU reports it, while the program runs."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.",
+        "INTERNAL: Error dispatching computation: Out of memory allocating 2560000000 bytes.",  # a CPU's
+    ],
+)
+def test_an_out_of_memory_of_the_device_halves_the_chunk(tmp_path, monkeypatch, words):
+    """As a GPU and a CPU report it, while the program runs."""
     compute = Executor._compute
 
     def small(self, group, runs, watch, keeper):
         if len(runs) > 2:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.")
+            raise jax.errors.JaxRuntimeError(words)
         return compute(self, group, runs, watch, keeper)
 
     monkeypatch.setattr(Executor, "_compute", small)

@@ -92,10 +92,16 @@ class FoldSweeper(BasicSweeper):
             for batch in self.overrides:
                 results.append(self.launcher.launch(batch, first))
                 first += len(batch)
-        finally:
-            if folder.is_dir():  # jobs that came to nothing (bad input, a plan) leave no folder
-                OmegaConf.save(self.config, folder / "multirun.yaml")
+        except SystemExit:  # nobody reads what is printed any more; all is done by then
+            self._save(folder)
+            raise
+        self._save(folder)
         return results
+
+    def _save(self, folder: Path) -> None:
+        """Hydra's record of the sweep; jobs that came to nothing (a plan) leave no folder to put it in."""
+        if folder.is_dir():
+            OmegaConf.save(self.config, folder / "multirun.yaml")
 
 
 def _check_number(overrides: list[Override], batch: int | None) -> None:
