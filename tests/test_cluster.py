@@ -31,7 +31,7 @@ def test_the_slurm_launcher_is_composed_with_what_the_command_line_says():
     assert launcher.submitit_folder == "out/.submitit/%j"
 
 
-@pytest.mark.xdist_group("faults")
+@pytest.mark.xdist_group("cluster")
 def test_jobs_of_submitit_share_one_study(tmp_path):
     """Two processes of submitit's local launcher: four runs in two groups, each computed once; the first tells of the whole."""
     pytest.importorskip("submitit")
