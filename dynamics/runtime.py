@@ -63,7 +63,11 @@ def joined(worker: int, workers: int, coordinator: str, distributed: bool, outpu
     jax.config.update("jax_enable_recoverability", True)
     given = {"coordinator_address": coordinator, "num_processes": workers, "process_id": worker} if coordinator else {}
     try:
-        jax.distributed.initialize(**given)
+        try:
+            jax.distributed.initialize(**given)
+        except (RuntimeError, ValueError) as error:
+            allowed = f"could not join the other processes ({str(error).splitlines()[0]})"
+            raise InputError("coordinator", coordinator, allowed) from None
         yield jax.process_index(), jax.process_count()
         if jax.process_index() == 0:
             for file in output.glob(".worker-*.lock"):
@@ -71,11 +75,6 @@ def joined(worker: int, workers: int, coordinator: str, distributed: bool, outpu
                     with FileLock(file):
                         file.unlink(missing_ok=True)
         jax.distributed.shutdown()
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, InputError) or "istributed" not in str(error) + type(error).__module__:
-            raise
-        allowed = f"could not join the other processes ({str(error).splitlines()[0]})"
-        raise InputError("coordinator", coordinator, allowed) from None
     finally:
         own.release()
         Path(own.lock_file).unlink(missing_ok=True)
