@@ -9,6 +9,9 @@ sample's residual needs its own block only, one pass over the blocks gives the w
 and for the ReLU dv_k = w_k . G_k, because phi(z) = z phi'(z). Padded neurons (w = b = v = 0), padded input
 coordinates and padded samples (weight 0) have zero gradient and stay what they are.
 
+Where there are kernels for it (`dynamics.kernels.gates`: ReLU, float32, a CPU, few inputs) the same sums are theirs. A single input
+is sorted, for then a ReLU is a position among the samples.
+
 The theory writes w . x - b; the sign of b is a convention.
 """
 
@@ -23,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dynamics.core import Hyper
+from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model
 
 BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common second-level cache
@@ -92,6 +96,7 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> 
     """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`."""
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
+    fused = homogeneous and gates.usable(input_dim + 1, dtype)
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
@@ -114,6 +119,9 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> 
 
     def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
         n = inputs.shape[0]
+        if input_dim == 1:
+            order = jnp.argsort(inputs[:, 0])
+            inputs, labels, weights = inputs[order], labels[order], weights[order]
         blocks = block_count(n, width, jnp.dtype(dtype).itemsize, jax.default_backend())
         size = math.ceil(n / blocks)
         extended = jnp.concatenate([jnp.ones((n, 1), dtype), inputs], axis=1)
@@ -124,13 +132,27 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> 
 
         return Batch(cut(extended), cut(labels), cut(weights))
 
+    def rows(batch: Batch) -> jax.Array:
+        return batch.inputs.reshape(-1, input_dim + 1)
+
     def apply(params: TwoLayer, batch: Batch) -> jax.Array:
+        if fused:
+            s, _ = gates.open_gates(rows(batch), params.hidden, params.readout)
+            return s.reshape(batch.labels.shape) + params.offset
+
         def block(x):
             return phi.value(x @ params.hidden) @ params.readout + params.offset
 
         return lax.map(block, batch.inputs)
 
-    def squared_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
+    def fused_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
+        x = rows(batch)
+        s, on = gates.open_gates(x, params.hidden, params.readout)
+        r = 2 * factor * batch.weights.reshape(-1) * (s + params.offset - batch.labels.reshape(-1))
+        slope = gates.moments(x, on, r, width)
+        return TwoLayer(params.readout * slope, jnp.sum(params.hidden * slope, axis=0), jnp.sum(r))
+
+    def blocked_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
         def block(total: TwoLayer, samples: Batch) -> tuple[TwoLayer, None]:
             x, y, w = samples
             z = x @ params.hidden
@@ -157,20 +179,25 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> 
         return root[:, None] * kernel * root
 
     def half_spaces(params: TwoLayer, batch: Batch, coefficients: jax.Array) -> jax.Array:
-        count, rows = coefficients.shape[0], params.hidden.shape[0]
+        count = coefficients.shape[0]
+        if fused:
+            x, c = rows(batch), coefficients.reshape(count, -1)
+            sides = [gates.open_gates(x, side * params.hidden, params.readout)[1] for side in (1, -1)]
+            return jnp.stack([jnp.stack([gates.moments(x, on, each, width) for each in c]) for on in sides])
 
         def block(total, samples):
             x, c = samples
             z = x @ params.hidden
-            moments = (c.T[:, :, None] * x[:, None, :]).reshape(len(x), count * rows).T  # (C (d + 1), size)
+            moments = (c.T[:, :, None] * x[:, None, :]).reshape(len(x), count * (input_dim + 1)).T  # (C (d + 1), size)
             return total + jnp.stack([moments @ (z > 0).astype(dtype), moments @ (z < 0).astype(dtype)]), None
 
-        start = jnp.zeros((2, count * rows, params.readout.size), dtype)
+        start = jnp.zeros((2, count * (input_dim + 1), width), dtype)
         sums = lax.scan(block, start, (batch.inputs, jnp.moveaxis(coefficients, 0, 1)))[0]
-        return sums.reshape(2, count, rows, -1)
+        return sums.reshape(2, count, input_dim + 1, -1)
 
     def is_weight(params: TwoLayer) -> TwoLayer:
-        rows = (jnp.arange(input_dim + 1) > 0)[:, None]
-        return TwoLayer(rows.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
+        weights = (jnp.arange(input_dim + 1) > 0)[:, None]
+        return TwoLayer(weights.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
 
+    squared_gradient = fused_gradient if fused else blocked_gradient
     return Model(init_params, prepare, apply, squared_gradient, gauss_newton, half_spaces, is_weight)

@@ -1,0 +1,109 @@
+"""Building `gates.cc` for this very processor, once, with the C++ compiler that is there; without one nothing is built.
+
+The library lies in the user's cache folder under a name made of the source, the compiler, the processor and jaxlib, so that
+machines which share a home folder do not share machine code. `DYNAMICS_KERNELS=off` does without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import jax
+import jaxlib
+from filelock import FileLock
+
+from dynamics.errors import choose
+
+SWITCH = "DYNAMICS_KERNELS"
+SOURCE = Path(__file__).with_name("gates.cc")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-w")
+DOORS = ("gates", "moments", "sums", "line_gates", "line_moments", "line_sums")
+
+
+class Unavailable(Exception):
+    """Why there is no library: told where someone asks, never in the way of a run."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The library, its calls registered with JAX, or None where it cannot be had."""
+    try:
+        return load(build())
+    except Unavailable:
+        return None
+
+
+def why_not() -> str:
+    """Why there is no library, in one line; empty where there is one."""
+    if library() is not None:
+        return ""
+    try:
+        load(build())
+    except Unavailable as reason:
+        return str(reason)
+    return ""
+
+
+def build(flags: tuple[str, ...] = FLAGS) -> Path:
+    """The built library's file; raises `Unavailable`."""
+    if choose(SWITCH, os.environ.get(SWITCH, "auto"), {"auto": True, "off": False}) is False:
+        raise Unavailable(f"{SWITCH}=off")
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))), None)
+    if compiler is None:
+        raise Unavailable("no C++ compiler (set CXX)")
+    told = _run([compiler, "--version"]).splitlines()[0]
+    about = "\n".join((SOURCE.read_text(), told, _processor(), jaxlib.__version__, *flags))
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamics" / "kernels"
+    target = folder / f"gates-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so"
+    if target.exists():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            if not target.exists():
+                print("building the CPU kernels for this processor (once)", file=sys.stderr, flush=True)
+                with tempfile.TemporaryDirectory(dir=folder) as workshop:
+                    made = Path(workshop) / target.name
+                    _run([compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made)])
+                    os.replace(made, target)
+    except OSError as error:
+        raise Unavailable(f"{folder}: {error.strerror}") from None
+    return target
+
+
+def load(file: Path) -> ctypes.CDLL:
+    """The library in this file, its calls registered with JAX under `dynamics_*`."""
+    try:
+        made = ctypes.cdll.LoadLibrary(str(file))
+    except OSError as error:
+        raise Unavailable(str(error)) from None
+    for name in DOORS:
+        name = f"dynamics_{name}"
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(made, name)), platform="cpu")
+    return made
+
+
+def _run(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    except subprocess.CalledProcessError as error:
+        raise Unavailable(f"{Path(command[0]).name}: {(error.stderr.strip().splitlines() or ['failed'])[0]}") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"{Path(command[0]).name}: {error}") from None
+
+
+def _processor() -> str:
+    """What the machine code depends on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {flags}"

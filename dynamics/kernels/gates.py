@@ -1,0 +1,91 @@
+"""Sums over the open gates of a ReLU layer, as JAX functions that can be differentiated, vmapped and traced.
+
+    open_gates  s_i = sum_k v_k relu(w_k . x_i), and which neurons are on for which samples
+    moments     G_k = sum_i 1_ik r_i x_i
+    sums        s_i = sum_k 1_ik (u_k . x_i)
+
+Inputs are rows (n, D) whose entry 0 is 1, weights (D, K) whose row 0 is the bias. `moments` and `sums` are linear and each other's
+transposes, and the derivative of s is `sums` of that of v w, so all derivatives are made of these three passes.
+Where D = 2 (one input) the samples must be sorted by it: a gate is then a position, and a pass costs O((n + K) log n).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import linear_call
+
+from dynamics.kernels.build import library
+
+LINE = 2  # entries of a row when there is one input
+
+
+def usable(num_inputs: int, dtype) -> bool:
+    """Whether there are kernels for rows of so many numbers, the leading 1 included."""
+    if jnp.dtype(dtype) != jnp.float32 or jax.default_backend() != "cpu":
+        return False
+    built = library()
+    return built is not None and LINE <= num_inputs <= built.dynamics_most()
+
+
+@jax.custom_jvp
+def open_gates(x: jax.Array, hidden: jax.Array, readout: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """s (n,) and the gates, an integer array for `moments` and `sums`. x (n, D), hidden (D, K), readout (K,), float32.
+
+    A gate is on where w . x > 0; slope 0 at the kink. Derivatives are those in hidden and readout; x is data.
+    """
+    (n, num_inputs), width = x.shape, readout.shape[0]
+    total = jax.ShapeDtypeStruct((n,), jnp.float32)
+    if num_inputs == LINE:
+        on = _call("line_gates", jax.ShapeDtypeStruct((width,), jnp.uint32), x, hidden)
+        return _sums((x, on), readout * hidden), on
+    return _call("gates", (total, jax.ShapeDtypeStruct(_shape(n, width), jnp.uint32)), x, hidden, readout)
+
+
+@partial(open_gates.defjvp, symbolic_zeros=True)
+def _open_gates_jvp(primals, tangents):
+    x, hidden, readout = primals
+    if not isinstance(tangents[0], jax.custom_derivatives.SymbolicZero):
+        raise NotImplementedError("open_gates: the inputs are data, no derivative in them")
+    moved = [jnp.zeros(t.shape, jnp.float32) if isinstance(t, jax.custom_derivatives.SymbolicZero) else t for t in tangents[1:]]
+    s, on = open_gates(x, hidden, readout)
+    along = sums(x, on, moved[1] * hidden + readout * moved[0])
+    return (s, on), (along, np.zeros(on.shape, jax.dtypes.float0))
+
+
+def moments(x: jax.Array, on: jax.Array, r: jax.Array, width: int) -> jax.Array:
+    """G (D, width) of coefficients r (n,)."""
+    return linear_call(partial(_moments, width=width), _sums, (x, on), r)
+
+
+def sums(x: jax.Array, on: jax.Array, u: jax.Array) -> jax.Array:
+    """s (n,) of vectors u (D, K)."""
+    return linear_call(_sums, partial(_moments, width=u.shape[1]), (x, on), u)
+
+
+def _moments(held: tuple[jax.Array, jax.Array], r: jax.Array, *, width: int) -> jax.Array:
+    x, on = held
+    name = "line_moments" if x.shape[1] == LINE else "moments"
+    return _call(name, jax.ShapeDtypeStruct((x.shape[1], width), jnp.float32), x, on, r)
+
+
+def _sums(held: tuple[jax.Array, jax.Array], u: jax.Array) -> jax.Array:
+    x, on = held
+    return _call("line_sums" if x.shape[1] == LINE else "sums", jax.ShapeDtypeStruct(x.shape[:1], jnp.float32), x, on, u)
+
+
+def _shape(n: int, width: int) -> tuple[int, int]:
+    """Of the gates: words of samples by neurons, both rounded up."""
+    built = library()
+    assert built is not None
+    pair = built.dynamics_pair()
+    return math.ceil(n / built.dynamics_word()), pair * math.ceil(width / pair)
+
+
+def _call(name: str, out, *arguments):
+    library()  # registers the calls
+    return jax.ffi.ffi_call(f"dynamics_{name}", out, vmap_method="broadcast_all")(*arguments)
