@@ -300,7 +300,7 @@ def test_a_net_that_is_dead_on_the_data_has_sharpness_one_exactly_and_none_has_l
     dead = named_cases()["dead"]
     seen = look_at([dead, Case(dead.net, dead.x, 0 * dead.y), *many(3, 128)])
     np.testing.assert_allclose(seen["sharpness"][:2], 1.0, rtol=4e-16)
-    np.testing.assert_allclose(seen["gauss_newton_sharpness"][:2], 1.0, rtol=4e-16)
+    np.testing.assert_allclose(seen["gauss_newton_sharpness"][:2], 1.0, rtol=1e-15)  # sums over n, twice
     assert (seen["c1_scale"] >= 1 - 1e-12).all() and (seen["c1_scale"] > 1 + 1e-3).any()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,15 +26,27 @@ def kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
     return scaled @ scaled.T
 
 
+def kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[jax.Array], jax.Array]:
+    """u (n,) -> K u without the matrix: a pass back to the parameters and one forth, O(n P) each at most."""
+    root = jnp.sqrt(batch.weights)
+    _, push = jax.linearize(lambda p: model.apply(p, batch), params)
+    pull = jax.linear_transpose(push, params)
+
+    def product(u: jax.Array) -> jax.Array:
+        return (root * push(*pull(root * u.reshape(root.shape)))).reshape(-1)
+
+    return product
+
+
 def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: float, num_steps: int = 64) -> TopEigenpair:
     """Top eigenpair of the Gauss-Newton matrix of factor * mean (f - y)^2, as that of 2 factor K; its vector is (n,).
 
-    By guarded Lanczos on the explicit kernel: for n <= num_steps exact like a full decomposition, above that to
-    the returned residual, at half the price of `eigvalsh` or less (and none of its threads).
+    By guarded Lanczos on products with the kernel, which is never formed: for n <= num_steps exact like a full
+    decomposition, above that to the returned residual.
     """
-    matrix = 2 * factor * kernel(model, params, batch)
-    noise = jax.random.normal(jax.random.key(1), matrix.shape[:1], matrix.dtype)
-    return top_eigenpair(lambda v: matrix @ v, jnp.ones_like(noise) + noise, num_steps)
+    product = kernel_product(model, params, batch)
+    noise = jax.random.normal(jax.random.key(1), (batch.weights.size,), batch.weights.dtype)
+    return top_eigenpair(lambda u: 2 * factor * product(u), jnp.ones_like(noise) + noise, num_steps)
 
 
 def lift(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:

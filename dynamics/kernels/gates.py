@@ -17,9 +17,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import linear_call
 
 from dynamics.kernels.build import library
+from dynamics.kernels.linear import transposed_pair
 
 LINE = 2  # entries of a row when there is one input
 
@@ -42,7 +42,7 @@ def open_gates(x: jax.Array, hidden: jax.Array, readout: jax.Array) -> tuple[jax
     total = jax.ShapeDtypeStruct((n,), jnp.float32)
     if num_inputs == LINE:
         on = _call("line_gates", jax.ShapeDtypeStruct((width,), jnp.uint32), x, hidden)
-        return _sums((x, on), readout * hidden), on
+        return sums(x, on, readout * hidden), on
     return _call("gates", (total, jax.ShapeDtypeStruct(_shape(n, width), jnp.uint32)), x, hidden, readout)
 
 
@@ -59,23 +59,25 @@ def _open_gates_jvp(primals, tangents):
 
 def moments(x: jax.Array, on: jax.Array, r: jax.Array, width: int) -> jax.Array:
     """G (D, width) of coefficients r (n,)."""
-    return linear_call(partial(_moments, width=width), _sums, (x, on), r)
+    return _moments(x, on, r, width=width)
 
 
 def sums(x: jax.Array, on: jax.Array, u: jax.Array) -> jax.Array:
     """s (n,) of vectors u (D, K)."""
-    return linear_call(_sums, partial(_moments, width=u.shape[1]), (x, on), u)
+    return _sums(x, on, u, width=u.shape[-1])
 
 
-def _moments(held: tuple[jax.Array, jax.Array], r: jax.Array, *, width: int) -> jax.Array:
-    x, on = held
-    name = "line_moments" if x.shape[1] == LINE else "moments"
-    return _call(name, jax.ShapeDtypeStruct((x.shape[1], width), jnp.float32), x, on, r)
+def _call_moments(x: jax.Array, on: jax.Array, r: jax.Array, *, width: int) -> jax.Array:
+    shape = (*x.shape[:-2], x.shape[-1], width)
+    return _call("line_moments" if x.shape[-1] == LINE else "moments", jax.ShapeDtypeStruct(shape, jnp.float32), x, on, r)
 
 
-def _sums(held: tuple[jax.Array, jax.Array], u: jax.Array) -> jax.Array:
-    x, on = held
-    return _call("line_sums" if x.shape[1] == LINE else "sums", jax.ShapeDtypeStruct(x.shape[:1], jnp.float32), x, on, u)
+def _call_sums(x: jax.Array, on: jax.Array, u: jax.Array, *, width: int) -> jax.Array:
+    del width  # that of u
+    return _call("line_sums" if x.shape[-1] == LINE else "sums", jax.ShapeDtypeStruct(x.shape[:-1], jnp.float32), x, on, u)
+
+
+_moments, _sums = transposed_pair(_call_moments, _call_sums)
 
 
 def _shape(n: int, width: int) -> tuple[int, int]:

@@ -5,23 +5,25 @@ first-level cache of its processor. A step needs no launch and no traffic with t
 samples sees all neurons at once, pre-activations are computed once instead of twice (`gpu.py`). A GPU takes as many
 runs at a time as it has processors (132 on an H100) or a few times that; with fewer runs the rest of it idles.
 
-The step is that of `RULES["gd"]`, in its order: the gradient is clipped to a global norm as by `optax.clip_by_global_norm`, decay is
-added, learning rate times the sum is subtracted.
+The step is that of `RULES["gd"]`, in its order: the gradient is clipped to a global norm as by
+`optax.clip_by_global_norm`, decay is added, learning rate times the sum is subtracted.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from dynamics.kernels.gpu import UNROLLED_ROWS, columns, lines, load, span, unrolled
-from dynamics.models.two_layer import TwoLayer
+from dynamics.kernels.gpu_blocks import UNROLLED_ROWS, columns, lines, load, repeat, span, unrolled
+
+if TYPE_CHECKING:  # models import kernels
+    from dynamics.models.two_layer import TwoLayer
 
 SAMPLES = 8  # in a block: a thread holds their pre-activations
 THREAD_NEURONS = 4  # wanted: fewer, and the sums over neurons cost more than the rest
@@ -82,11 +84,11 @@ def descend(
     hidden, readout, offset = pl.pallas_call(
         partial(_kernel, factor=factor, decay=decay),
         grid=(1,),
-        out_shape=[jax.ShapeDtypeStruct(shape, dtype) for shape in ((rows, width), (width,), (1,))],
+        out_shape=[jax.ShapeDtypeStruct(shape, dtype) for shape in ((rows * width,), (width,), (1,))],
         compiler_params=triton.CompilerParams(num_warps=_warps(width)),
         interpret=interpret,
     )(bounds, scalars, params.hidden, params.readout, params.offset[None], inputs, labels, weights)
-    return TwoLayer(hidden, readout, offset[0])
+    return params._replace(hidden=hidden.reshape(rows, width), readout=readout, offset=offset[0])
 
 
 def _kernel(
@@ -106,18 +108,19 @@ def _kernel(
     decay: str,
 ) -> None:
     rows, width = hidden_ref.shape
-    neurons, there = span(np.int32(0), _padded(width), width)
+    first = pl.program_id(0) * _padded(width)
+    neurons = span(first, _padded(width), width)
     rate, clip_norm, coefficient = (scalars_ref[i] for i in range(3))
 
     def step(_, params):
         gradient = _clip(_gradient(params, inputs_ref, labels_ref, weights_ref, factor), clip_norm)
         return _move(params, gradient, rate, coefficient, decay)
 
-    start = tuple(lines(hidden_ref, neurons, there)), load(readout_ref, neurons, there)[None], offset_ref[0]
+    start = tuple(lines(hidden_ref, neurons)), load(readout_ref, *neurons)[None], offset_ref[0]
     w, v, c = lax.fori_loop(bounds_ref[0], bounds_ref[1], step, start)
     for j in range(rows):
-        triton.store(hidden_out.at[pl.ds(j, 1), neurons], w[j], mask=there[None])
-    triton.store(readout_out.at[neurons], v.reshape(-1), mask=there)
+        triton.store(hidden_out.at[pl.ds(j * width + first, neurons.inside.size)], w[j].reshape(-1), mask=neurons.inside)
+    triton.store(readout_out.at[neurons.where], v.reshape(-1), mask=neurons.inside)
     offset_out[0] = c
 
 
@@ -126,17 +129,17 @@ def _gradient(params, inputs_ref, labels_ref, weights_ref, factor: float):
     (w, v, c), n, dtype = params, labels_ref.size, inputs_ref.dtype
 
     def add(i, sums):
-        where, mask = span(i * SAMPLES, SAMPLES, n)
-        x = columns(inputs_ref, where, mask)
+        samples = span(i * SAMPLES, SAMPLES, n)
+        x = columns(inputs_ref, samples)
         z = unrolled(x, w)
-        error = jnp.sum(v * jnp.where(z <= 0, 0, z), axis=1) + c - load(labels_ref, where, mask)
-        r = 2 * factor * load(weights_ref, where, mask) * error
+        error = jnp.sum(v * jnp.where(z <= 0, 0, z), axis=1) + c - load(labels_ref, *samples)
+        r = 2 * factor * load(weights_ref, *samples) * error
         active = jnp.where(z <= 0, 0, r[:, None])
         slope, total = sums
         return tuple(s + jnp.sum(active * a, axis=0, keepdims=True) for s, a in zip(slope, x, strict=True)), total + jnp.sum(r)
 
     zero = (jnp.zeros_like(v),) * len(w), jnp.zeros((), dtype)
-    slope, total = lax.fori_loop(np.int32(0), np.int32(pl.cdiv(n, SAMPLES)), add, zero)
+    slope, total = repeat(pl.cdiv(n, SAMPLES), add, zero)
     return tuple(v * s for s in slope), unrolled(slope, w), total
 
 
