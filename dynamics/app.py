@@ -21,7 +21,7 @@ import polars as pl
 from rich.console import Console
 
 from dynamics import spec as specs
-from dynamics.config import HOW, StudySpec, experiment_module
+from dynamics.config import HOW, StudySpec, experiment_file, experiment_module
 from dynamics.errors import InputError, require
 from dynamics.interrupt import Interrupt
 from dynamics.jobs import Job
@@ -49,13 +49,14 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def _open(jobs: Sequence[Job], settings: StudySpec) -> list[tuple[list[Job], Store, dict[str, ModuleType]]]:
-    """The jobs of each store with the store and their experiments' modules, all checked."""
+    """The jobs of each store with the store and their experiments' modules (a plan draws nothing and has none), all checked."""
     by_store: dict[Path, list[Job]] = {}
     for job in jobs:
         by_store.setdefault(job.request.results_folder, []).append(job)
     studies = []
     for folder, members in by_store.items():
-        store, modules = Store(folder), {name: experiment_module(name) for name in {job.request.name for job in members}}
+        store, files = Store(folder), {job.request.name: experiment_file(job.request.name) for job in members}
+        modules = {name: experiment_module(name) for name in files if settings.mode != "plan"}
         if settings.mode == "run":
             store.check_writable()
             for place in {job.sweep if job.in_sweep else job.request.figures_folder for job in members}:

@@ -124,10 +124,16 @@ def experiment_names() -> list[str]:
     return sorted(str(file.relative_to(root).with_suffix("")) for file in root.rglob("*.yaml"))
 
 
-def experiment_module(name: str) -> ModuleType:
-    """The experiment's `figure` and `claims`, from experiments/<name>.py."""
+def experiment_file(name: str) -> Path:
+    """experiments/<name>.py, where the experiment's `figure` and `claims` are."""
     file = home() / "experiments" / f"{name}.py"
     require(file.exists(), "experiment", name, f"has a config but no {file}")
+    return file
+
+
+def experiment_module(name: str) -> ModuleType:
+    """The experiment's `figure` and `claims`; what draws takes a second to import, so ask for it only to draw."""
+    file = experiment_file(name)
     module_name = f"experiments.{name.replace('/', '.')}"
     found = importlib.util.spec_from_file_location(module_name, file)
     assert found is not None and found.loader is not None

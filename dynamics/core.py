@@ -41,9 +41,11 @@ class Cost(NamedTuple):
     flops_per_record: the same of one observation
     bytes_resident: state and fixed data of one run, kept for the whole group
     bytes_working: temporary arrays while one run steps or is observed
+    speed: how many times the machine's plain rate the operations run at, where kernels of our own take them
     """
 
     flops_per_step: float
     flops_per_record: float
     bytes_resident: float
     bytes_working: float
+    speed: float = 1.0

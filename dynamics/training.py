@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dynamics.core import Cost, Dynamics, Hyper
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError, choose, require
+from dynamics.kernels import gates
 from dynamics.losses import LossSpec
 from dynamics.measures import MEASURES, NEURON_MEASURES, RELU_MEASURES
 from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
@@ -34,6 +35,7 @@ class TrainingSpec(RunSpec):
 
     system: ClassVar[str] = "training"
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
+    draws_only: ClassVar[bool] = True
 
     @property
     def paddable(self) -> tuple[str, ...]:
@@ -86,14 +88,22 @@ class TrainingSpec(RunSpec):
         record = (n + self.data.num_test) * per_sample / 3
         hessian = bool({"sharpness", "stability_checks"} & set(self.measures))
         if {"gauss_newton_sharpness", "stability_checks"} & set(self.measures):
-            record += 4 * n * n * parameters / (d + 2) + 100 * n * n
+            record += 10 * n * per_sample  # Lanczos, and so below
         if hessian:
-            record += 20 * 1.5 * n * per_sample
+            record += 15 * n * per_sample
         if set(RELU_MEASURES) & set(self.measures):
             record += 3 * n * per_sample
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + 4))
         working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 66 * parameters * hessian)
-        return Cost(gradients * size * per_sample, record, resident, working)
+        step = gradients * size * per_sample
+        return Cost(step, record, resident, working, self.speed(step))
+
+    def speed(self, step: float) -> float:
+        """`Cost.speed` of the kernels for ReLU gates, measured on two cores; with one input their cost is not that of the products."""
+        fused = self.model.kind == "two_layer" and self.model.activation == "relu" and self.model.gradient == "closed_form"
+        if not fused or not gates.usable(self.data.input_dim + 1, self.precision):
+            return 1.0
+        return 7.0 if self.data.input_dim > 1 else step / (115.0 * (self.data.num_samples + int(self.model.width)))
 
 
 class TrainState(NamedTuple):

@@ -41,7 +41,7 @@ def test_short_runs_are_padded_to_share_a_program_and_long_ones_are_not():
 
 
 def test_a_lone_run_is_padded_to_keep_an_idle_device_busy():
-    runs = runs_of({"data": {"num_samples": [100, 128]}, "model": {"width": 64}}, steps=10_000_000)
+    runs = runs_of({"data": {"num_samples": [100, 128]}, "model": {"width": 640}}, steps=10_000_000)
     assert len(make_plan(runs, MACHINE).groups) == 1
     assert len(make_plan(runs, MACHINE._replace(devices=1)).groups) == 2
 

@@ -207,7 +207,7 @@ def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, re
     runs = runs_of(form="net", width=4)
     measured = Executor()
     assert measured.excess(make_plan(runs).groups[0], tuple(runs)) is None
-    (programs,) = measured._programs.values()
+    programs = next(iter(measured._programs.values())).result()
     memory = room * programs.bytes
     store = Store(tmp_path)
     plan = plan_of(runs)
@@ -418,7 +418,7 @@ def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
     runs = runs_of(range(12), form="net", width=4, edge_ratio=0.7)
     measured = Executor()
     assert measured.excess(make_plan(runs).groups[0], tuple(runs)) is None
-    memory = 0.5 * next(iter(measured._programs.values())).bytes
+    memory = 0.5 * next(iter(measured._programs.values())).result().bytes
     for name in ("whole", "killed"):
         interrupt = Interrupt()
 

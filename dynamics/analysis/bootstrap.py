@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class Estimate(NamedTuple):
@@ -24,8 +23,10 @@ class Estimate(NamedTuple):
 
 def tail(num_seeds: int, level: float = 0.95) -> float:
     """The lower quantile of the expanded percentile interval."""
-    t = stats.t.ppf((1 + level) / 2, num_seeds - 1)
-    return float(stats.norm.cdf(-np.sqrt(num_seeds / (num_seeds - 1)) * t))
+    from scipy import special  # here, because every command imports this file and few come to an interval
+
+    t = special.stdtrit(num_seeds - 1, (1 + level) / 2)
+    return float(special.ndtr(-np.sqrt(num_seeds / (num_seeds - 1)) * t))
 
 
 def over_seeds(

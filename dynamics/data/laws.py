@@ -1,7 +1,8 @@
 """Input laws, each beside its closed forms.
 
 A law draws one row per key, so that growing the number of samples, or padding the input dimension, leaves
-the rows and coordinates that were there as they are.
+the rows and coordinates that were there as they are. scipy is imported by the closed forms that need it: every command
+imports this file, and few come to one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 
 class Law(NamedTuple):
@@ -50,6 +50,8 @@ def _ball_row(key, index, num_samples, dim, width, dtype):
 
 
 def _ball_density_constant(d: int) -> float:
+    from scipy import special
+
     return float(np.exp(special.gammaln(d / 2 + 1) - special.gammaln((d + 1) / 2)) / np.sqrt(np.pi))
 
 
@@ -58,6 +60,8 @@ def ball_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
 
     `I` is the regularised incomplete beta function; Q(-t) = 1 - Q(t) (Liang et al. 2025, App. E).
     """
+    from scipy import special
+
     t = np.clip(np.asarray(t, float), -1, 1)
     tail = 0.5 * special.betainc((d + 1) / 2, 0.5, 1 - t**2)
     return np.where(t >= 0, tail, 1 - tail)
@@ -78,6 +82,8 @@ def sphere_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
 
     For d = 1 the law is +-1 with equal chances.
     """
+    from scipy import special
+
     t = np.asarray(t, float)
     if d == 1:
         return np.where(t < -1, 1.0, np.where(t < 1, 0.5, 0.0))
@@ -91,6 +97,8 @@ def sphere_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
 
     c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
     """
+    from scipy import special
+
     t = np.asarray(t, float)
     if d == 1:
         return np.where(np.abs(t) < 1, 0.5, 0.0)

@@ -36,7 +36,7 @@ from dynamics.kernels.gpu_blocks import UNROLLED_ROWS, Tile, columns, lines, loa
 if TYPE_CHECKING:  # models import kernels
     from dynamics.models.two_layer import TwoLayer
 
-PROGRAMS = 512  # wanted of one run: some four for each of an H100's 132 processors
+PROGRAMS = 512  # wanted of all runs: some four for each of an H100's 132 processors
 SHORTEST_LOOP = 4  # blocks, lest a program is over before it has begun
 
 
@@ -60,34 +60,36 @@ def gradient(
     weights: jax.Array,
     factor: float,
     *,
+    runs: int = 1,
     tiles: Tiles | None = None,
     interpret: bool = False,
 ) -> TwoLayer:
     """Gradient of factor * sum_i weights_i (f(x_i) - y_i)^2 at `params`.
 
     inputs (n, d + 1) with a leading 1, labels and weights (n,); any n, K and d
+    runs: of how many a `jax.vmap` will make an ensemble; more of them fill a GPU with fewer partial sums
     tiles: how to cut, for who wants to measure
     interpret: run as plain JAX, on any device and slowly
     """
     tiles = tiles or default_tiles(inputs.shape[1])
-    predictions = outputs(params, inputs, tiles.outputs, interpret) + params.offset
+    predictions = outputs(params, inputs, runs, tiles.outputs, interpret) + params.offset
     residual = 2 * factor * weights * (predictions - labels)
-    slope = moments(params, inputs, residual, tiles.moments, interpret)
+    slope = moments(params, inputs, residual, runs, tiles.moments, interpret)
     hidden, readout = params.readout * slope, jnp.sum(params.hidden * slope, axis=0)
     return params._replace(hidden=hidden, readout=readout, offset=jnp.sum(residual))
 
 
-def outputs(params: TwoLayer, inputs: jax.Array, tile: Tile, interpret: bool) -> jax.Array:
+def outputs(params: TwoLayer, inputs: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
     """f(x_i) - c, shape (n,)."""
     n, rows = inputs.shape
     kernel = outputs_kernel if rows <= UNROLLED_ROWS else gpu_wide.outputs_kernel
     blocks = pl.cdiv(n, tile.samples)
-    share, parts = shared_out(pl.cdiv(params.readout.size, tile.neurons), blocks, PROGRAMS)
+    share, parts = shared_out(pl.cdiv(params.readout.size, tile.neurons), blocks * runs, PROGRAMS)
     call = _call(partial(kernel, tile=tile, share=share), (blocks, parts), (parts, n), inputs.dtype, tile, interpret)
     return jnp.sum(call(params.hidden, params.readout, inputs), axis=0)
 
 
-def moments(params: TwoLayer, inputs: jax.Array, residual: jax.Array, tile: Tile, interpret: bool) -> jax.Array:
+def moments(params: TwoLayer, inputs: jax.Array, residual: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
     """G_k = sum_i r_i x_i 1{z_ik > 0}, shape (d + 1, K)."""
     (n, rows), width = inputs.shape, params.readout.size
     kernel, slabs = (moments_kernel, 1) if rows <= UNROLLED_ROWS else (gpu_wide.moments_kernel, gpu_wide.slabs(rows))
@@ -96,7 +98,7 @@ def moments(params: TwoLayer, inputs: jax.Array, residual: jax.Array, tile: Tile
         hidden, inputs = hidden.reshape(-1), inputs.reshape(-1)
     blocks = pl.cdiv(width, tile.neurons)
     most = n // (4 * rows)  # the partial sums are to stay well below n K numbers
-    share, parts = shared_out(pl.cdiv(n, tile.samples), blocks * slabs, most)
+    share, parts = shared_out(pl.cdiv(n, tile.samples), blocks * slabs * runs, most)
     grid, shape = (blocks, parts, slabs), (parts, *hidden.shape)
     call = _call(partial(kernel, tile=tile, share=share), grid, shape, inputs.dtype, tile, interpret)
     return jnp.sum(call(hidden, inputs, residual), axis=0).reshape(rows, width)

@@ -58,7 +58,7 @@ class ModelKind:
 
 MODELS: dict[str, ModelKind] = {
     "two_layer": ModelKind(
-        build=lambda m, d, dtype: two_layer(d, int(m.width), m.activation, m.init, dtype),
+        build=lambda m, d, dtype: two_layer(d, int(m.width), m.activation, m.init, dtype, kernels=m.gradient == "closed_form"),
         parameters=lambda m, d: int(m.width) * (d + 2) + 1,
         activations=ACTIVATIONS,
         inits=INITS,

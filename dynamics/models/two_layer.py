@@ -92,11 +92,11 @@ def block_count(num_samples: int, width: int, itemsize: int, backend: str) -> in
     return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / BLOCK_BYTES))
 
 
-def two_layer(input_dim: int, width: int, activation: str, init: str, dtype) -> Model:
-    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`."""
+def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, kernels: bool = True) -> Model:
+    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`. Without `kernels`: plain JAX."""
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
-    fused = homogeneous and gates.usable(input_dim + 1, dtype)
+    fused = kernels and homogeneous and gates.usable(input_dim + 1, dtype)
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dynamics import spec as specs
 from dynamics.core import Dynamics
+from dynamics.runtime import available_cores
 from dynamics.simulate import Trajectory, advance, drive, start
 from dynamics.spec import RunSpec
 from dynamics.sweep.checkpoint import Checkpoints
@@ -100,13 +102,19 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     )
 
 
-def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array]) -> Programs:
-    """The same programs compiled ahead, and the bytes they take; nothing is run."""
+HASTE = {"xla_backend_optimization_level": 0}  # halves the time that the compiler takes
+
+
+def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array], *, draws_only: bool = False) -> Programs:
+    """The same programs compiled ahead, and the bytes they take; nothing is run.
+
+    draws_only: whether the start is not worth the compiler's while
+    """
 
     def placed(tree):
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=programs.sharding), tree)
 
-    first = programs.start.lower(keys, hyper).compile()
+    first = programs.start.lower(keys, hyper).compile(HASTE if draws_only else None)
     fixed, state = placed(jax.eval_shape(programs.start, keys, hyper))
     step = np.int32(0)
     then = programs.advance.lower(keys, fixed, state, step, step, np.bool_(True)).compile()
@@ -144,12 +152,23 @@ class Executor:
 
     def __init__(self, memory: float = math.inf) -> None:
         self.memory = memory  # bytes that a chunk may take over all devices
-        self._programs: dict[tuple[str, int, int], Programs] = {}
+        self._programs: dict[tuple[str, int, int], Future[Programs]] = {}
+        self._compilers = ThreadPoolExecutor(available_cores(), thread_name_prefix="compile")
 
     def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[Result]:
-        for group in plan.groups:
-            for runs in group.chunks:
-                yield self.compute(group, runs, watch(group))
+        todo = [(group, runs) for group in plan.groups for runs in group.chunks]
+        for at, (group, runs) in enumerate(todo):
+            self.ahead(todo[at:])
+            yield self.compute(group, runs, watch(group))
+
+    def ahead(self, chunks: Sequence[tuple[Group, tuple[RunSpec, ...]]]) -> None:
+        """Begin to compile the programs of the first few chunks, one a core, while others are computed."""
+        for group, runs in chunks[: available_cores() + 1]:
+            self._compiled(group, runs)
+
+    def close(self) -> None:
+        """Begin nothing further; a program that is being compiled is waited for at exit."""
+        self._compilers.shutdown(wait=False, cancel_futures=True)
 
     def compute(
         self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, keeper: Checkpoints | None = None
@@ -176,19 +195,28 @@ class Executor:
                 _raise_unless_short(error)
             return OutOfMemory(0, self.memory)
 
-    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
-        """Compiled programs for a chunk, and its runs' keys and swept scalars."""
+    def _compiled(self, group: Group, runs: tuple[RunSpec, ...]) -> Future[Programs]:
+        """The programs for a chunk, compiled or being compiled; chunks that can share them do."""
         # a last, smaller chunk is filled up rather than compiled anew, unless that wastes most of it
         size = group.chunk if len(runs) <= group.chunk < 2 * len(runs) else len(runs)
         key = (group.program, group.lanes, size)
-        programs = self._programs.get(key) or build(group.static.dynamics(), group.lanes, size)
-        keys, hyper = arguments(runs, programs.size, programs.sharding)
+
+        def compiled() -> Programs:
+            with jax.enable_x64(group.static.precision == "float64"):
+                programs = build(group.static.dynamics(), group.lanes, size)
+                placed = arguments(runs, programs.size, programs.sharding)
+                return compile_programs(programs, *placed, draws_only=group.static.draws_only)
+
         if key not in self._programs:
-            programs = compile_programs(programs, keys, hyper)
-            if programs.bytes > self.memory:
-                raise OutOfMemory(programs.bytes, self.memory, programs.size)
-            self._programs[key] = programs
-        return programs, keys, hyper
+            self._programs[key] = self._compilers.submit(compiled)
+        return self._programs[key]
+
+    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
+        """Compiled programs for a chunk, and its runs' keys and swept scalars."""
+        programs = self._compiled(group, runs).result()
+        if programs.bytes > self.memory:
+            raise OutOfMemory(programs.bytes, self.memory, programs.size)
+        return programs, *arguments(runs, programs.size, programs.sharding)
 
     def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
         begun = time.perf_counter()

@@ -110,7 +110,8 @@ class Group:
     def step_seconds(self, machine: Machine) -> float:
         """Estimated seconds of one step of a chunk."""
         per_device = math.ceil(self.chunk / machine.devices)
-        return per_device * self.cost.flops_per_step / machine.flops + machine.step_seconds * per_device / self.lanes
+        step = self.cost.flops_per_step / (machine.flops * self.cost.speed)
+        return per_device * step + machine.step_seconds * per_device / self.lanes
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _work(cost: Cost, schedule: tuple[int, ...]) -> float:
 
 def _lanes(cost: Cost, runs: int, machine: Machine) -> int:
     per_device = math.ceil(runs / machine.devices)
-    return max(1, min(per_device, int(min(machine.lane_flops / max(cost.flops_per_step, 1), 1e6))))
+    return max(1, min(per_device, int(min(machine.lane_flops * cost.speed / max(cost.flops_per_step, 1), 1e6))))
 
 
 def _seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine) -> float:
@@ -144,7 +145,7 @@ def _seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine)
     trips = math.ceil(per_device / _lanes(cost, runs, machine))
     return (
         machine.compile_seconds
-        + per_device * _work(cost, schedule) / machine.flops
+        + per_device * _work(cost, schedule) / (machine.flops * cost.speed)
         + trips * schedule[-1] * machine.step_seconds
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,15 +70,20 @@ def work(
 
     Raises `Stopped` when a signal asked for it (everything is saved then) and `OSError` when the store cannot be written.
     """
+    own = executor is None
     worker = Worker(plan, store, how, interrupt, desk, executor or Executor(plan.machine.memory))
     chunks = [chunk for group in plan.groups for chunk in worker.chunks(group)]
     first = how.worker * len(chunks) // how.workers
     todo = chunks[first:] + chunks[:first]
-    while todo:
-        others = [chunk for chunk in todo if not worker.attempt(chunk)]
-        if len(others) == len(todo):
-            time.sleep(POLL_SECONDS)
-        todo = others
+    try:
+        while todo:
+            others = [chunk for at, chunk in enumerate(todo) if not worker.attempt(chunk, todo[at:])]
+            if len(others) == len(todo):
+                time.sleep(POLL_SECONDS)
+            todo = others
+    finally:
+        if own:
+            worker.executor.close()
     store.refresh()
     interrupt.check()
     return worker.failures
@@ -118,8 +124,8 @@ class Worker:
         about = [group.program, group.lanes, group.chunk, self.plan.machine.devices, self.executor.memory]
         return specs.content_hash(about)
 
-    def attempt(self, chunk: Chunk) -> bool:
-        """Compute a chunk unless it is there; False if another process has it."""
+    def attempt(self, chunk: Chunk, ahead: Sequence[Chunk] = ()) -> bool:
+        """Compute a chunk unless it is there; False if another process has it. `ahead`: what will come after it."""
         group, _, runs = chunk
         self.interrupt.check()
         name = chunk_name(runs, with_final=self.how.save_final)
@@ -136,6 +142,7 @@ class Worker:
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
                 self.desk.done(group, runs, 0.0, 0)
             else:
+                self.executor.ahead([(later.group, later.runs) for later in ahead if later.group.program not in self.hopeless])
                 self.compute(chunk, folder / "checkpoint")
             if (self.store.parts / name).exists() or not (folder / "checkpoint").exists():
                 shutil.rmtree(folder, ignore_errors=True)
