@@ -27,6 +27,11 @@ from dynamics.schedule import RecordSpec
 PRECISIONS = ("float32", "float64")
 
 
+def later(default: Any) -> Any:
+    """A field that came after runs had been stored: while it has this default it does not count in a run's identity."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """A run of some dynamics. Subclasses add the fields of their dynamics and say how to build it."""
@@ -85,6 +90,17 @@ def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
         else:
             leaves.append((f.name, kind))
     return tuple(leaves)
+
+
+@cache
+def _latecomers(cls: type) -> dict[str, Any]:
+    """The default by path of every field that was declared with `later`."""
+    hints = get_type_hints(cls)
+    found = {f.name: f.default for f in fields(cls) if f.metadata.get("later")}
+    for f in fields(cls):
+        if is_dataclass(hints[f.name]):
+            found |= {f"{f.name}.{path}": value for path, value in _latecomers(hints[f.name]).items()}  # type: ignore[arg-type]
+    return found
 
 
 @cache
@@ -177,7 +193,9 @@ def content_hash(payload: Any) -> str:
 def run_id(spec: RunSpec) -> str:
     """The identity of a run: a hash of everything that determines its numbers, and of nothing else."""
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
-        spec.__dict__["_id"] = content_hash({"system": spec.system, **flatten(spec)})
+        late = _latecomers(type(spec))
+        counted = {path: value for path, value in flatten(spec).items() if path not in late or value != late[path]}
+        spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
     return spec.__dict__["_id"]
 
 

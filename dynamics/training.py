@@ -41,7 +41,7 @@ class TrainingSpec(RunSpec):
     def paddable(self) -> tuple[str, ...]:
         # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
         bends = self.model.activation != "relu" and "sharpness" in self.measures
-        return self.shape_fields if MODELS[self.model.kind].pads and not bends else ("data.num_samples",)
+        return ("data.num_samples",) if bends else MODELS[self.model.kind].pads
 
     def resolve(self) -> TrainingSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
@@ -51,7 +51,7 @@ class TrainingSpec(RunSpec):
         super().check()
         self.data.check()
         self.target.check()
-        self.model.check()
+        self.model.check(self.data.input_dim)
         self.loss.check()
         self.optimizer.check(self.data.num_samples)
         require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
@@ -83,7 +83,9 @@ class TrainingSpec(RunSpec):
         n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
         size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
         parameters = MODELS[self.model.kind].parameters(self.model, d)
-        per_sample = k * (4 * (d + 1) + 4) if self.model.kind == "two_layer" else 6 * parameters
+        views, seen = self.model.rows(d)
+        layered = self.model.kind in ("two_layer", "convolutional")
+        per_sample = views * k * (4 * (seen + 1) + 4) if layered else 6 * parameters
         gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
         record = (n + self.data.num_test) * per_sample / 3
         hessian = bool({"sharpness", "stability_checks"} & set(self.measures))
@@ -93,17 +95,18 @@ class TrainingSpec(RunSpec):
             record += 15 * n * per_sample
         if set(RELU_MEASURES) & set(self.measures):
             record += 3 * n * per_sample
-        resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + 4))
-        working = itemsize * ((max(n, self.data.num_test) * k) * 3 + 66 * parameters * hessian)
+        resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
+        working = itemsize * ((max(n, self.data.num_test) * views * k) * 3 + 66 * parameters * hessian)
         step = gradients * size * per_sample
         return Cost(step, record, resident, working, self.speed(step))
 
     def speed(self, step: float) -> float:
-        """`Cost.speed` of the kernels for ReLU gates, measured on two cores; with one input their cost is not that of the products."""
-        fused = self.model.kind == "two_layer" and self.model.activation == "relu" and self.model.gradient == "closed_form"
-        if not fused or not gates.usable(self.data.input_dim + 1, self.precision):
+        """`Cost.speed` of the kernels for ReLU gates, measured on two cores; with one input they cost n + K, not n K."""
+        model, (_, inputs) = self.model, self.model.rows(self.data.input_dim)
+        gated = model.kind in ("two_layer", "convolutional") and model.activation == "relu" and model.gradient == "closed_form"
+        if not gated or not gates.usable(inputs + 1, self.precision):
             return 1.0
-        return 7.0 if self.data.input_dim > 1 else step / (115.0 * (self.data.num_samples + int(self.model.width)))
+        return 7.0 if inputs > 1 else step / (115.0 * (self.data.num_samples + int(model.width)))
 
 
 class TrainState(NamedTuple):

@@ -99,9 +99,9 @@ class View:
 
     @cached_property
     def sharpness(self) -> TopEigenpair:
-        """Top eigenpair of the Hessian. Where the Gauss-Newton kernel is cheap its top eigenvector is the guess."""
+        """Top eigenpair of the Hessian. Where gradients are cheap Gauss-Newton's top eigenvector is the guess."""
         guess = None
-        if self.model.gauss_newton is not None:
+        if self.model.squared_gradient is not None:
             guess = lift(self.model, self.params, self.train, self.gauss_newton.vector)
         return sharpness(self.loss, self.params, gradient=self.slope, guess=guess)
 

@@ -81,7 +81,7 @@ def test_an_ensemble_is_its_runs_with_their_own_data_or_the_same(rng):
     @jax.jit
     def run(params, *a):
         def call(*own):
-            return gradient(*own, 1.0, tiles=SMALL, interpret=True)
+            return gradient(*own, 1.0, runs=3, tiles=SMALL, interpret=True)
 
         return jax.vmap(call)(params, *a), jax.vmap(call, in_axes=(0, None, None, None))(params, *(b[0] for b in a))
 
@@ -216,6 +216,14 @@ def test_two_kernels_for_a_gpu_and_no_array_over_neurons_and_samples(n, d, width
     text = lowered(lambda *a: gradient(*a, 1.0), *problem_of(n, d, width))
     assert len(re.findall(r"custom_call @\S*triton", text)) == 2
     assert width == 1 or largest(text) < max(n * width / 2, (d + 1) * max(n, width) + 1)
+
+
+@lowers
+def test_a_large_ensemble_has_few_partial_sums():
+    def call(runs):
+        return lowered(jax.vmap(lambda *a: gradient(*a, 1.0, runs=runs)), *problem_of(512, 5, 2048, runs=256))
+
+    assert largest(call(256)) == 256 * 6 * 2048 < largest(call(1))
 
 
 @lowers

@@ -47,7 +47,7 @@ def test_a_lone_run_is_padded_to_keep_an_idle_device_busy():
 
 
 def test_compile_time_is_what_decides():
-    runs = runs_of({"data": {"num_samples": [64, 128]}, "seed": [0, 1], "model": {"width": 64}}, steps=20000)
+    runs = runs_of({"data": {"num_samples": [64, 128]}, "seed": [0, 1], "model": {"width": 640}}, steps=20000)
     free = make_plan(runs, MACHINE._replace(compile_seconds=0.0))
     dear = make_plan(runs, MACHINE._replace(compile_seconds=1e6))
     assert (len(free.groups), len(dear.groups)) == (2, 1)

@@ -4,8 +4,8 @@
     moments     G_k = sum_i 1_ik r_i x_i
     sums        s_i = sum_k 1_ik (u_k . x_i)
 
-Inputs are rows (n, D) whose entry 0 is 1, weights (D, K) whose row 0 is the bias. `moments` and `sums` are linear and each other's
-transposes, and the derivative of s is `sums` of that of v w, so all derivatives are made of these three passes.
+Inputs are rows (n, D) whose entry 0 is 1, weights (D, K) whose row 0 is the bias. `moments` and `sums` are linear and each
+other's transposes, and the derivative of s is `sums` of that of v w, so all derivatives are made of these three passes.
 Where D = 2 (one input) the samples must be sorted by it: a gate is then a position, and a pass costs O((n + K) log n).
 """
 

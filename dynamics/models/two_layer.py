@@ -1,5 +1,8 @@
 """Two-layer network f(x) = sum_k v_k phi(w_k . x + b_k) + c with its gradient in closed form.
 
+The same neurons may look at several views of a sample, x^(1) to x^(L), and f is then the mean over views: a convolutional
+network with shared filters and global average pooling (paper 3 of the suite's core, equation for shared patch networks).
+
 Layout, for speed: neurons lie on the fast axis. The hidden weights are one array of shape (d + 1, K) whose
 row 0 is the bias, inputs carry a leading 1. Samples come in blocks small enough for the cache, and since a
 sample's residual needs its own block only, one pass over the blocks gives the whole gradient:
@@ -9,8 +12,8 @@ sample's residual needs its own block only, one pass over the blocks gives the w
 and for the ReLU dv_k = w_k . G_k, because phi(z) = z phi'(z). Padded neurons (w = b = v = 0), padded input
 coordinates and padded samples (weight 0) have zero gradient and stay what they are.
 
-Where there are kernels for it (`dynamics.kernels.gates`: ReLU, float32, a CPU, few inputs) the same sums are theirs. A single input
-is sorted, for then a ReLU is a position among the samples.
+Where there are kernels for it (`dynamics.kernels.gates`: ReLU, float32, a CPU, few inputs) the same sums are theirs. A single
+input is sorted, for then a ReLU is a position among the samples.
 
 The theory writes w . x - b; the sign of b is a convention.
 """
@@ -23,6 +26,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from dynamics.core import Hyper
@@ -92,15 +96,39 @@ def block_count(num_samples: int, width: int, itemsize: int, backend: str) -> in
     return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / BLOCK_BYTES))
 
 
-def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, kernels: bool = True) -> Model:
-    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`. Without `kernels`: plain JAX."""
+def windows(input_dim: int, size: int, stride: int) -> np.ndarray:
+    """The coordinates (L, size) that windows of so many neighbours see, `stride` apart, none reaching over the end.
+
+    >>> windows(5, 3, 2).tolist()
+    [[0, 1, 2], [2, 3, 4]]
+    """
+    starts = np.arange(0, input_dim - size + 1, stride)
+    return starts[:, None] + np.arange(size)
+
+
+def two_layer(
+    input_dim: int,
+    width: int,
+    activation: str,
+    init: str,
+    dtype,
+    *,
+    kernels: bool = True,
+    views: np.ndarray | None = None,
+) -> Model:
+    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`.
+
+    kernels: False for plain JAX; views: the coordinates (L, input_dim) of a sample that neurons see, None for all, once
+    """
+    num_views = 1 if views is None else len(views)
+    sorts = input_dim == 1 and views is None
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
-    fused = kernels and homogeneous and gates.usable(input_dim + 1, dtype)
+    fused = kernels and homogeneous and gates.usable(input_dim + 1, dtype) and (sorts or input_dim > 1)
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
-        fan_in = hyper["data.input_dim"].astype(dtype)
+        fan_in = (hyper["data.input_dim"] if views is None else jnp.asarray(input_dim)).astype(dtype)
         fan_mid = hyper["model.width"].astype(dtype)
         scale = hyper["model.init_scale"]
 
@@ -110,7 +138,7 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, 
             return jnp.concatenate([bias, draw.weight(jax.random.fold_in(own, 1), (input_dim,), fan_in, dtype)])
 
         index = jnp.arange(width, dtype=jnp.int32)
-        rows = jnp.arange(input_dim + 1) <= hyper["data.input_dim"]
+        rows = jnp.arange(input_dim + 1) <= fan_in
         used = index < hyper["model.width"]
         hidden = jnp.where(rows[:, None] & used, jax.vmap(neuron)(index).T, 0)
         readout = jnp.where(used, draw.weight(readout_key, (width,), fan_mid, dtype), 0)
@@ -119,12 +147,14 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, 
 
     def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
         n = inputs.shape[0]
-        if input_dim == 1:
+        if views is not None:
+            inputs = inputs[:, views]
+        if sorts:
             order = jnp.argsort(inputs[:, 0])
             inputs, labels, weights = inputs[order], labels[order], weights[order]
-        blocks = block_count(n, width, jnp.dtype(dtype).itemsize, jax.default_backend())
+        blocks = block_count(n, num_views * width, jnp.dtype(dtype).itemsize, jax.default_backend())
         size = math.ceil(n / blocks)
-        extended = jnp.concatenate([jnp.ones((n, 1), dtype), inputs], axis=1)
+        extended = jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
 
         def cut(a):
             a = jnp.pad(a, [(0, blocks * size - n)] + [(0, 0)] * (a.ndim - 1))
@@ -132,35 +162,44 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, 
 
         return Batch(cut(extended), cut(labels), cut(weights))
 
-    def rows(batch: Batch) -> jax.Array:
-        return batch.inputs.reshape(-1, input_dim + 1)
+    def rows(x: jax.Array) -> jax.Array:
+        """All views of all samples, one below the other: (n L, d + 1)."""
+        return x.reshape(-1, input_dim + 1)
+
+    def pool(s: jax.Array) -> jax.Array:
+        return s if views is None else jnp.mean(s.reshape(-1, num_views), axis=1)
+
+    def spread(r: jax.Array) -> jax.Array:
+        """The transpose of `pool`."""
+        return r if views is None else jnp.repeat(r / num_views, num_views)
 
     def apply(params: TwoLayer, batch: Batch) -> jax.Array:
         if fused:
-            s, _ = gates.open_gates(rows(batch), params.hidden, params.readout)
-            return s.reshape(batch.labels.shape) + params.offset
+            s, _ = gates.open_gates(rows(batch.inputs), params.hidden, params.readout)
+            return pool(s).reshape(batch.labels.shape) + params.offset
 
         def block(x):
-            return phi.value(x @ params.hidden) @ params.readout + params.offset
+            return pool(phi.value(rows(x) @ params.hidden) @ params.readout) + params.offset
 
         return lax.map(block, batch.inputs)
 
     def fused_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
-        x = rows(batch)
+        x = rows(batch.inputs)
         s, on = gates.open_gates(x, params.hidden, params.readout)
-        r = 2 * factor * batch.weights.reshape(-1) * (s + params.offset - batch.labels.reshape(-1))
-        slope = gates.moments(x, on, r, width)
+        r = 2 * factor * batch.weights.reshape(-1) * (pool(s) + params.offset - batch.labels.reshape(-1))
+        slope = gates.moments(x, on, spread(r), width)
         return TwoLayer(params.readout * slope, jnp.sum(params.hidden * slope, axis=0), jnp.sum(r))
 
     def blocked_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
         def block(total: TwoLayer, samples: Batch) -> tuple[TwoLayer, None]:
-            x, y, w = samples
+            x, (_, y, w) = rows(samples.inputs), samples
             z = x @ params.hidden
             h = phi.value(z)
-            r = 2 * factor * w * (h @ params.readout + params.offset - y)
+            r = 2 * factor * w * (pool(h @ params.readout) + params.offset - y)
+            each = spread(r)
             part = TwoLayer(
-                (r[:, None] * x).T @ phi.slope(z),
-                jnp.zeros_like(params.readout) if homogeneous else r @ h,
+                (each[:, None] * x).T @ phi.slope(z),
+                jnp.zeros_like(params.readout) if homogeneous else each @ h,
                 jnp.sum(r),
             )
             return jax.tree.map(jnp.add, total, part), None
@@ -181,7 +220,7 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, 
     def half_spaces(params: TwoLayer, batch: Batch, coefficients: jax.Array) -> jax.Array:
         count = coefficients.shape[0]
         if fused:
-            x, c = rows(batch), coefficients.reshape(count, -1)
+            x, c = rows(batch.inputs), coefficients.reshape(count, -1)
             sides = [gates.open_gates(x, side * params.hidden, params.readout)[1] for side in (1, -1)]
             return jnp.stack([jnp.stack([gates.moments(x, on, each, width) for each in c]) for on in sides])
 
@@ -200,4 +239,6 @@ def two_layer(input_dim: int, width: int, activation: str, init: str, dtype, *, 
         return TwoLayer(weights.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
 
     squared_gradient = fused_gradient if fused else blocked_gradient
+    if views is not None:  # both are written for one view
+        return Model(init_params, prepare, apply, squared_gradient, None, None, is_weight)
     return Model(init_params, prepare, apply, squared_gradient, gauss_newton, half_spaces, is_weight)

@@ -1,0 +1,214 @@
+"""Full-batch descent of a two-layer ReLU net on a GPU: the fused kernels against XLA's plain closed form.
+
+    python benchmarks/gpu.py                 # on a machine with a GPU: a table, and benchmarks/results/gpu.json
+    python benchmarks/gpu.py --tune          # with other ways to cut the kernels
+    python benchmarks/gpu.py --interpret     # anywhere, at tiny sizes: whether it runs, not how fast
+
+Every way makes the same steps from the same start in float32 without TF32; `off by` is its largest relative distance from
+the plain closed form after 20 of them. The share is of useful operations, 4 (d + 1) + 4 a neuron-sample, in the
+rate of a large float32 matrix product measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from machine import provenance
+
+from dynamics.runtime import prepare
+
+prepare()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+from dynamics.kernels.gpu import Tiles, default_tiles, gradient  # noqa: E402
+from dynamics.kernels.gpu_blocks import Tile  # noqa: E402
+from dynamics.kernels.gpu_descent import descend, fits  # noqa: E402
+from dynamics.models.two_layer import TwoLayer  # noqa: E402
+
+LEARNING_RATE, CLIP_NORM, CHECK_STEPS = 0.01, 50.0, 20
+SECONDS, REPETITIONS = 0.3, 5
+
+
+class Shape(NamedTuple):
+    name: str
+    n: int
+    width: int
+    d: int
+    runs: int
+
+
+SHAPES = [
+    Shape("small", 128, 512, 5, 32),
+    Shape("small, many", 128, 512, 5, 512),
+    Shape("medium", 512, 2048, 5, 8),
+    Shape("medium, many", 512, 2048, 5, 256),
+    Shape("large", 4096, 16384, 10, 1),
+    Shape("wide", 512, 1024, 784, 1),
+    *(Shape(f"Figure 2, n {n}", n, 4 * n, 5, 50) for n in (32, 64, 128, 256, 512)),
+]
+TINY = [Shape("tiny", 20, 40, 3, 2), Shape("tiny wide", 9, 12, 20, 1)]
+
+Step = Callable[[TwoLayer, Any], TwoLayer]
+Segment = Callable[[TwoLayer, Any, Any], TwoLayer]
+
+
+def plain(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> TwoLayer:
+    """The gradient as XLA makes it of two matrix products; the array over neurons and samples goes through memory."""
+    z = x @ params.hidden
+    r = 2 * weights * (jnp.maximum(z, 0) @ params.readout + params.offset - y)
+    slope = (r[:, None] * x).T @ (z > 0).astype(x.dtype)
+    return TwoLayer(params.readout * slope, jnp.sum(params.hidden * slope, axis=0), jnp.sum(r))
+
+
+def by_steps(one: Callable) -> Segment:
+    """Gradient descent of an ensemble by a gradient: a loop of steps, clipped as in the experiments."""
+
+    def step(params: TwoLayer, data: Any) -> TwoLayer:
+        g = one(params, *data)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in g))
+        return jax.tree.map(lambda p, a: p - LEARNING_RATE * jnp.where(norm < CLIP_NORM, a, a / norm * CLIP_NORM), params, g)
+
+    def segment(params, data, steps):
+        return jax.lax.fori_loop(0, steps, lambda _, p: jax.vmap(step)(p, data), params)
+
+    return jax.jit(segment)
+
+
+def at_once(interpret: bool) -> Segment:
+    """The whole segment in one launch."""
+
+    def one(params, data, steps):
+        x, y, weights = data
+        return descend(params, x, y, weights, 1.0, 0, steps, LEARNING_RATE, CLIP_NORM, 0.0, interpret=interpret)
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, None)))
+
+
+def ways(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segment]]:
+    yield "plain", by_steps(plain)
+    for name, tiles in cuts(shape.d + 1, tune):
+        options: dict[str, Any] = {"runs": shape.runs, "tiles": tiles, "interpret": interpret}
+        yield name, by_steps(lambda p, x, y, w, options=options: gradient(p, x, y, w, 1.0, **options))
+    if fits(shape.n, shape.width, shape.d):
+        yield "descend", at_once(interpret)
+
+
+def cuts(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
+    usual = default_tiles(rows)
+    yield "gradient", usual
+    sizes = [(8, 256), (8, 512), (16, 128), (16, 512), (32, 128)] if rows <= 16 else [(32, 32), (32, 128), (64, 64)]
+    for samples, neurons in sizes if tune else []:
+        for warps in (4, 8):
+            tile = Tile(samples, neurons, warps)
+            yield f"outputs {samples}x{neurons}/{warps}", usual._replace(outputs=tile)
+            yield f"moments {samples}x{neurons}/{warps}", usual._replace(moments=tile)
+
+
+def draw(shape: Shape) -> tuple[TwoLayer, tuple[jax.Array, ...]]:
+    """Start and data of all runs."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    rows, runs = shape.d + 1, shape.runs
+    x = jax.random.normal(keys[0], (runs, shape.n, rows)).at[:, :, 0].set(1)
+    y = jax.random.normal(keys[1], (runs, shape.n))
+    hidden = jax.random.normal(keys[2], (runs, rows, shape.width)) / math.sqrt(rows)
+    readout = jax.random.normal(keys[3], (runs, shape.width)) / math.sqrt(shape.width)
+    return TwoLayer(hidden, readout, jnp.zeros(runs)), (x, y, jnp.full((runs, shape.n), 1 / shape.n))
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - begun
+
+
+def ceilings(tiny: bool) -> dict[str, float]:
+    """FLOP/s of a float32 matrix product and bytes/s of a copy, the best of several."""
+    size, length = (256, 2**16) if tiny else (8192, 2**28)
+    a, b = jnp.ones((size, size)), jnp.ones(length)
+    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
+    jax.block_until_ready((product(a), copy(b)))
+    return {
+        "product_flops": 2 * size**3 / min(seconds(lambda: product(a)) for _ in range(REPETITIONS)),
+        "copy_bytes": 8 * length / min(seconds(lambda: copy(b)) for _ in range(REPETITIONS)),
+    }
+
+
+def measure(segment: Segment, start: TwoLayer, data: Any, wanted: float) -> list[float]:
+    """Seconds a step of all runs, one figure a repetition of about `wanted` seconds; starts late so that it is warm."""
+    steps = 4
+    while (taken := seconds(lambda: segment(start, data, steps))) < wanted / 4:
+        steps *= 4
+    steps = max(1, math.ceil(steps * wanted / taken))
+    return [seconds(lambda: segment(start, data, steps)) / steps for _ in range(REPETITIONS)]
+
+
+def distance(a: TwoLayer, b: TwoLayer) -> float:
+    return max(float(jnp.max(jnp.abs(p - q)) / jnp.max(jnp.abs(q))) for p, q in zip(a, b, strict=True))
+
+
+def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> list[dict[str, Any]]:
+    (start, data), rows, reference = draw(shape), [], None
+    for name, segment in ways(shape, interpret, tune):
+        try:
+            compile_seconds = seconds(lambda: segment(start, data, 1))
+            end = segment(start, data, CHECK_STEPS)
+            times = measure(segment, start, data, 0.01 if interpret else SECONDS)
+        except Exception as error:  # a cut that does not fit the device is a finding, not the end
+            print(f"{shape.name:<18} {name:<22} failed: {str(error).splitlines()[0][:70]}", flush=True)
+            rows.append({**shape._asdict(), "way": name, "error": str(error)[:2000]})
+            continue
+        reference = end if reference is None else reference
+        rate = shape.n * shape.width * shape.runs / median(times)
+        row = {
+            "way": name,
+            "step_seconds": times,
+            "neuron_samples_per_second": rate,
+            "product_share": rate * (4 * (shape.d + 1) + 4) / product_flops,
+            "off_by": distance(end, reference),
+            "compile_seconds": compile_seconds,
+        }
+        rows.append({**shape._asdict(), **row})
+        speedup = median(rows[0].get("step_seconds", [math.nan])) / median(times)
+        print(
+            f"{shape.name:<18} {name:<22} {median(times) * 1e6:>12.1f} {rate:>12.3g} {row['product_share']:>8.1%}"
+            f" {speedup:>8.2f} {row['off_by']:>9.1e} {(max(times) - min(times)) / median(times):>7.0%}",
+            flush=True,
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--interpret", action="store_true", help="tiny sizes, the kernels run as plain JAX")
+    parser.add_argument("--tune", action="store_true", help="other ways to cut the kernels too")
+    parser.add_argument(
+        "--output", type=Path, help="where the JSON goes (default benchmarks/results/gpu.json; none with --interpret)"
+    )
+    options = parser.parse_args()
+    if jax.default_backend() != "gpu" and not options.interpret:
+        parser.error("JAX sees no GPU; --interpret runs anywhere")
+    output = options.output or (None if options.interpret else Path(__file__).parent / "results" / "gpu.json")
+
+    tops = ceilings(options.interpret)
+    device = jax.devices()[0].device_kind
+    print(f"{device}: {tops['product_flops']:.3g} FLOP/s in a product, {tops['copy_bytes']:.3g} bytes/s in a copy")
+    print(f"{'':<18} {'':<22} {'us a step':>12} {'n K R / s':>12} {'share':>8} {'x plain':>8} {'off by':>9} {'spread':>7}")
+    rows = []
+    for shape in TINY if options.interpret else SHAPES:
+        rows += compare(shape, options.interpret, options.tune, tops["product_flops"])
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({**provenance(), "device": device, "ceilings": tops, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
