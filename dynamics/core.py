@@ -27,11 +27,13 @@ class Dynamics(NamedTuple):
 
     `init(key, hyper)` returns `(fixed, state)`; `step(state, fixed, key)` the next state, where `key` is
     fresh at every step; `observe(state, fixed)` a dict of scalars (or arrays of fixed shape) to record.
+    `leap(state, fixed, steps)`, where there is one, takes so many steps that need no key at once, quicker than one by one.
     """
 
     init: Callable[[jax.Array, Hyper], tuple[Fixed, State]]
     step: Callable[[State, Fixed, jax.Array], State]
     observe: Callable[[State, Fixed], dict[str, jax.Array]]
+    leap: Callable[[State, Fixed, jax.Array], State] | None = None
 
 
 class Cost(NamedTuple):

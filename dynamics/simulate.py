@@ -94,7 +94,10 @@ def advance(
     Bounds and `look` are traced: one program for every segment, whole or in pieces, so its numbers are the same.
     """
     step_key = jax.random.fold_in(key, 1)
-    state = lax.fori_loop(begin, end, lambda t, s: dynamics.step(s, fixed, jax.random.fold_in(step_key, t)), state)
+    if dynamics.leap is not None:
+        state = dynamics.leap(state, fixed, end - begin)
+    else:
+        state = lax.fori_loop(begin, end, lambda t, s: dynamics.step(s, fixed, jax.random.fold_in(step_key, t)), state)
     observe = jax.jit(dynamics.observe, inline=True)  # traced once for its shapes and its branch
     shapes = jax.eval_shape(observe, state, fixed)
     nothing = jax.tree.map(lambda seen: jnp.zeros(seen.shape, seen.dtype), shapes)

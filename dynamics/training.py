@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from dynamics.core import Cost, Dynamics, Hyper
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError, choose, require
-from dynamics.kernels import gates
+from dynamics.kernels import accelerator, gates
 from dynamics.losses import LossSpec
 from dynamics.measures import MEASURES, NEURON_MEASURES, RELU_MEASURES
 from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
@@ -136,14 +136,16 @@ def training(spec: TrainingSpec) -> Dynamics:
     closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
     measures = [MEASURES[name] for name in spec.measures]
     batch_size = spec.optimizer.batch_size
+    way = quickest(spec, closed)
+    stepping = accelerator.fused_gradient if way == accelerator.GRADIENT else closed
 
     def rule(hyper: Hyper, params: Any):
         decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
         return RULES[spec.optimizer.kind](hyper, decays)
 
     def gradient(params: Any, batch: Batch) -> Any:
-        if closed is not None:
-            return closed(params, batch, factor)
+        if stepping is not None:
+            return stepping(params, batch, factor)
         return jax.grad(lambda p: factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(params)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Fixed, TrainState]:
@@ -171,4 +173,18 @@ def training(spec: TrainingSpec) -> Dynamics:
             seen |= measure(view)
         return seen
 
-    return Dynamics(init, step, observe)
+    def leap(state: TrainState, fixed: Fixed, steps: jax.Array) -> TrainState:
+        rate, clip, decay = (fixed.hyper[f"optimizer.{name}"] for name in ("learning_rate", "clip_norm", "weight_decay"))
+        params = accelerator.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
+        return TrainState(params, state.rule, state.step + steps)
+
+    return Dynamics(init, step, observe, leap if way == accelerator.DESCEND else None)
+
+
+def quickest(spec: TrainingSpec, closed: accelerator.Gradient | None) -> str:
+    """Which kernels for accelerators step this run, by trial; `plain` where there are none for it."""
+    layered = spec.model.kind == "two_layer" and spec.model.activation == "relu"
+    if closed is None or not layered or spec.precision != "float32" or spec.optimizer.batch_size:
+        return accelerator.PLAIN
+    data, descends = spec.data, spec.optimizer.kind == "gd"
+    return accelerator.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,19 @@ import numpy as np
 import pytest
 from oracles import assert_trees_close, net_gradient, random_net, to_numpy
 
+from dynamics import spec as specs
+from dynamics.data.problem import DataSpec
+from dynamics.kernels import accelerator
 from dynamics.kernels.gpu import Tiles, default_tiles, gradient, shared_out
 from dynamics.kernels.gpu_blocks import Tile
 from dynamics.kernels.gpu_descent import descend, fits
-from dynamics.models.two_layer import TwoLayer
-from dynamics.optimizers import RULES
+from dynamics.models import ModelSpec
+from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.optimizers import RULES, OptimizerSpec
+from dynamics.schedule import RecordSpec
+from dynamics.sweep.execute import Executor
+from dynamics.sweep.plan import make_plan
+from dynamics.training import TrainingSpec
 
 SMALL = Tiles(Tile(4, 8, 4), Tile(2, 8, 4))  # several blocks each way at the sizes of a test
 SMALL_DOT = Tiles(Tile(8, 16, 4), Tile(8, 16, 4))
@@ -268,3 +278,47 @@ def test_default_blocks_are_powers_of_two():
     for rows in (2, 6, 9, 16, 17, 800):
         for tile in default_tiles(rows):
             assert all(size & (size - 1) == 0 for size in tile)
+
+
+@pytest.mark.parametrize("way", ["gradient", "descend"])
+def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeypatch, way):
+    """The engine's whole way, with the choice that a trial would make on a GPU made for it."""
+    spec = TrainingSpec(
+        steps=25,
+        record=RecordSpec(num=3),
+        data=DataSpec(input_dim=3, num_samples=20, num_test=8),
+        model=ModelSpec(width=12),
+        optimizer=OptimizerSpec(learning_rate=0.1, weight_decay=0.1, decay="weights", clip_norm=0.5),
+        measures=["train_loss", "weight_norm"],
+    )
+    runs = [specs.freeze(replace(spec, seed=seed).resolve()) for seed in range(3)]
+    (plain,) = Executor().results(make_plan(runs))
+    monkeypatch.setattr(accelerator, "INTERPRET", True)
+    monkeypatch.setattr(accelerator, "quickest", lambda *_, **__: way)
+    assert (plain.group.static.dynamics().leap is not None) == (way == "descend")
+    (quick,) = Executor().results(make_plan(runs))
+    for name, values in plain.trajectory.records.items():
+        np.testing.assert_allclose(quick.trajectory.records[name], values, rtol=2e-5, atol=1e-6, err_msg=name)
+    assert quick.trajectory.state.step.tolist() == [25, 25, 25]
+
+
+def test_the_quickest_way_is_found_by_trial_and_one_that_fails_is_out_of_the_race(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(accelerator, "INTERPRET", True)
+    monkeypatch.setattr(accelerator, "STEPS", 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    model = two_layer(2, 8, "relu", "torch_default", jnp.float32, kernels=False)
+    raced = accelerator.ways(16, 8, 2, model.squared_gradient, descends=True)
+    assert set(raced) == {"plain", "gradient", "descend"}
+    assert all(0 < accelerator.seconds(way, 16, 8, 2) < math.inf for way in raced.values())
+    assert accelerator.seconds(lambda *_: 1 / 0, 16, 8, 2) == math.inf
+    taken = {"plain": 3.0, "gradient": 2.0, "descend": 1.0}
+    monkeypatch.setattr(accelerator, "ways", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
+    monkeypatch.setattr(accelerator, "seconds", lambda way, *_: taken[way])
+    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=True) == "descend"
+    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    taken["gradient"] = 9.0  # found out already: not tried again, by other processes neither
+    accelerator._raced.cache_clear()
+    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    monkeypatch.setenv("DYNAMICS_KERNELS", "off")
+    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=True) == "plain"

@@ -53,16 +53,26 @@ def why_not() -> str:
     return ""
 
 
+def switched_off() -> bool:
+    """Whether the user wants plain JAX only."""
+    return choose(SWITCH, os.environ.get(SWITCH, "auto"), {"auto": False, "off": True})
+
+
+def cache_folder() -> Path:
+    """Where what is built or found out for this machine lies."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamics" / "kernels"
+
+
 def build(flags: tuple[str, ...] = FLAGS) -> Path:
     """The built library's file; raises `Unavailable`."""
-    if choose(SWITCH, os.environ.get(SWITCH, "auto"), {"auto": True, "off": False}) is False:
+    if switched_off():
         raise Unavailable(f"{SWITCH}=off")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))), None)
     if compiler is None:
         raise Unavailable("no C++ compiler (set CXX)")
     told = _run([compiler, "--version"]).splitlines()[0]
     about = "\n".join((SOURCE.read_text(), told, _processor(), jaxlib.__version__, *flags))
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamics" / "kernels"
+    folder = cache_folder()
     target = folder / f"gates-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so"
     if target.exists():
         return target

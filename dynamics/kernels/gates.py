@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def open_gates(x: jax.Array, hidden: jax.Array, readout: jax.Array) -> tuple[jax
 
 
 @partial(open_gates.defjvp, symbolic_zeros=True)
-def _open_gates_jvp(primals, tangents):
+def _open_gates_jvp(primals: Any, tangents: Any) -> Any:
     x, hidden, readout = primals
     if not isinstance(tangents[0], jax.custom_derivatives.SymbolicZero):
         raise NotImplementedError("open_gates: the inputs are data, no derivative in them")

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -28,7 +29,7 @@ def transposed_pair(forth: Callable[..., jax.Array], back: Callable[..., jax.Arr
 def _define(primitive: Primitive, function: Callable[..., jax.Array], other: Primitive) -> None:
     def shape(*arguments: Any, **static: Any) -> Any:
         seen = jax.eval_shape(lambda *a: function(*a, **static), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments))
-        return jax.core.ShapedArray(seen.shape, seen.dtype)
+        return ShapedArray(seen.shape, seen.dtype)
 
     def derivative(primals: tuple, tangents: tuple, **static: Any) -> tuple[Any, Any]:
         if any(not isinstance(t, ad.Zero) and t.dtype != jax.dtypes.float0 for t in tangents[:-1]):

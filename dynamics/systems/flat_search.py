@@ -78,7 +78,7 @@ class FlatSearchSpec(RunSpec):
     def check(self) -> None:
         super().check()
         self.data.check()
-        self.model.check()
+        self.model.check(self.data.input_dim)
         choose("start", self.start, STARTS)
         require(self.model.kind == "two_layer", "model.kind", self.model.kind, "must be two_layer: the flat set is the paper's")
         require(self.model.activation == "relu", "model.activation", self.model.activation, "must be relu")
