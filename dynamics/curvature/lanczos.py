@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 PATIENCE = 5  # products between two looks at the residual
+FEW = 20  # rows of the small tridiagonal matrix that is looked at while there are no more, at a tenth of the whole one's price
 
 
 class TopEigenpair(NamedTuple):
@@ -62,6 +64,16 @@ def top_eigenpair(
 
         return lax.fori_loop(0, j // PATIENCE + 1, without, w)
 
+    def combine(weights, basis, done):
+        """weights (m,) of the rows that are there, as a vector, by the same blocks."""
+        weights = jnp.pad(weights, (0, basis.shape[0] - m))
+
+        def more(i, total):
+            rows = lax.dynamic_slice_in_dim(basis, i * PATIENCE, PATIENCE)
+            return total + lax.dynamic_slice_in_dim(weights, i * PATIENCE, PATIENCE) @ rows
+
+        return lax.fori_loop(0, (done - 1) // PATIENCE + 1, more, jnp.zeros((size,), dtype))
+
     def body(j, carry):
         basis, alpha, beta, used, scale = carry
         q = basis[j]
@@ -77,14 +89,18 @@ def top_eigenpair(
         beta = beta.at[j].set(jnp.where(going, b, 0))
         return basis, alpha, beta, jnp.where(alive, j + 1, used), scale
 
-    index = jnp.arange(m)
+    def ritz_among(rows, alpha, beta, done):
+        """Top eigenvector (m,) after `done` <= `rows` rows; the tail repeats alpha_0, which the top never falls below."""
+        index = jnp.arange(rows)
+        real = index < done
+        diagonal = jnp.where(real, alpha[:rows], alpha[0])
+        off = jnp.where(index[:-1] + 1 < done, beta[: rows - 1], 0)
+        top = top_eigenvector(jnp.diag(diagonal) + jnp.diag(off, 1) + jnp.diag(off, -1), real)
+        return jnp.pad(top, (0, m - rows))
 
     def ritz(alpha, beta, done):
-        """Top eigenvector (m,) after `done` rows; the tail repeats alpha_0, which the top never falls below."""
-        real = index < done
-        diagonal = jnp.where(real, alpha, alpha[0])
-        off = jnp.where(index[:-1] + 1 < done, beta[:-1], 0)
-        return top_eigenvector(jnp.diag(diagonal) + jnp.diag(off, 1) + jnp.diag(off, -1), real)
+        few, all_of = partial(ritz_among, min(FEW, m)), partial(ritz_among, m)
+        return lax.cond(done <= FEW, few, all_of, alpha, beta, done) if m > FEW else all_of(alpha, beta, done)
 
     def rows_done(used, taken):
         return jnp.minimum(used + 1, taken)
@@ -104,7 +120,7 @@ def top_eigenpair(
     taken, _, (basis, alpha, beta, used, scale) = lax.while_loop(lambda c: (c[0] < m) & ~c[1], patch, begin)
 
     done = rows_done(used, taken)
-    vector = ritz(alpha, beta, done) @ basis[:m]
+    vector = combine(ritz(alpha, beta, done), basis, done)
     vector = vector / jnp.linalg.norm(vector)
     image = matvec(vector)
     value = vector @ image
