@@ -13,12 +13,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
 
 from dynamics.errors import InputError
+
+cores_of_a_device = ContextVar("cores_of_a_device", default=1)  # that a program which is traced meanwhile may use
 
 
 def prepare(devices: int = 0, cache_folder: str | None = None) -> None:

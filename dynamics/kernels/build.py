@@ -70,13 +70,16 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))), None)
     if compiler is None:
         raise Unavailable("no C++ compiler (set CXX)")
-    told = _run([compiler, "--version"]).splitlines()[0]
+    told = _run([compiler, "--version"]).partition("\n")[0]
     about = "\n".join((SOURCE.read_text(), told, _processor(), jaxlib.__version__, *flags))
-    folder = cache_folder()
-    target = folder / f"gates-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so"
-    if target.exists():
-        return target
     try:
+        folder = cache_folder()
+    except RuntimeError as error:  # no HOME, and a user without an entry in the system's list
+        raise Unavailable(f"no cache folder: {error}") from None
+    target = folder / f"gates-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so"
+    try:
+        if target.exists():
+            return target
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):
             if not target.exists():
@@ -104,7 +107,7 @@ def load(file: Path) -> ctypes.CDLL:
 
 def _run(command: list[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300, check=True).stdout
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"{Path(command[0]).name}: {(error.stderr.strip().splitlines() or ['failed'])[0]}") from None
     except (OSError, subprocess.SubprocessError) as error:

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -114,6 +115,16 @@ static float* scratch(size_t count) {
   return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(held.data()) + 63) & ~uintptr_t{63});
 }
 
+// f(from, to) over [0, count), cut at multiples of `unit` for so many threads. Sums are never shared, so no number changes.
+template <typename F>
+static void share(int64_t count, int64_t unit, int64_t threads, F f) {
+  const int64_t each = up((count + threads - 1) / threads, unit);
+  std::vector<std::thread> others;
+  for (int64_t from = each; from < count; from += each) others.emplace_back(f, from, std::min(from + each, count));
+  f(0, std::min(each, count));
+  for (auto& other : others) other.join();
+}
+
 // (D, K) -> (D, width) times `sign`, filled up with zeros.
 static void pack(const float* from, int64_t rows, int64_t K, int64_t width, float sign, float* to) {
   for (int64_t j = 0; j < rows; j++) {
@@ -128,38 +139,41 @@ static void pack_rows(const float* x, int64_t n, int64_t full, int64_t D, float*
 }
 
 template <int D>
-static void gates(int64_t n, int64_t K, const float* x, const float* hidden, const float* readout, float* s, uint32_t* bits) {
+static void gates(int64_t n, int64_t K, int64_t threads, const float* x, const float* hidden, const float* readout, float* s,
+                  uint32_t* bits) {
   const int64_t full = up(n, ROWS), width = up(K, PAIR);
   float* w = scratch((D + 1) * width + full * D + full);
   float *v = w + D * width, *rows = v + width, *out = rows + full * D;
   pack(hidden, D, K, width, -1, w);  // of the negative, so that a sign bit means: on
   pack(readout, 1, K, width, 1, v);
   pack_rows(x, n, full, D, rows);
-  for (int64_t i = 0; i < full; i += ROWS) {
-    Floats sum[ROWS];
-    for (auto& a : sum) a = zeros();
-    uint32_t* word = bits + i / WORD * width;
-    const bool first = i % WORD == 0, last = (i + ROWS) % WORD == 0 || i + ROWS == full;
-    const int rest = last ? 32 - static_cast<int>(i % WORD) - ROWS : 0;
-    const float* r = rows + i * D;
-    for (int64_t k = 0; k < width; k += LANES) {
-      Floats weights[D];
-      for (int j = 0; j < D; j++) weights[j] = load(w + j * width + k);
-      const Floats vk = load(v + k);
-      Ints on = first ? Ints{} : load(word + k);
+  share(full, WORD, threads, [=](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += ROWS) {
+      Floats sum[ROWS];
+      for (auto& a : sum) a = zeros();
+      uint32_t* word = bits + i / WORD * width;
+      const bool first = i % WORD == 0, last = (i + ROWS) % WORD == 0 || i + ROWS == full;
+      const int rest = last ? 32 - static_cast<int>(i % WORD) - ROWS : 0;
+      const float* r = rows + i * D;
+      for (int64_t k = 0; k < width; k += LANES) {
+        Floats weights[D];
+        for (int j = 0; j < D; j++) weights[j] = load(w + j * width + k);
+        const Floats vk = load(v + k);
+        Ints on = first ? Ints{} : load(word + k);
 #pragma GCC unroll 8
-      for (int m = 0; m < ROWS; m++) {
-        Floats z = weights[0];
+        for (int m = 0; m < ROWS; m++) {
+          Floats z = weights[0];
 #pragma GCC unroll 32
-        for (int j = 1; j < D; j++) z = fma(weights[j], spread(r[m * D + j]), z);
-        z = at_most_zero(z);
-        on = push_sign(on, z);
-        sum[m] = minus_product(vk, z, sum[m]);
+          for (int j = 1; j < D; j++) z = fma(weights[j], spread(r[m * D + j]), z);
+          z = at_most_zero(z);
+          on = push_sign(on, z);
+          sum[m] = minus_product(vk, z, sum[m]);
+        }
+        store(word + k, left(on, rest));
       }
-      store(word + k, left(on, rest));
+      for (int m = 0; m < ROWS; m++) out[i + m] = total(sum[m]);
     }
-    for (int m = 0; m < ROWS; m++) out[i + m] = total(sum[m]);
-  }
+  });
   std::copy(out, out + n, s);
 }
 
@@ -177,22 +191,19 @@ static void tabulate(const float* rows, const float* r, int64_t groups, float* t
     }
 }
 
+// G of the neurons [k0, k1).
 template <int D>
-static void moments(int64_t n, int64_t K, const float* x, const uint32_t* bits, const float* r, float* out) {
+static void moments_of(int64_t k0, int64_t k1, int64_t full, int64_t width, const float* rows, const uint32_t* bits,
+                       const float* r, float* G) {
   constexpr int V = D <= 12 && LANES == 16 ? 2 : 1;  // vectors of neurons at once, as many as there are registers for
-  const int64_t full = up(n, WORD), width = up(K, PAIR);
-  float* table = scratch(TILE / GROUP * D * LANES + D * width + full * (D + 1));
-  float *G = table + TILE / GROUP * D * LANES, *rows = G + D * width, *weights = rows + full * D;
-  std::fill(G, G + D * width, 0.0f);
-  pack_rows(x, n, full, D, rows);
-  pack_rows(r, n, full, 1, weights);
+  float* table = scratch(TILE / GROUP * D * LANES);
   for (int64_t from = 0; from < full; from += TILE) {
     const int64_t to = std::min(from + TILE, full);
-    tabulate<D>(rows + from * D, weights + from, (to - from) / GROUP, table);
-    for (int64_t k = 0; k < width; k += V * LANES) {
+    tabulate<D>(rows + from * D, r + from, (to - from) / GROUP, table);
+    for (int64_t k = k0; k < k1; k += V * LANES) {
       Floats sum[V][D];
       for (int v = 0; v < V; v++)
-        for (int j = 0; j < D; j++) sum[v][j] = load(G + j * width + k + v * LANES);
+        for (int j = 0; j < D; j++) sum[v][j] = from ? load(G + j * width + k + v * LANES) : zeros();
       const float* t = table;
       for (int64_t word = from / WORD; word < to / WORD; word++) {
         Ints on[V];
@@ -211,35 +222,48 @@ static void moments(int64_t n, int64_t K, const float* x, const uint32_t* bits, 
         for (int j = 0; j < D; j++) store(G + j * width + k + v * LANES, sum[v][j]);
     }
   }
+}
+
+template <int D>
+static void moments(int64_t n, int64_t K, int64_t threads, const float* x, const uint32_t* bits, const float* r, float* out) {
+  const int64_t full = up(n, WORD), width = up(K, PAIR);
+  thread_local std::vector<float> held;  // `scratch` is taken by the tables
+  held.resize(D * width + full * (D + 1));
+  float *G = held.data(), *rows = G + D * width, *weights = rows + full * D;
+  pack_rows(x, n, full, D, rows);
+  pack_rows(r, n, full, 1, weights);
+  share(width, PAIR, threads, [=](int64_t k0, int64_t k1) { moments_of<D>(k0, k1, full, width, rows, bits, weights, G); });
   for (int j = 0; j < D; j++) std::copy(G + j * width, G + j * width + K, out + j * K);
 }
 
 template <int D>
-static void sums(int64_t n, int64_t K, const float* x, const uint32_t* bits, const float* u, float* s) {
+static void sums(int64_t n, int64_t K, int64_t threads, const float* x, const uint32_t* bits, const float* u, float* s) {
   const int64_t full = up(n, ROWS), width = up(K, PAIR);
   float* w = scratch(D * width + full * D + full);
   float *rows = w + D * width, *out = rows + full * D;
   pack(u, D, K, width, 1, w);
   pack_rows(x, n, full, D, rows);
-  for (int64_t i = 0; i < full; i += ROWS) {
-    Floats sum[ROWS];
-    for (auto& a : sum) a = zeros();
-    const uint32_t* word = bits + i / WORD * width;
-    const float* r = rows + i * D;
-    for (int64_t k = 0; k < width; k += LANES) {
-      Floats weights[D];
-      for (int j = 0; j < D; j++) weights[j] = load(w + j * width + k);
-      Ints on = left(load(word + k), i % WORD);
+  share(full, WORD, threads, [=](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += ROWS) {
+      Floats sum[ROWS];
+      for (auto& a : sum) a = zeros();
+      const uint32_t* word = bits + i / WORD * width;
+      const float* r = rows + i * D;
+      for (int64_t k = 0; k < width; k += LANES) {
+        Floats weights[D];
+        for (int j = 0; j < D; j++) weights[j] = load(w + j * width + k);
+        Ints on = left(load(word + k), i % WORD);
 #pragma GCC unroll 8
-      for (int m = 0; m < ROWS; m++, on = left(on, 1)) {
-        Floats z = weights[0];
+        for (int m = 0; m < ROWS; m++, on = left(on, 1)) {
+          Floats z = weights[0];
 #pragma GCC unroll 32
-        for (int j = 1; j < D; j++) z = fma(weights[j], spread(r[m * D + j]), z);
-        sum[m] = add_where_negative(sum[m], on, z);
+          for (int j = 1; j < D; j++) z = fma(weights[j], spread(r[m * D + j]), z);
+          sum[m] = add_where_negative(sum[m], on, z);
+        }
       }
+      for (int m = 0; m < ROWS; m++) out[i + m] = total(sum[m]);
     }
-    for (int m = 0; m < ROWS; m++) out[i + m] = total(sum[m]);
-  }
+  });
   std::copy(out, out + n, s);
 }
 
@@ -331,41 +355,45 @@ static ffi::Error choose(int64_t inputs, Arguments... arguments) {
 
 template <int D>
 struct Gates {
-  static void run(F32 x, F32 hidden, F32 readout, Out<F32> s, Out<U32> bits) {
+  static void run(int64_t threads, F32 x, F32 hidden, F32 readout, Out<F32> s, Out<U32> bits) {
     const int64_t n = axis(x, 2), K = axis(hidden, 1), members = x.element_count() / (n * D);
     for (int64_t i = 0; i < members; i++)
-      gates<D>(n, K, x.typed_data() + i * n * D, hidden.typed_data() + i * K * D, readout.typed_data() + i * K,
+      gates<D>(n, K, threads, x.typed_data() + i * n * D, hidden.typed_data() + i * K * D, readout.typed_data() + i * K,
                s->typed_data() + i * n, bits->typed_data() + i * (bits->element_count() / members));
   }
 };
 
 template <int D>
 struct Moments {
-  static void run(F32 x, U32 bits, F32 r, Out<F32> out) {
+  static void run(int64_t threads, F32 x, U32 bits, F32 r, Out<F32> out) {
     const int64_t n = axis(x, 2), K = axis(*out, 1), members = x.element_count() / (n * D);
     for (int64_t i = 0; i < members; i++)
-      moments<D>(n, K, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
+      moments<D>(n, K, threads, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
                  r.typed_data() + i * n, out->typed_data() + i * K * D);
   }
 };
 
 template <int D>
 struct Sums {
-  static void run(F32 x, U32 bits, F32 u, Out<F32> s) {
+  static void run(int64_t threads, F32 x, U32 bits, F32 u, Out<F32> s) {
     const int64_t n = axis(x, 2), K = axis(u, 1), members = x.element_count() / (n * D);
     for (int64_t i = 0; i < members; i++)
-      sums<D>(n, K, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
+      sums<D>(n, K, threads, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
               u.typed_data() + i * K * D, s->typed_data() + i * n);
   }
 };
 
-static ffi::Error call_gates(F32 x, F32 hidden, F32 readout, Out<F32> s, Out<U32> bits) {
-  return choose<Gates>(axis(x, 1), x, hidden, readout, s, bits);
+static ffi::Error call_gates(int64_t threads, F32 x, F32 hidden, F32 readout, Out<F32> s, Out<U32> bits) {
+  return choose<Gates>(axis(x, 1), threads, x, hidden, readout, s, bits);
 }
 
-static ffi::Error call_moments(F32 x, U32 bits, F32 r, Out<F32> out) { return choose<Moments>(axis(x, 1), x, bits, r, out); }
+static ffi::Error call_moments(int64_t threads, F32 x, U32 bits, F32 r, Out<F32> out) {
+  return choose<Moments>(axis(x, 1), threads, x, bits, r, out);
+}
 
-static ffi::Error call_sums(F32 x, U32 bits, F32 u, Out<F32> s) { return choose<Sums>(axis(x, 1), x, bits, u, s); }
+static ffi::Error call_sums(int64_t threads, F32 x, U32 bits, F32 u, Out<F32> s) {
+  return choose<Sums>(axis(x, 1), threads, x, bits, u, s);
+}
 
 static ffi::Error call_line_gates(F32 x, F32 hidden, Out<U32> position) {
   const int64_t n = axis(x, 2), K = axis(hidden, 1), members = x.element_count() / (2 * n);
@@ -390,9 +418,9 @@ static ffi::Error call_line_sums(F32 x, U32 position, F32 u, Out<F32> s) {
 }
 
 #define DOOR(name, function, binding) XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function, ffi::Ffi::Bind()binding)
-DOOR(dynamics_gates, call_gates, .Arg<F32>().Arg<F32>().Arg<F32>().Ret<F32>().Ret<U32>());
-DOOR(dynamics_moments, call_moments, .Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
-DOOR(dynamics_sums, call_sums, .Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
+DOOR(dynamics_gates, call_gates, .Attr<int64_t>("threads").Arg<F32>().Arg<F32>().Arg<F32>().Ret<F32>().Ret<U32>());
+DOOR(dynamics_moments, call_moments, .Attr<int64_t>("threads").Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
+DOOR(dynamics_sums, call_sums, .Attr<int64_t>("threads").Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
 DOOR(dynamics_line_gates, call_line_gates, .Arg<F32>().Arg<F32>().Ret<U32>());
 DOOR(dynamics_line_moments, call_line_moments, .Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
 DOOR(dynamics_line_sums, call_line_sums, .Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());

@@ -21,8 +21,10 @@ import numpy as np
 
 from dynamics.kernels.build import library
 from dynamics.kernels.linear import transposed_pair
+from dynamics.runtime import cores_of_a_device
 
 LINE = 2  # entries of a row when there is one input
+WORTH = 2**21  # neuron-samples below which a thread costs more than it saves
 
 
 def usable(num_inputs: int, dtype) -> bool:
@@ -89,6 +91,10 @@ def _shape(n: int, width: int) -> tuple[int, int]:
     return math.ceil(n / built.dynamics_word()), pair * math.ceil(width / pair)
 
 
-def _call(name: str, out, *arguments):
+def _call(name: str, out: Any, x: jax.Array, *arguments: jax.Array) -> Any:
     library()  # registers the calls
-    return jax.ffi.ffi_call(f"dynamics_{name}", out, vmap_method="broadcast_all")(*arguments)
+    call = jax.ffi.ffi_call(f"dynamics_{name}", out, vmap_method="broadcast_all")
+    if x.shape[-1] == LINE:
+        return call(x, *arguments)
+    neuron_samples = x.shape[-2] * arguments[0].shape[-1]
+    return call(x, *arguments, threads=np.int64(min(cores_of_a_device.get(), max(1, neuron_samples // WORTH))))

@@ -16,7 +16,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from dynamics.data.laws import LAWS, Law, sphere_half_space_mean, sphere_half_space_probability
 from dynamics.errors import InputError
@@ -91,6 +90,8 @@ def by_radius(density: Callable[[np.ndarray], np.ndarray], radius: float = 1.0, 
     cubic map draws towards both ends, where the sphere's functions have root singularities. Error about 1e-14 for a
     bounded density, about 4e-4 for one like (1 - r)^(-0.7) at the rim. The law cannot be sampled (`row` raises).
     """
+    from scipy import special  # here: every command imports this file, and few come to this
+
     x, w = special.roots_legendre(nodes)
 
     def integrate(t, d, function, power):

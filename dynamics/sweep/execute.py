@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dynamics import spec as specs
 from dynamics.core import Dynamics
-from dynamics.runtime import available_cores
+from dynamics.runtime import available_cores, cores_of_a_device
 from dynamics.simulate import Trajectory, advance, drive, start
 from dynamics.spec import RunSpec
 from dynamics.sweep.checkpoint import Checkpoints
@@ -204,6 +204,7 @@ class Executor:
         def compiled() -> Programs:
             with jax.enable_x64(group.static.precision == "float64"):
                 programs = build(group.static.dynamics(), group.lanes, size)
+                cores_of_a_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
                 placed = arguments(runs, programs.size, programs.sharding)
                 return compile_programs(programs, *placed, draws_only=group.static.draws_only)
 

@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 from dynamics import spec as specs
@@ -154,9 +155,12 @@ def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> l
     """Greedily merge the two shapes whose union saves most, until no merger saves time."""
     groups = list(classes.items())
 
+    first = groups[0][1][0]  # runs of a family have one schedule, and programs that differ in shape only
+    schedule = first.record.schedule(first.steps)
+    cost = cache(lambda shape: specs.static(first, shape).cost())
+
     def price(shape: tuple[int, ...], runs: list[RunSpec]) -> float:
-        schedule = runs[0].record.schedule(runs[0].steps)
-        return _seconds(specs.static(runs[0], shape).cost(), len(runs), schedule, machine)
+        return _seconds(cost(shape), len(runs), schedule, machine)
 
     prices = [price(*g) for g in groups]
     while len(groups) > 1:

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from dynamics.data.laws import ball_half_space_probability, sphere_half_space_probability
 from dynamics.models.two_layer import TwoLayer
@@ -32,6 +31,8 @@ def cap_scale(num_samples: Any, d: int, kappa: Any = 1.0) -> Any:
 
 def ball_volume(k: int) -> float:
     """v_k, the volume of the unit ball of R^k; v_0 = 1."""
+    from scipy import special  # here: every command imports this file, and few come to this
+
     return float(np.pi ** (k / 2) / special.gamma(k / 2 + 1))
 
 
@@ -80,6 +81,8 @@ def atom_square(eps: Any, d: int) -> Any:
     d >= 2: with s the depth below the rim, (v_{d-1} / v_d) h^-2 int_0^h (h - s)^2 (2s - s^2)^((d-1)/2) ds, by a Gauss-Jacobi
     rule in s/h (exact for odd d). d = 1, the tent: h / 6.
     """
+    from scipy import special
+
     h = eps**2
     if d == 1:
         return h / 6
