@@ -3,6 +3,7 @@
 
 SIZE ?= laptop
 ARGS ?=
+DEVICE ?= cpu
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
@@ -54,9 +55,8 @@ format: .venv/.dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/.bench ## our engine, plain JAX and a PyTorch loop, side by side, then launching and scaling; ARGS=--quick, --measures or --sweeps
-	@$(BIN)/python benchmarks/run.py $(ARGS)
-	@$(if $(filter-out --quick,$(ARGS)),,$(BIN)/python benchmarks/run.py --sweeps $(ARGS))
+bench: .venv/.bench ## ours, PyTorch and plain JAX side by side; DEVICE=gpu; ARGS=--quick, '--problem medium', --measures, --growth or --sweeps
+	@$(BIN)/python benchmarks/run.py --device $(DEVICE) $(ARGS)
 
 clean: ## remove results, figures and caches (asks nothing; results are recomputed)
 	@rm -rf results figures multirun build dist outputs .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def provenance() -> dict[str, Any]:
+def provenance(device: str = "cpu") -> dict[str, Any]:
     """Machine, versions, commit, date; and the load before the run, since a busy machine spoils every figure."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "gpu": gpu() if device == "gpu" else None,
         "cpu": cpu_model(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -32,6 +35,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def gpu() -> str | None:
+    """The GPU that JAX finds, in a process of its own, for it takes the device; None where there is none."""
+    ask = "import jax; print(jax.devices()[0].device_kind)"
+    environment = {**os.environ, "JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -39,6 +50,14 @@ def cpu_model() -> str:
     if "model name" not in named:
         return platform.processor() or "unknown"
     return f"{named['model name']} (family {named.get('cpu family')}, model {named.get('model')})"
+
+
+def described(about: dict[str, Any]) -> str:
+    """Machine, versions, commit and date in a line."""
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items() if v)
+    commit = about["git_commit"][:10] + ("+" if about["git_dirty"] else "")
+    gpu = f"{about['gpu']}; " if about.get("gpu") else ""
+    return f"{gpu}{about['cpu']}, {about['cores']} cores; {versions}; commit {commit}; {about['date']}"
 
 
 def version(package: str) -> str | None:

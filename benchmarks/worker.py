@@ -1,7 +1,8 @@
 """A competitor in a process of its own: JSON lines over pipes, since each needs its own set-up of XLA and threads.
 
-`Worker` is the caller's side. Run as a script, this file is the other side: `worker.py MODULE PROBLEM FOLDER`
-builds `competitors.MODULE.Competitor(problem, folder)` and answers calls of its methods until its input closes.
+`Worker` is the caller's side. Run as a script, this file is the other side: `worker.py MODULE PROBLEM FOLDER DEVICE`, the
+problem as JSON, builds `competitors.MODULE.Competitor(problem, folder, device)` and answers calls of its methods until its
+input closes.
 """
 
 from __future__ import annotations
@@ -12,32 +13,47 @@ import os
 import subprocess
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from problems import PROBLEMS, Problem
+from problems import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Worker:
-    """Starts the process at once; `ready` waits for it; `call` asks and waits; `ask` and `answer` do so apart."""
+class WorkerError(RuntimeError):
+    """A competitor's method failed; the process goes on. The last line of the message says why."""
 
-    def __init__(self, module: str, problem: Problem, folder: Path, environment: dict[str, str] | None = None) -> None:
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        # The comparison is one of CPUs, whatever else the machine has.
-        own = {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu", **(environment or {})}
+    @property
+    def reason(self) -> str:
+        lines = [line for line in str(self).splitlines() if line and not line[0].isspace()]
+        return lines[-1] if lines else "unknown"
+
+
+class Worker:
+    """Starts the process at once; `ready` waits for it; `call` asks and waits; `ask` and `answer` do so apart.
+
+    threads: of PyTorch and what lies below it; None leaves the library its own choice
+    """
+
+    def __init__(
+        self, module: str, problem: Problem, folder: Path, device: str = "cpu", threads: int | None = None, **more: str
+    ) -> None:
         self.name = module
         self.process = subprocess.Popen(
-            [sys.executable, __file__, module, problem.name, str(folder)],
+            [sys.executable, __file__, module, json.dumps(asdict(problem)), str(folder), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **own},
+            env={**os.environ, **environment(folder, device, threads), **more},
         )
+        self.waits = True
 
     def ready(self) -> Worker:
-        self.answer()
+        if self.waits:
+            self.waits = False
+            self.answer()
         return self
 
     def ask(self, method: str, **arguments: Any) -> None:
@@ -49,10 +65,10 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name}: the process ended with status {self.process.wait()}")
+            raise WorkerError(f"{self.name}: the process ended with status {self.process.wait()}")
         reply = json.loads(line)
         if "error" in reply:
-            raise RuntimeError(f"{self.name}:\n{reply['error']}")
+            raise WorkerError(f"{self.name}:\n{reply['error']}")
         return reply["value"]
 
     def call(self, method: str, **arguments: Any) -> Any:
@@ -68,7 +84,23 @@ class Worker:
             self.process.kill()
 
 
-def serve(module: str, problem: str, folder: str) -> None:
+def environment(folder: Path, device: str, threads: int | None) -> dict[str, str]:
+    """What the libraries read at their start. On a GPU that several processes share, none may take all memory at once."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu",
+        # shared by all problems, as precompiled headers are, but not by numbers of threads, which are written into the code
+        "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / f"inductor-{threads or 'all'}"),
+    }
+    if device == "gpu":
+        found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if threads is not None:
+        found |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return found
+
+
+def serve(module: str, problem: str, folder: str, device: str) -> None:
     """Answer calls; whatever the libraries print goes to the error stream, so the pipe carries answers only."""
     answers, sys.stdout = sys.stdout, sys.stderr
 
@@ -76,13 +108,19 @@ def serve(module: str, problem: str, folder: str) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
     try:
-        competitor = importlib.import_module(f"competitors.{module}").Competitor(PROBLEMS[problem], Path(folder))
-        reply(value="ready")
-        for line in sys.stdin:
-            request = json.loads(line)
-            reply(value=getattr(competitor, request["method"])(**request["arguments"]))
+        competitor = importlib.import_module(f"competitors.{module}").Competitor(
+            Problem(**json.loads(problem)), Path(folder), device
+        )
     except Exception:
         reply(error=traceback.format_exc())
+        return
+    reply(value="ready")
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply(value=getattr(competitor, request["method"])(**request["arguments"]))
+        except Exception:
+            reply(error=traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -113,6 +113,36 @@ def dense_hessian(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float)
     return matrix
 
 
+def patches(x: np.ndarray, size: int, stride: int) -> list[np.ndarray]:
+    """What each position of a window of so many neighbours sees of the samples x (n, d), cut out by hand: (n, size) each."""
+    return [x[:, first : first + size] for first in range(x.shape[1]) if first % stride == 0 and first + size <= x.shape[1]]
+
+
+def patch_output(params: TwoLayer, x: np.ndarray, size: int, stride: int, activation: str = "relu") -> np.ndarray:
+    """The mean over windows of what the net makes of each: filters shared, global average pooling."""
+    return np.mean([net_output(params, seen, activation) for seen in patches(x, size, stride)], axis=0)
+
+
+def patch_jacobian(params: TwoLayer, x: np.ndarray, size: int, stride: int, activation: str = "relu") -> np.ndarray:
+    return np.mean([net_jacobian(params, seen, activation) for seen in patches(x, size, stride)], axis=0)
+
+
+def patch_hessian(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float, size: int, stride: int) -> np.ndarray:
+    """The Hessian (P, P) of factor * mean (f - y)^2 of a shared patch ReLU net, in the order of the raveled parameters."""
+    jacobian, (rows, width) = patch_jacobian(params, x, size, stride), np.shape(params.hidden)
+    matrix = 2 * factor * jacobian.T @ jacobian / len(x)
+    seen, residual = patches(x, size, stride), patch_output(params, x, size, stride) - y
+    for k in range(width):
+        hidden, readout, weights = np.arange(rows) * width + k, rows * width + k, np.asarray(params.hidden)[:, k]
+        for view in seen:
+            for sample, r in zip(view, residual, strict=True):
+                extended = np.concatenate([[1.0], sample])
+                part = 2 * factor / len(x) / len(seen) * r * extended * (extended @ weights > 0)
+                matrix[hidden, readout] += part
+                matrix[readout, hidden] += part
+    return matrix
+
+
 def random_net(rng: np.random.Generator, input_dim: int, width: int) -> TwoLayer:
     return TwoLayer(rng.normal(size=(input_dim + 1, width)), rng.normal(size=width), rng.normal())
 

@@ -1,17 +1,21 @@
-"""Ours: a plan through the engine, on one XLA device per core."""
+"""Ours: a plan through the engine, on all its devices (on a CPU, one per core)."""
 
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from problems import CHECK_STEPS, CLIP_NORM, Problem, Start
+from problems import CLIP_NORM, Problem, Start
 
+from competitors import Base
 from dynamics import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.models import ModelSpec
+from dynamics.errors import InputError
+from dynamics.models import MODELS, ModelSpec
 from dynamics.optimizers import OptimizerSpec
 from dynamics.runtime import prepare
 from dynamics.schedule import RecordSpec
@@ -20,63 +24,87 @@ from dynamics.sweep.plan import Plan, make_plan
 from dynamics.training import TrainingSpec
 
 
-class Competitor:
+def plan_of(p: Problem, steps: int, records: int = 0, clip_norm: float = CLIP_NORM, measures: tuple[str, ...] = ()) -> Plan:
+    """All runs in one group; recorded at step 0, at the last, and `records` in all if that is more."""
+    convolutional = {"kind": "convolutional", "patch_size": p.patch_size, "stride": p.stride}
+    base = TrainingSpec(
+        steps=steps,
+        record=RecordSpec(num=records, spacing="linear"),
+        data=DataSpec(input_dim=p.input_dim, num_samples=p.num_samples, num_test=1),
+        model=ModelSpec(width=p.width, **(convolutional if p.patch_size else {})),  # type: ignore[arg-type]
+        optimizer=OptimizerSpec(learning_rate=p.learning_rate, clip_norm=clip_norm),
+        measures=["train_loss", *measures],
+    )
+    base.check()
+    base = specs.freeze(base.resolve())
+    return make_plan([specs.put(base, {"seed": seed}) for seed in range(p.runs)])
+
+
+class Competitor(Base):
     """Draws the problem for everyone, then computes plans as `dynamics` itself does."""
 
-    def __init__(self, problem: Problem, folder: Path) -> None:
+    def __init__(self, problem: Problem, folder: Path, device: str) -> None:
+        super().__init__(problem, folder, device)
         prepare(cache_folder=str(folder / "xla"))  # empty, so that compiling is really measured
-        self.problem = problem
         self.executor = Executor()
-        self.save_start(folder / f"{problem.name}.npz")
 
-    def plan(self, steps: int, records: int = 0, clip_norm: float = CLIP_NORM) -> Plan:
-        """All runs in one group; recorded at step 0, at the last, and `records` in all if that is more."""
-        p = self.problem
-        runs: list[specs.RunSpec] = [
-            TrainingSpec(
-                seed=seed,
-                steps=steps,
-                record=RecordSpec(num=records, spacing="linear"),
-                data=DataSpec(input_dim=p.input_dim, num_samples=p.num_samples, num_test=1),
-                model=ModelSpec(width=p.width),
-                optimizer=OptimizerSpec(learning_rate=p.learning_rate, clip_norm=clip_norm),
-                measures=["train_loss"],
-            )
-            for seed in range(p.runs)
-        ]
-        runs = [specs.freeze(run.resolve()) for run in runs]
-        for run in runs:
-            run.check()
-        return make_plan(runs)
+    def missing(self) -> str | None:
+        """Why ours cannot run the problem, if it cannot."""
+        there = not self.problem.patch_size or "convolutional" in MODELS
+        return None if there else "ours: not in the suite yet (model.kind = convolutional)"
 
     def compute(self, executor: Executor, plan: Plan) -> Result:
         (result,) = executor.results(plan)
         return result
 
-    def save_start(self, file: Path) -> None:
-        """The data and initial weights that the engine's own start program draws."""
-        (group,) = self.plan(1).groups
+    @cached_property
+    def cold(self) -> float:
+        """Seconds to compile; must be asked for before anything has filled the cache on disk."""
+        return self.compute(Executor(), plan_of(self.problem, 1)).compile_seconds
+
+    def compile_seconds(self, **variant: Any) -> tuple[float, float]:
+        cold = self.cold
+        return cold, self.compute(Executor(), plan_of(self.problem, 1)).compile_seconds
+
+    def save_start(self) -> None:
+        """The data and initial weights that the engine's own start program draws, in the file that all read."""
+        self.compile_seconds()
+        (group,) = plan_of(self.problem, 1).groups
         programs = build(group.static.dynamics(), group.lanes, len(group.runs))
         keys = jax.vmap(jax.random.key)(np.arange(programs.size, dtype=np.uint32))
         fixed, state = programs.start(keys, stack_hyper(group.runs, programs.size))
         train, params = fixed.problem.train, state.params
         arrays = train.inputs, train.labels, params.hidden[:, 1:], params.hidden[:, 0], params.readout, params.offset
-        Start(*(np.asarray(a)[: self.problem.runs] for a in arrays)).save(file)
+        start = Start(*(np.asarray(a)[: self.problem.runs] for a in arrays))
+        start.save(self.folder / f"{self.problem.name}.npz")
 
-    def losses(self, clip_norm: float) -> list[float]:
-        result = self.compute(self.executor, self.plan(CHECK_STEPS, clip_norm=clip_norm))
-        return result.trajectory.records["train_loss"][:, -1].tolist()
+    def losses(self, clip_norm: float, records: int = 0) -> list[float]:
+        plan = plan_of(self.problem, self.problem.check_steps, records, clip_norm)
+        return self.compute(self.executor, plan).trajectory.records["train_loss"][:, -1].tolist()
 
-    def compile_seconds(self) -> float:
-        """Of a fresh executor: from the empty cache at the first call, from the cache on disk at the next."""
-        return self.compute(Executor(), self.plan(1)).compile_seconds
-
-    def seconds(self, steps: int, records: int = 0) -> float:
+    def seconds(self, steps: int, records: int = 0, measures: tuple[str, ...] = ()) -> float:
         """All that a user waits for once the programs are compiled: drawing the data, stepping, fetching records."""
-        plan = self.plan(steps, records)
+        plan = plan_of(self.problem, steps, records, measures=tuple(measures))
         begun = time.perf_counter()
-        self.compute(self.executor, plan)
-        return time.perf_counter() - begun
+        result = self.compute(self.executor, plan)
+        return time.perf_counter() - begun - result.compile_seconds
+
+    def record_seconds(self, measure: str, steps: int) -> float | str:
+        """What a record of `measure` takes beyond one of the training loss, from two in so many steps; or why there is none."""
+        try:
+            own, base = self.seconds(steps, measures=(measure,)), self.seconds(steps)
+        except InputError as error:
+            return str(error)
+        return (own - base) / 2
+
+    def reset_peak(self) -> None:
+        if self.device == "cpu":
+            super().reset_peak()
+
+    def peak_bytes(self) -> int:
+        """On a GPU the process's peak, which JAX does not reset."""
+        stats = jax.local_devices()[0].memory_stats() if self.device == "gpu" else None
+        return stats["peak_bytes_in_use"] if stats else super().peak_bytes()
 
     def devices(self) -> int:
         return jax.local_device_count()

@@ -41,7 +41,7 @@ static inline Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(
 static inline Floats minus_product(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
 static inline Floats at_most_zero(Floats a) { return _mm512_min_ps(a, zeros()); }  // -0 becomes +0
 static inline Ints left(Ints a, int by) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(by)); }
-static inline Ints right(Ints a, int by) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(by)); }
+static inline Ints turn(Ints a) { return _mm512_rol_epi32(a, GROUP); }  // the top GROUP bits to the bottom
 static inline Floats look_up(Floats table, Ints index) { return _mm512_permutexvar_ps(index, table); }
 static inline Floats add_where_negative(Floats a, Ints sign, Floats b) {
   return _mm512_mask_add_ps(a, _mm512_movepi32_mask(sign), a, b);
@@ -77,7 +77,7 @@ static inline Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(
 static inline Floats minus_product(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
 static inline Floats at_most_zero(Floats a) { return _mm256_min_ps(a, zeros()); }
 static inline Ints left(Ints a, int by) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(by)); }
-static inline Ints right(Ints a, int by) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(by)); }
+static inline Ints turn(Ints a) { return _mm256_or_si256(_mm256_slli_epi32(a, GROUP), _mm256_srli_epi32(a, 32 - GROUP)); }
 static inline Floats look_up(Floats table, Ints index) { return _mm256_permutevar8x32_ps(table, index); }
 static inline Floats add_where_negative(Floats a, Ints sign, Floats b) {
   return add(a, _mm256_and_ps(b, _mm256_castsi256_ps(_mm256_srai_epi32(sign, 31))));
@@ -208,13 +208,12 @@ static void moments_of(int64_t k0, int64_t k1, int64_t full, int64_t width, cons
       for (int64_t word = from / WORD; word < to / WORD; word++) {
         Ints on[V];
         for (int v = 0; v < V; v++) on[v] = load(bits + word * width + k + v * LANES);
-        for (int shift = 32 - GROUP; shift >= 32 - WORD; shift -= GROUP, t += D * LANES) {
-          Ints index[V];
-          for (int v = 0; v < V; v++) index[v] = right(on[v], shift);
+        for (int group = 0; group < WORD / GROUP; group++, t += D * LANES) {
+          for (int v = 0; v < V; v++) on[v] = turn(on[v]);
 #pragma GCC unroll 32
           for (int j = 0; j < D; j++) {
             const Floats entry = load(t + j * LANES);
-            for (int v = 0; v < V; v++) sum[v][j] = add(sum[v][j], look_up(entry, index[v]));
+            for (int v = 0; v < V; v++) sum[v][j] = add(sum[v][j], look_up(entry, on[v]));
           }
         }
       }

@@ -23,12 +23,7 @@ def transposed_pair(forth: Callable[..., jax.Array], back: Callable[..., jax.Arr
     first, second = Primitive(f"dynamics_{forth.__name__}"), Primitive(f"dynamics_{back.__name__}")
     _define(first, forth, second)
     _define(second, back, first)
-    return _entrance(first), _entrance(second)
-
-
-def _entrance(primitive: Primitive) -> Callable:
-    """The primitive for arrays of any kind; of itself it takes none of numpy's while it is traced."""
-    return lambda *arguments, **static: primitive.bind(*map(jnp.asarray, arguments), **static)
+    return first.bind, second.bind
 
 
 def _define(primitive: Primitive, function: Callable[..., jax.Array], other: Primitive) -> None:

@@ -91,9 +91,13 @@ INITS = {
 }
 
 
-def block_count(num_samples: int, width: int, itemsize: int, backend: str) -> int:
-    """In how many blocks of samples to take a pass: as few as keep one block's activations in cache."""
-    return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / BLOCK_BYTES))
+def block_count(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
+    """In how many blocks of samples to take a pass: as few as keep one block's activations in cache.
+
+    Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have.
+    """
+    room = max(BLOCK_BYTES, num_inputs * width * itemsize)
+    return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / room))
 
 
 def windows(input_dim: int, size: int, stride: int) -> np.ndarray:
@@ -152,7 +156,7 @@ def two_layer(
         if sorts:
             order = jnp.argsort(inputs[:, 0])
             inputs, labels, weights = inputs[order], labels[order], weights[order]
-        blocks = block_count(n, num_views * width, jnp.dtype(dtype).itemsize, jax.default_backend())
+        blocks = block_count(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
         size = math.ceil(n / blocks)
         extended = jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
 
