@@ -113,7 +113,8 @@ def step_seconds(worker: Worker) -> float:
 
 def rows(found: Figure2) -> list[tuple[str, ...]]:
     cost = found.seconds - found.warm_seconds
-    compiling = f"{cost:.1f} s of wall time for {found.programs} groups ({100 * cost / found.seconds:.0f} %), {found.waited_seconds:.1f} s waited"
+    share = f"{100 * cost / found.seconds:.0f} %"
+    compiling = f"{cost:.1f} s of wall time ({share}) for {found.programs} groups, {found.waited_seconds:.1f} s waited"
     told = [
         ("ours, measured: simulate, analyse, draw", duration(found.seconds), "", compiling),
         ("ours, programs compiled before", duration(found.warm_seconds), f"{found.warm_seconds / found.seconds:.2g}", "-"),

@@ -55,7 +55,7 @@ def torch_on_cpu(processes: int, cores: int) -> list[Way]:
     if cores > 1:
         found.insert(1, Way(TORCH, "PyTorch eager, 1 thread", "torch_eager", threads=1))
     if processes > 1:
-        autotuned = {"compile": {"mode": "max-autotune"}}  # a tenth faster with one thread, twice as long to compile
+        autotuned = {"compile": {"mode": "max-autotune"}}  # mostly faster with one thread
         found += [
             Way(TORCH, f"PyTorch {kind}, {processes} processes", module, autotuned.get(kind, {}), 1, processes)
             for kind, module in kinds.items()
