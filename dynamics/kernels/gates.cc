@@ -39,7 +39,7 @@ static inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 static inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 static inline Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 static inline Floats minus_product(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
-static inline Floats at_most_zero(Floats a) { return _mm512_min_ps(a, zeros()); }  // -0 becomes +0
+static inline Floats at_most_zero(Floats a) { return _mm512_min_ps(zeros(), a); }  // NaN stays NaN
 static inline Ints left(Ints a, int by) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(by)); }
 static inline Ints turn(Ints a) { return _mm512_rol_epi32(a, GROUP); }  // the top GROUP bits to the bottom
 static inline Floats look_up(Floats table, Ints index) { return _mm512_permutexvar_ps(index, table); }
@@ -75,7 +75,7 @@ static inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 static inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 static inline Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 static inline Floats minus_product(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
-static inline Floats at_most_zero(Floats a) { return _mm256_min_ps(a, zeros()); }
+static inline Floats at_most_zero(Floats a) { return _mm256_min_ps(zeros(), a); }  // NaN stays NaN
 static inline Ints left(Ints a, int by) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(by)); }
 static inline Ints turn(Ints a) { return _mm256_or_si256(_mm256_slli_epi32(a, GROUP), _mm256_srli_epi32(a, 32 - GROUP)); }
 static inline Floats look_up(Floats table, Ints index) { return _mm256_permutevar8x32_ps(table, index); }
@@ -125,10 +125,10 @@ static void share(int64_t count, int64_t unit, int64_t threads, F f) {
   for (auto& other : others) other.join();
 }
 
-// (D, K) -> (D, width) times `sign`, filled up with zeros.
-static void pack(const float* from, int64_t rows, int64_t K, int64_t width, float sign, float* to) {
+// (D, K) -> (D, width), filled up with zeros.
+static void pack(const float* from, int64_t rows, int64_t K, int64_t width, float* to) {
   for (int64_t j = 0; j < rows; j++) {
-    for (int64_t k = 0; k < K; k++) to[j * width + k] = sign * from[j * K + k];
+    std::copy(from + j * K, from + (j + 1) * K, to + j * width);
     std::fill(to + j * width + K, to + (j + 1) * width, 0.0f);
   }
 }
@@ -144,8 +144,9 @@ static void gates(int64_t n, int64_t K, int64_t threads, const float* x, const f
   const int64_t full = up(n, ROWS), width = up(K, PAIR);
   float* w = scratch((D + 1) * width + full * D + full);
   float *v = w + D * width, *rows = v + width, *out = rows + full * D;
-  pack(hidden, D, K, width, -1, w);  // of the negative, so that a sign bit means: on
-  pack(readout, 1, K, width, 1, v);
+  pack(hidden, D, K, width, w);
+  for (int64_t k = 0; k < D * width; k++) w[k] = 0.0f - w[k];  // so that a sign bit means: on; never -0, which has one
+  pack(readout, 1, K, width, v);
   pack_rows(x, n, full, D, rows);
   share(full, WORD, threads, [=](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += ROWS) {
@@ -240,7 +241,7 @@ static void sums(int64_t n, int64_t K, int64_t threads, const float* x, const ui
   const int64_t full = up(n, ROWS), width = up(K, PAIR);
   float* w = scratch(D * width + full * D + full);
   float *rows = w + D * width, *out = rows + full * D;
-  pack(u, D, K, width, 1, w);
+  pack(u, D, K, width, w);
   pack_rows(x, n, full, D, rows);
   share(full, WORD, threads, [=](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += ROWS) {
@@ -276,7 +277,7 @@ static void line_gates(int64_t n, int64_t K, const float* x, const float* hidden
   float *sorted = scratch(room + 2 * width), *b = sorted + room, *w = b + width;
   for (int64_t i = 0; i < n; i++) sorted[i] = x[2 * i + 1];
   std::fill(sorted + n, sorted + room, std::numeric_limits<float>::infinity());
-  pack(hidden, 2, K, width, 1, b);
+  pack(hidden, 2, K, width, b);
   uint32_t found[V * LANES];
   for (int64_t k = 0; k < width; k += V * LANES) {
     Ints low[V];
@@ -315,12 +316,12 @@ static void line_sums(int64_t n, int64_t K, const float* x, const uint32_t* posi
   thread_local std::vector<double> bins;
   bins.assign(4 * (n + 1), 0.0);
   for (int64_t k = 0; k < K; k++) bins[2 * position[k]] += u[k], bins[2 * position[k] + 1] += u[K + k];
-  double a = 0, b = 0;
+  double a = 0 * bins[2 * n + 2], b = 0 * bins[2 * n + 3];  // of those never on: 0, or NaN, which is to be seen
   for (int64_t i = n; i-- > 0;) {  // those before their kink
     a += bins[2 * (n + 2 + i)], b += bins[2 * (n + 2 + i) + 1];
     s[i] = a + b * x[2 * i + 1];
   }
-  a = b = 0;
+  a = 0 * bins[2 * n], b = 0 * bins[2 * n + 1];
   for (int64_t i = 0; i < n; i++) {
     a += bins[2 * i], b += bins[2 * i + 1];
     s[i] += a + b * x[2 * i + 1];
