@@ -93,13 +93,13 @@ def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
 
 
 @cache
-def _latecomers(cls: type) -> dict[str, Any]:
+def latecomers(cls: type) -> dict[str, Any]:
     """The default by path of every field that was declared with `later`."""
     hints = get_type_hints(cls)
     found = {f.name: f.default for f in fields(cls) if f.metadata.get("later")}
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
-            found |= {f"{f.name}.{path}": value for path, value in _latecomers(hints[f.name]).items()}  # type: ignore[arg-type]
+            found |= {f"{f.name}.{path}": value for path, value in latecomers(hints[f.name]).items()}  # type: ignore[arg-type]
     return found
 
 
@@ -193,7 +193,7 @@ def content_hash(payload: Any) -> str:
 def run_id(spec: RunSpec) -> str:
     """The identity of a run: a hash of everything that determines its numbers, and of nothing else."""
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
-        late = _latecomers(type(spec))
+        late = latecomers(type(spec))
         counted = {path: value for path, value in flatten(spec).items() if path not in late or value != late[path]}
         spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
     return spec.__dict__["_id"]

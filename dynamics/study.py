@@ -132,6 +132,10 @@ def load_study(request: Request, store: Store) -> Study:
     require_there(request, store)
     membership = pl.DataFrame(request.members, schema={"panel": pl.String, "run": pl.String}, orient="row")
     runs, records = store.read(membership["run"])
+    late = specs.latecomers(type(request.runs[0]))  # what was stored before such a field came has its default
+    runs = runs.with_columns(
+        pl.col(path).fill_null(value) if path in runs.columns else pl.lit(value).alias(path) for path, value in late.items()
+    )
     runs = membership.join(runs, on="run", how="left", maintain_order="left")
     fields = [c for c in runs.columns if c in specs.paths(request.runs[0])]
     joined = runs.select("panel", "run", *fields).join(records, on="run", how="left", maintain_order="left")

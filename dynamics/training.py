@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from dynamics.core import Cost, Dynamics, Hyper
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError, choose, require
-from dynamics.kernels import accelerator, gates
+from dynamics.kernels import gates, stepping
 from dynamics.losses import LossSpec
 from dynamics.measures import MEASURES, NEURON_MEASURES, RELU_MEASURES
 from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
@@ -98,15 +98,18 @@ class TrainingSpec(RunSpec):
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
         working = itemsize * ((max(n, self.data.num_test) * views * k) * 3 + 66 * parameters * hessian)
         step = gradients * size * per_sample
-        return Cost(step, record, resident, working, self.speed(step))
+        return Cost(step, record, resident, working, self.speed(size))
 
-    def speed(self, step: float) -> float:
-        """`Cost.speed` of the kernels for ReLU gates, measured on two cores; with one input they cost n + K, not n K."""
+    def speed(self, size: int) -> float:
+        """`Cost.speed` of the kernels for ReLU gates, measured on two cores, for steps on `size` samples."""
         model, (_, inputs) = self.model, self.model.rows(self.data.input_dim)
         gated = model.kind in ("two_layer", "convolutional") and model.activation == "relu" and model.gradient == "closed_form"
         if not gated or not gates.usable(inputs + 1, self.precision):
             return 1.0
-        return 7.0 if inputs > 1 else step / (115.0 * (self.data.num_samples + int(model.width)))
+        if inputs > 1:
+            return 7.0
+        width = int(model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
+        return size * width * 12 / (150.0 * (size + width)) if model.kind == "two_layer" else 1.0
 
 
 class TrainState(NamedTuple):
@@ -137,15 +140,15 @@ def training(spec: TrainingSpec) -> Dynamics:
     measures = [MEASURES[name] for name in spec.measures]
     batch_size = spec.optimizer.batch_size
     way = quickest(spec, closed)
-    stepping = accelerator.fused_gradient if way == accelerator.GRADIENT else closed
+    quick = stepping.fused_gradient if way == stepping.GRADIENT else closed
 
     def rule(hyper: Hyper, params: Any):
         decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
         return RULES[spec.optimizer.kind](hyper, decays)
 
     def gradient(params: Any, batch: Batch) -> Any:
-        if stepping is not None:
-            return stepping(params, batch, factor)
+        if quick is not None:
+            return quick(params, batch, factor)
         return jax.grad(lambda p: factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(params)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Fixed, TrainState]:
@@ -175,16 +178,16 @@ def training(spec: TrainingSpec) -> Dynamics:
 
     def leap(state: TrainState, fixed: Fixed, steps: jax.Array) -> TrainState:
         rate, clip, decay = (fixed.hyper[f"optimizer.{name}"] for name in ("learning_rate", "clip_norm", "weight_decay"))
-        params = accelerator.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
+        params = stepping.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
         return TrainState(params, state.rule, state.step + steps)
 
-    return Dynamics(init, step, observe, leap if way == accelerator.DESCEND else None)
+    return Dynamics(init, step, observe, leap if way == stepping.DESCEND else None)
 
 
-def quickest(spec: TrainingSpec, closed: accelerator.Gradient | None) -> str:
-    """Which kernels for accelerators step this run, by trial; `plain` where there are none for it."""
+def quickest(spec: TrainingSpec, closed: stepping.Gradient | None) -> str:
+    """Which way to step this run (`kernels/stepping.py`); `plain` where kernels are not for it."""
     layered = spec.model.kind == "two_layer" and spec.model.activation == "relu"
     if closed is None or not layered or spec.precision != "float32" or spec.optimizer.batch_size:
-        return accelerator.PLAIN
+        return stepping.PLAIN
     data, descends = spec.data, spec.optimizer.kind == "gd"
-    return accelerator.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)
+    return stepping.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

@@ -15,7 +15,7 @@ from oracles import assert_trees_close, net_gradient, random_net, to_numpy
 
 from dynamics import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.kernels import accelerator
+from dynamics.kernels import stepping
 from dynamics.kernels.gpu import Tiles, default_tiles, gradient, shared_out
 from dynamics.kernels.gpu_blocks import Tile
 from dynamics.kernels.gpu_descent import descend, fits
@@ -293,8 +293,8 @@ def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeyp
     )
     runs = [specs.freeze(replace(spec, seed=seed).resolve()) for seed in range(3)]
     (plain,) = Executor().results(make_plan(runs))
-    monkeypatch.setattr(accelerator, "INTERPRET", True)
-    monkeypatch.setattr(accelerator, "quickest", lambda *_, **__: way)
+    monkeypatch.setattr(stepping, "INTERPRET", True)
+    monkeypatch.setattr(stepping, "quickest", lambda *_, **__: way)
     assert (plain.group.static.dynamics().leap is not None) == (way == "descend")
     (quick,) = Executor().results(make_plan(runs))
     for name, values in plain.trajectory.records.items():
@@ -304,21 +304,21 @@ def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeyp
 
 def test_the_quickest_way_is_found_by_trial_and_one_that_fails_is_out_of_the_race(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(accelerator, "INTERPRET", True)
-    monkeypatch.setattr(accelerator, "STEPS", 2)
+    monkeypatch.setattr(stepping, "INTERPRET", True)
+    monkeypatch.setattr(stepping, "STEPS", 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     model = two_layer(2, 8, "relu", "torch_default", jnp.float32, kernels=False)
-    raced = accelerator.ways(16, 8, 2, model.squared_gradient, descends=True)
+    raced = stepping.ways(16, 8, 2, model.squared_gradient, descends=True)
     assert set(raced) == {"plain", "gradient", "descend"}
-    assert all(0 < accelerator.seconds(way, 16, 8, 2) < math.inf for way in raced.values())
-    assert accelerator.seconds(lambda *_: 1 / 0, 16, 8, 2) == math.inf
+    assert all(0 < stepping.seconds(way, 16, 8, 2) < math.inf for way in raced.values())
+    assert stepping.seconds(lambda *_: 1 / 0, 16, 8, 2) == math.inf
     taken = {"plain": 3.0, "gradient": 2.0, "descend": 1.0}
-    monkeypatch.setattr(accelerator, "ways", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
-    monkeypatch.setattr(accelerator, "seconds", lambda way, *_: taken[way])
-    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=True) == "descend"
-    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    monkeypatch.setattr(stepping, "ways", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
+    monkeypatch.setattr(stepping, "seconds", lambda way, *_: taken[way])
+    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=True) == "descend"
+    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
     taken["gradient"] = 9.0  # found out already: not tried again, by other processes neither
-    accelerator._raced.cache_clear()
-    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    stepping._raced.cache_clear()
+    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
     monkeypatch.setenv("DYNAMICS_KERNELS", "off")
-    assert accelerator.quickest(16, 8, 2, model.squared_gradient, descends=True) == "plain"
+    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=True) == "plain"

@@ -25,8 +25,9 @@ from dynamics.errors import choose
 
 SWITCH = "DYNAMICS_KERNELS"
 SOURCE = Path(__file__).with_name("gates.cc")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-w")
-DOORS = ("gates", "moments", "sums", "line_gates", "line_moments", "line_sums")
+HEADERS = [SOURCE.with_name(name) for name in ("gates.h", "descend.h")]
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC", "-w")
+DOORS = ("gates", "moments", "sums", "descend", "line_gates", "line_moments", "line_sums")
 
 
 class Unavailable(Exception):
@@ -71,7 +72,7 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
     if compiler is None:
         raise Unavailable("no C++ compiler (set CXX)")
     told = _run([compiler, "--version"]).partition("\n")[0]
-    about = "\n".join((SOURCE.read_text(), told, _processor(), jaxlib.__version__, *flags))
+    about = "\n".join((*(file.read_text() for file in (SOURCE, *HEADERS)), told, _processor(), jaxlib.__version__, *flags))
     try:
         folder = cache_folder()
     except RuntimeError as error:  # no HOME, and a user without an entry in the system's list

@@ -70,6 +70,26 @@ def sums(x: jax.Array, on: jax.Array, u: jax.Array) -> jax.Array:
     return _sums(x, on, u, width=u.shape[-1])
 
 
+def descend(
+    params: tuple[jax.Array, jax.Array, jax.Array],
+    data: tuple[jax.Array, jax.Array, jax.Array],
+    factor: float,
+    steps: jax.Array,
+    scalars: tuple[jax.Array, jax.Array, jax.Array],
+    *,
+    spare_biases: bool,
+) -> list[jax.Array]:
+    """hidden (D, K), readout (K,), offset () after so many steps of the rule `gd` on factor * sum_i w_i (f(x_i) - y_i)^2.
+
+    data: inputs (n, D), labels (n,), weights (n,); scalars: learning rate, clip norm, weight decay
+    spare_biases: decay acts on weights alone
+    """
+    x, y, weights = data
+    shapes = [jax.ShapeDtypeStruct(p.shape, jnp.float32) for p in params]
+    more = {"factor": np.float32(factor), "spare": np.int64(spare_biases)}
+    return _call("descend", shapes, x, *params, y, weights, jnp.stack(scalars), steps.astype(jnp.int32), **more)
+
+
 def _call_moments(x: jax.Array, on: jax.Array, r: jax.Array, *, width: int) -> jax.Array:
     shape = (*x.shape[:-2], x.shape[-1], width)
     return _call("line_moments" if x.shape[-1] == LINE else "moments", jax.ShapeDtypeStruct(shape, jnp.float32), x, on, r)
@@ -91,10 +111,10 @@ def _shape(n: int, width: int) -> tuple[int, int]:
     return math.ceil(n / built.dynamics_word()), pair * math.ceil(width / pair)
 
 
-def _call(name: str, out: Any, x: jax.Array, *arguments: jax.Array) -> Any:
+def _call(name: str, out: Any, x: jax.Array, *arguments: jax.Array, **static: Any) -> Any:
     library()  # registers the calls
     call = jax.ffi.ffi_call(f"dynamics_{name}", out, vmap_method="broadcast_all")
-    if x.shape[-1] == LINE:
+    if name.startswith("line_"):
         return call(x, *arguments)
     neuron_samples = x.shape[-2] * arguments[0].shape[-1]
-    return call(x, *arguments, threads=np.int64(min(cores_of_a_device.get(), max(1, neuron_samples // WORTH))))
+    return call(x, *arguments, threads=np.int64(min(cores_of_a_device.get(), max(1, neuron_samples // WORTH))), **static)

@@ -156,7 +156,9 @@ def two_layer(
         if sorts:
             order = jnp.argsort(inputs[:, 0])
             inputs, labels, weights = inputs[order], labels[order], weights[order]
-        blocks = block_count(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+        blocks = 1  # of kernels that see to the cache themselves, and want sorted samples to stay sorted
+        if not fused:
+            blocks = block_count(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
         size = math.ceil(n / blocks)
         extended = jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
 

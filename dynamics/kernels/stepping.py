@@ -1,10 +1,11 @@
-"""Which way of stepping is the quickest on this accelerator: tried out once a shape, not assumed, and remembered.
+"""Which way of taking the steps of a two-layer ReLU net in float32 is the quickest here.
 
-    plain     the closed form as XLA compiles it
-    gradient  two fused kernels that never write the pre-activations (`gpu.py`)
-    descend   whole segments of gradient descent in one launch (`gpu_descent.py`)
+    plain     the model's own gradient, step by step
+    gradient  two fused kernels for a GPU that never write the pre-activations (`gpu.py`)
+    descend   whole segments of gradient descent in one call (a CPU: `descend.h`) or one launch (a GPU: `gpu_descent.py`)
 
-A way that does not compile or run is out of the race. On a CPU, in 64 bits and without ReLU there is none to choose from.
+On a GPU it is tried out once a shape, not assumed, and remembered; a way that does not compile or run is out of the race. On
+a CPU `descend` does all that step by step does, and less besides.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dynamics.kernels import gates
 from dynamics.kernels.build import cache_folder, switched_off
 from dynamics.models.base import Batch
 
@@ -34,6 +36,8 @@ Way = Callable[[Any, Batch, jax.Array], Any]  # params, batch, steps -> params
 
 def quickest(num_samples: int, width: int, input_dim: int, plain: Gradient, *, descends: bool) -> str:
     """The quickest way for this shape in float32; descends: whether plain gradient descent on all data is meant."""
+    if jax.default_backend() == "cpu" and descends and gates.usable(input_dim + 1, jnp.float32):
+        return DESCEND
     if jax.default_backend() != "gpu" or switched_off():
         return PLAIN
     device = jax.local_devices()[0].device_kind
@@ -49,7 +53,9 @@ def fused_gradient(params: Any, batch: Batch, factor: float) -> Any:
 
 
 def descend(params: Any, batch: Batch, factor: float, steps: Any, scalars: tuple[Any, Any, Any], decay: str) -> Any:
-    """So many steps of `RULES["gd"]` by `gpu_descent.py`. scalars: learning rate, clip norm, weight decay."""
+    """So many steps of `RULES["gd"]`. scalars: learning rate, clip norm, weight decay."""
+    if jax.default_backend() == "cpu" and not INTERPRET:
+        return type(params)(*gates.descend(params, _flat(batch), factor, steps, scalars, spare_biases=decay == "weights"))
     from dynamics.kernels import gpu_descent
 
     return gpu_descent.descend(params, *_flat(batch), factor, 0, steps, *scalars, decay=decay, interpret=INTERPRET)
