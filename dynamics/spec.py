@@ -43,7 +43,6 @@ class RunSpec:
 
     system: ClassVar[str] = ""
     shape_fields: ClassVar[tuple[str, ...]] = ()
-    draws_only: ClassVar[bool] = False  # the start draws and computes next to nothing: compiled in haste, as it runs once
 
     @property
     def paddable(self) -> tuple[str, ...]:

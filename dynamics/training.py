@@ -35,7 +35,6 @@ class TrainingSpec(RunSpec):
 
     system: ClassVar[str] = "training"
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
-    draws_only: ClassVar[bool] = True
 
     @property
     def paddable(self) -> tuple[str, ...]:
@@ -96,7 +95,8 @@ class TrainingSpec(RunSpec):
         if set(RELU_MEASURES) & set(self.measures):
             record += 3 * n * per_sample
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
-        working = itemsize * ((max(n, self.data.num_test) * views * k) * 3 + 66 * parameters * hessian)
+        held = 12 if hessian and self.speed(size) == 1 else 3  # arrays over neurons and samples: Hessian products keep some
+        working = itemsize * (max(n, self.data.num_test) * views * k * held + 66 * parameters * hessian)
         step = gradients * size * per_sample
         return Cost(step, record, resident, working, self.speed(size))
 

@@ -550,10 +550,10 @@ def anew(monkeypatch, tmp_path):
     """An empty cache folder, and whether there is a library not decided yet; afterwards as it was."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(build.SWITCH, raising=False)
-    build.library.cache_clear()
+    build.opened.cache_clear()
     yield tmp_path
     monkeypatch.undo()
-    build.library.cache_clear()
+    build.opened.cache_clear()
 
 
 def compiler(folder: Path, body: str, version: str = "fake 1.0") -> str:
@@ -601,8 +601,9 @@ def test_a_compiler_that_fails_is_told_in_one_line(anew, monkeypatch, name):
 def test_a_compiler_that_does_not_tell_its_version(anew, monkeypatch):
     monkeypatch.setenv("CXX", compiler(anew, "exit 1", version=""))
     refusal("fake++: failed")
+    next((anew / "cache" / "dynamics" / "kernels").glob("*.failed")).unlink()  # its note: it is not asked again
     Path(compiler(anew, "")).write_text("#!/bin/sh\nexit 0\n")
-    build.library.cache_clear()
+    build.opened.cache_clear()
     refusal("No such file")
 
 
@@ -610,7 +611,7 @@ def test_the_switch_turns_them_off_and_knows_no_third_word(anew, monkeypatch, cl
     monkeypatch.setenv(build.SWITCH, "off")
     refusal("DYNAMICS_KERNELS=off")
     monkeypatch.setenv(build.SWITCH, "maybe")
-    build.library.cache_clear()
+    build.opened.cache_clear()
     with pytest.raises(InputError, match="DYNAMICS_KERNELS = 'maybe': choose one of auto, off"):
         build.library()
     code, _, err = cli("experiment=stable_minima/rates", "size=smoke", "mode=plan", f"output={anew / 'out'}")
@@ -623,7 +624,7 @@ def test_a_cache_folder_that_cannot_be_written_is_a_reason_and_no_crash(anew, mo
     refusal(str(anew / "cache"))
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(anew / ("x" * 300)))
-    build.library.cache_clear()
+    build.opened.cache_clear()
     refusal("File name too long")
 
 
@@ -675,7 +676,7 @@ from dynamics.kernels import build, gates
 
 other = {"-O3": "-O0", "-march=native": "-march=haswell"}
 made = build.load(build.build(tuple(other.get(flag, flag) for flag in build.FLAGS)))
-build.library = gates.library = lambda: made
+build.opened = lambda: (made, "")
 import test_gates
 
 rng = np.random.default_rng(3)
@@ -694,3 +695,41 @@ def test_vectors_of_eight_numbers_come_to_the_same():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["24", "16"]
+
+
+def counting(folder: Path, body: str) -> str:
+    """A compiler that leaves a line for every time it is asked to compile."""
+    return compiler(folder, f"echo once >> {folder / 'calls'}\n{body}")
+
+
+def calls(folder: Path) -> int:
+    return len((folder / "calls").read_text().splitlines())
+
+
+def test_a_compiler_that_failed_is_not_asked_again(anew, monkeypatch, capfd):
+    monkeypatch.setenv("CXX", counting(anew, "echo no header >&2; exit 1"))
+    refusal("fake++: no header")
+    build.opened.cache_clear()
+    capfd.readouterr()
+    refusal("fake++: no header (noted in ")
+    assert calls(anew) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_library_that_is_not_whole_or_not_ours_alone_is_built_again(anew, monkeypatch):
+    monkeypatch.setenv("CXX", counting(anew, 'echo library > "$out"'))
+    file = build.build()
+    assert build.build() == file and calls(anew) == 1
+    assert not file.parent.stat().st_mode & 0o077 and not file.stat().st_mode & 0o077
+    file.write_text("lib")  # torn
+    assert build.build().read_text() == "library\n" and calls(anew) == 2
+    file.chmod(0o770)  # others may have written it
+    assert build.build() == file and calls(anew) == 3
+    file.with_suffix(".sha256").unlink()
+    assert build.build() == file and calls(anew) == 4
+
+
+def test_other_processors_are_told_without_asking_a_compiler(anew, monkeypatch, capfd):
+    monkeypatch.setattr(build.platform, "machine", lambda: "aarch64")
+    refusal("written for x86-64, not for aarch64")
+    assert capfd.readouterr().err == ""

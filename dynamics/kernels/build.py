@@ -35,23 +35,22 @@ class Unavailable(Exception):
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The library, its calls registered with JAX, or None where it cannot be had."""
+def opened() -> tuple[ctypes.CDLL | None, str]:
+    """The library, its calls registered with JAX, or None and the reason in one line."""
     try:
-        return load(build())
-    except Unavailable:
-        return None
+        return load(build()), ""
+    except Unavailable as reason:
+        return None, str(reason)
+
+
+def library() -> ctypes.CDLL | None:
+    """The library, or None where it cannot be had."""
+    return opened()[0]
 
 
 def why_not() -> str:
     """Why there is no library, in one line; empty where there is one."""
-    if library() is not None:
-        return ""
-    try:
-        load(build())
-    except Unavailable as reason:
-        return str(reason)
-    return ""
+    return opened()[1]
 
 
 def switched_off() -> bool:
@@ -68,6 +67,8 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
     """The built library's file; raises `Unavailable`."""
     if switched_off():
         raise Unavailable(f"{SWITCH}=off")
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise Unavailable(f"written for x86-64, not for {platform.machine()}")
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))), None)
     if compiler is None:
         raise Unavailable("no C++ compiler (set CXX)")
@@ -78,31 +79,54 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
     except RuntimeError as error:  # no HOME, and a user without an entry in the system's list
         raise Unavailable(f"no cache folder: {error}") from None
     target = folder / f"gates-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so"
+    failed = target.with_suffix(".failed")
     try:
-        if target.exists():
+        if _ours_and_whole(target):
             return target
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)  # code is loaded from here
         with FileLock(target.with_suffix(".lock")):
-            if not target.exists():
+            if not _ours_and_whole(target):
+                if failed.exists():
+                    raise Unavailable(f"{failed.read_text()} (noted in {failed})")
                 print("building the CPU kernels for this processor (once)", file=sys.stderr, flush=True)
                 with tempfile.TemporaryDirectory(dir=folder) as workshop:
                     made = Path(workshop) / target.name
-                    _run([compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made)])
+                    try:
+                        _run([compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made)])
+                    except Unavailable as reason:
+                        failed.write_text(str(reason))
+                        raise
+                    target.with_suffix(".sha256").write_text(_digest(made))
+                    made.chmod(0o700)
                     os.replace(made, target)
     except OSError as error:
         raise Unavailable(f"{folder}: {error.strerror}") from None
     return target
 
 
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _ours_and_whole(file: Path) -> bool:
+    """Whether the library is there, as it was built, and nobody else could have put it there."""
+    noted = file.with_suffix(".sha256")
+    if not file.exists() or not noted.exists() or noted.read_text() != _digest(file):
+        return False
+    seen = file.stat()
+    return not hasattr(os, "getuid") or (seen.st_uid == os.getuid() and not seen.st_mode & 0o022)
+
+
 def load(file: Path) -> ctypes.CDLL:
     """The library in this file, its calls registered with JAX under `dynamics_*`."""
     try:
         made = ctypes.cdll.LoadLibrary(str(file))
-    except OSError as error:
+        calls = {f"dynamics_{name}": getattr(made, f"dynamics_{name}") for name in DOORS}
+    except (OSError, AttributeError) as error:
         raise Unavailable(str(error)) from None
-    for name in DOORS:
-        name = f"dynamics_{name}"
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(made, name)), platform="cpu")
+    for name, call in calls.items():
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(call), platform="cpu")
     return made
 
 

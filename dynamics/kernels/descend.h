@@ -15,9 +15,10 @@ struct Rule {
   int spare;
 };
 
-// By how much gradients are multiplied: 1, or what brings their norm down to `clip`. Not a number stays so.
-static float clipped(double square, float clip) {
-  const float norm = static_cast<float>(std::sqrt(square));
+// By how much gradients are multiplied: 1, or what brings their norm down to `clip`. Not a number stays so, and a norm that
+// overflows does what it does in the rule.
+static float clipped(float square, float clip) {
+  const float norm = std::sqrt(square);
   return norm < clip ? 1.0f : clip / norm;
 }
 
@@ -31,12 +32,12 @@ static void update(int64_t rows, int64_t width, float sign, const Rule& rule, co
 #pragma omp simd reduction(+ : square)
     for (int64_t k = 0; k < width; k++) {
       slope[k] += sign * wj[k] * g[k];  // d loss / d v
-      square += v[k] * v[k] * g[k] * g[k];
+      square += (v[k] * g[k]) * (v[k] * g[k]);
     }
   }
 #pragma omp simd reduction(+ : square)
   for (int64_t k = 0; k < width; k++) square += slope[k] * slope[k];
-  const float scale = clipped(static_cast<double>(square) + static_cast<double>(total) * total, rule.clip);
+  const float scale = clipped(square + total * total, rule.clip);
   for (int64_t j = 0; j < rows; j++) {
     const float *g = G + j * width, decay = j < rule.spare ? 0.0f : rule.decay;
     float* wj = w + j * width;

@@ -22,6 +22,12 @@ static int64_t axis(const Buffer& buffer, int from_end) {
   return shape[shape.size() - from_end];
 }
 
+static int64_t ensemble(const F32& rows) {
+  int64_t members = 1;
+  for (size_t i = 0; i + 2 < rows.dimensions().size(); i++) members *= rows.dimensions()[i];
+  return members;
+}
+
 // Runs Kernel<D> for the D there is.
 template <template <int> class Kernel, int D = 2, typename... Arguments>
 static ffi::Error choose(int64_t inputs, Arguments... arguments) {
@@ -36,7 +42,7 @@ static ffi::Error choose(int64_t inputs, Arguments... arguments) {
 template <int D>
 struct Gates {
   static void run(int64_t threads, F32 x, F32 hidden, F32 readout, Out<F32> s, Out<U32> bits) {
-    const int64_t n = axis(x, 2), K = axis(hidden, 1), members = x.element_count() / (n * D);
+    const int64_t n = axis(x, 2), K = axis(hidden, 1), members = ensemble(x);
     for (int64_t i = 0; i < members; i++)
       gates<D>(n, K, threads, x.typed_data() + i * n * D, hidden.typed_data() + i * K * D, readout.typed_data() + i * K,
                s->typed_data() + i * n, bits->typed_data() + i * (bits->element_count() / members));
@@ -46,7 +52,7 @@ struct Gates {
 template <int D>
 struct Moments {
   static void run(int64_t threads, F32 x, U32 bits, F32 r, Out<F32> out) {
-    const int64_t n = axis(x, 2), K = axis(*out, 1), members = x.element_count() / (n * D);
+    const int64_t n = axis(x, 2), K = axis(*out, 1), members = ensemble(x);
     for (int64_t i = 0; i < members; i++)
       moments<D>(n, K, threads, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
                  r.typed_data() + i * n, out->typed_data() + i * K * D);
@@ -56,7 +62,7 @@ struct Moments {
 template <int D>
 struct Sums {
   static void run(int64_t threads, F32 x, U32 bits, F32 u, Out<F32> s) {
-    const int64_t n = axis(x, 2), K = axis(u, 1), members = x.element_count() / (n * D);
+    const int64_t n = axis(x, 2), K = axis(u, 1), members = ensemble(x);
     for (int64_t i = 0; i < members; i++)
       sums<D>(n, K, threads, x.typed_data() + i * n * D, bits.typed_data() + i * (bits.element_count() / members),
               u.typed_data() + i * K * D, s->typed_data() + i * n);
@@ -80,7 +86,7 @@ template <int D>
 struct Descend {
   static void run(int64_t threads, float factor, int64_t spare, F32 x, F32 hidden, F32 readout, F32 offset, F32 y, F32 weights,
                   F32 scalars, S32 steps, Out<F32> hidden_out, Out<F32> readout_out, Out<F32> offset_out) {
-    const int64_t n = axis(x, 2), K = axis(hidden, 1), members = x.element_count() / (n * D);
+    const int64_t n = axis(x, 2), K = axis(hidden, 1), members = ensemble(x);
     std::copy(hidden.typed_data(), hidden.typed_data() + members * D * K, hidden_out->typed_data());
     std::copy(readout.typed_data(), readout.typed_data() + members * K, readout_out->typed_data());
     std::copy(offset.typed_data(), offset.typed_data() + members, offset_out->typed_data());
@@ -105,14 +111,14 @@ static ffi::Error call_descend(int64_t threads, float factor, int64_t spare, F32
 }
 
 static ffi::Error call_line_gates(F32 x, F32 hidden, Out<U32> position) {
-  const int64_t n = axis(x, 2), K = axis(hidden, 1), members = x.element_count() / (2 * n);
+  const int64_t n = axis(x, 2), K = axis(hidden, 1), members = ensemble(x);
   for (int64_t i = 0; i < members; i++)
     line_gates(n, K, x.typed_data() + 2 * i * n, hidden.typed_data() + 2 * i * K, position->typed_data() + i * K);
   return ffi::Error::Success();
 }
 
 static ffi::Error call_line_moments(F32 x, U32 position, F32 r, Out<F32> out) {
-  const int64_t n = axis(x, 2), K = axis(position, 1), members = x.element_count() / (2 * n);
+  const int64_t n = axis(x, 2), K = axis(position, 1), members = ensemble(x);
   for (int64_t i = 0; i < members; i++)
     line_moments(n, K, x.typed_data() + 2 * i * n, position.typed_data() + i * K, r.typed_data() + i * n,
                  out->typed_data() + 2 * i * K);
@@ -120,7 +126,7 @@ static ffi::Error call_line_moments(F32 x, U32 position, F32 r, Out<F32> out) {
 }
 
 static ffi::Error call_line_sums(F32 x, U32 position, F32 u, Out<F32> s) {
-  const int64_t n = axis(x, 2), K = axis(position, 1), members = x.element_count() / (2 * n);
+  const int64_t n = axis(x, 2), K = axis(position, 1), members = ensemble(x);
   for (int64_t i = 0; i < members; i++)
     line_sums(n, K, x.typed_data() + 2 * i * n, position.typed_data() + i * K, u.typed_data() + 2 * i * K, s->typed_data() + i * n);
   return ffi::Error::Success();

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -118,9 +119,14 @@ static float* scratch(size_t count) {
 // f(from, to) over [0, count), cut at multiples of `unit` for so many threads. Sums are never shared, so no number changes.
 template <typename F>
 static void share(int64_t count, int64_t unit, int64_t threads, F f) {
-  const int64_t each = up((count + threads - 1) / threads, unit);
+  const int64_t each = std::max(unit, up((count + threads - 1) / threads, unit));
   std::vector<std::thread> others;
-  for (int64_t from = each; from < count; from += each) others.emplace_back(f, from, std::min(from + each, count));
+  int64_t from = each;
+  try {
+    for (; from < count; from += each) others.emplace_back(f, from, std::min(from + each, count));
+  } catch (const std::system_error&) {  // no more threads to be had
+    f(from, count);
+  }
   f(0, std::min(each, count));
   for (auto& other : others) other.join();
 }

@@ -6,6 +6,7 @@ With the pair given, every derivative in either mode and `vmap` come by themselv
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -49,7 +50,11 @@ def _define(primitive: Primitive, function: Callable[..., jax.Array], other: Pri
         ]
         return primitive.bind(*front, **static), 0
 
-    primitive.def_impl(lambda *arguments, **static: jax.jit(lambda *a: function(*a, **static))(*arguments))
+    @cache
+    def compiled(**static: Any) -> Callable[..., jax.Array]:
+        return jax.jit(partial(function, **static))
+
+    primitive.def_impl(lambda *arguments, **static: compiled(**static)(*arguments))
     primitive.def_abstract_eval(shape)
     ad.primitive_jvps[primitive] = derivative
     ad.primitive_transposes[primitive] = transpose

@@ -69,7 +69,10 @@ def _flat(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
 @cache
 def _raced(key: str, num_samples: int, width: int, input_dim: int, plain: Gradient, descends: bool) -> str:
     file = cache_folder() / "trials.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        known = {}
     if key not in known:
         racing = ways(num_samples, width, input_dim, plain, descends=descends)
         times = {name: seconds(way, num_samples, width, input_dim) for name, way in racing.items()}

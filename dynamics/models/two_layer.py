@@ -151,6 +151,8 @@ def two_layer(
 
     def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
         n = inputs.shape[0]
+        if fused:  # kernels do not promote
+            inputs, labels, weights = (jnp.asarray(a, dtype) for a in (inputs, labels, weights))
         if views is not None:
             inputs = inputs[:, views]
         if sorts:

@@ -102,19 +102,13 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     )
 
 
-HASTE = {"xla_backend_optimization_level": 0}  # halves the time that the compiler takes
-
-
-def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array], *, draws_only: bool = False) -> Programs:
-    """The same programs compiled ahead, and the bytes they take; nothing is run.
-
-    draws_only: whether the start is not worth the compiler's while
-    """
+def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array]) -> Programs:
+    """The same programs compiled ahead, and the bytes they take; nothing is run."""
 
     def placed(tree):
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=programs.sharding), tree)
 
-    first = programs.start.lower(keys, hyper).compile(HASTE if draws_only else None)
+    first = programs.start.lower(keys, hyper).compile()
     fixed, state = placed(jax.eval_shape(programs.start, keys, hyper))
     step = np.int32(0)
     then = programs.advance.lower(keys, fixed, state, step, step, np.bool_(True)).compile()
@@ -157,18 +151,23 @@ class Executor:
 
     def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[Result]:
         todo = [(group, runs) for group in plan.groups for runs in group.chunks]
-        for at, (group, runs) in enumerate(todo):
-            self.ahead(todo[at:])
-            yield self.compute(group, runs, watch(group))
+        try:
+            for at, (group, runs) in enumerate(todo):
+                self.ahead(todo[at : at + available_cores() + 1])
+                yield self.compute(group, runs, watch(group))
+        finally:
+            self.close()
 
     def ahead(self, chunks: Sequence[tuple[Group, tuple[RunSpec, ...]]]) -> None:
-        """Begin to compile the programs of the first few chunks, one a core, while others are computed."""
-        for group, runs in chunks[: available_cores() + 1]:
+        """Begin to compile the programs of these chunks, in their order, as many at a time as there are cores."""
+        for group, runs in chunks:
             self._compiled(group, runs)
 
     def close(self) -> None:
-        """Begin nothing further; a program that is being compiled is waited for at exit."""
-        self._compilers.shutdown(wait=False, cancel_futures=True)
+        """Begin none of the programs that still wait; one that is being compiled is waited for at exit."""
+        for key, program in list(self._programs.items()):
+            if program.cancel():
+                del self._programs[key]
 
     def compute(
         self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, keeper: Checkpoints | None = None
@@ -205,8 +204,7 @@ class Executor:
             with jax.enable_x64(group.static.precision == "float64"):
                 programs = build(group.static.dynamics(), group.lanes, size)
                 cores_of_a_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
-                placed = arguments(runs, programs.size, programs.sharding)
-                return compile_programs(programs, *placed, draws_only=group.static.draws_only)
+                return compile_programs(programs, *arguments(runs, programs.size, programs.sharding))
 
         if key not in self._programs:
             self._programs[key] = self._compilers.submit(compiled)
@@ -214,7 +212,12 @@ class Executor:
 
     def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
         """Compiled programs for a chunk, and its runs' keys and swept scalars."""
-        programs = self._compiled(group, runs).result()
+        compiled = self._compiled(group, runs)
+        try:
+            programs = compiled.result()
+        except BaseException:  # may go well another time
+            self._programs = {key: value for key, value in self._programs.items() if value is not compiled}
+            raise
         if programs.bytes > self.memory:
             raise OutOfMemory(programs.bytes, self.memory, programs.size)
         return programs, *arguments(runs, programs.size, programs.sharding)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from dynamics import spec as specs
 from dynamics.interrupt import Interrupt
-from dynamics.runtime import provenance
+from dynamics.runtime import available_cores, provenance
 from dynamics.spec import RunSpec
 from dynamics.sweep.checkpoint import Checkpoints
 from dynamics.sweep.execute import Executor, OutOfMemory, Watch
@@ -77,7 +77,8 @@ def work(
     todo = chunks[first:] + chunks[:first]
     try:
         while todo:
-            others = [chunk for at, chunk in enumerate(todo) if not worker.attempt(chunk, todo[at:])]
+            soon = available_cores() + 1 if how.workers == 1 else 1  # what others may take is not compiled ahead
+            others = [chunk for at, chunk in enumerate(todo) if not worker.attempt(chunk, todo[at : at + soon])]
             if len(others) == len(todo):
                 time.sleep(POLL_SECONDS)
             todo = others
@@ -125,7 +126,7 @@ class Worker:
         return specs.content_hash(about)
 
     def attempt(self, chunk: Chunk, ahead: Sequence[Chunk] = ()) -> bool:
-        """Compute a chunk unless it is there; False if another process has it. `ahead`: what will come after it."""
+        """Compute a chunk unless it is there; False if another process has it. `ahead`: what to compile, it and the next."""
         group, _, runs = chunk
         self.interrupt.check()
         name = chunk_name(runs, with_final=self.how.save_final)
@@ -142,7 +143,7 @@ class Worker:
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.how.save_final):
                 self.desk.done(group, runs, 0.0, 0)
             else:
-                self.executor.ahead([(later.group, later.runs) for later in ahead if later.group.program not in self.hopeless])
+                self.executor.ahead([(later.group, later.runs) for later in ahead])
                 self.compute(chunk, folder / "checkpoint")
             if (self.store.parts / name).exists() or not (folder / "checkpoint").exists():
                 shutil.rmtree(folder, ignore_errors=True)
