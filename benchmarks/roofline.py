@@ -14,6 +14,7 @@ from typing import Any
 
 from problems import PROBLEMS, Problem
 from tables import markdown_table
+from ways import OURS
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = (
@@ -37,8 +38,9 @@ def least_bytes(problem: Problem) -> int:
 def row(found: dict[str, Any]) -> tuple[str, ...]:
     problem = PROBLEMS[found["problem"]["name"]]
     flops, moved = problem.flops * problem.neuron_samples, least_bytes(problem)
-    at_flops, at_bytes = flops / found["product_rate"], moved / found["copy_rate"]
-    ours = found["ours_step_seconds"]
+    at_flops = flops / max(max(rates) for rates in found["product_flops"].values())
+    at_bytes = moved / max(max(rates) for rates in found["copy_bytes"].values())
+    ours = problem.neuron_samples / next(e["median"] for e in found["entries"] if e["label"] == OURS)
     return (
         problem.name,
         f"{flops / 1e9:.3g}",
@@ -52,7 +54,7 @@ def row(found: dict[str, Any]) -> tuple[str, ...]:
 
 def main() -> None:
     found = json.loads((RESULTS / "full.json").read_text())
-    lines = markdown_table(HEAD, [row(each) for each in found["problems"] if each["ours_step_seconds"]])
+    lines = markdown_table(HEAD, [row(each) for each in found["problems"] if each["ratio"]])
     (RESULTS / "roofline.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -107,7 +107,7 @@ class TrainingSpec(RunSpec):
         if not gated or not gates.usable(inputs + 1, self.precision):
             return 1.0
         if inputs > 1:
-            return 7.0
+            return 8.0
         width = int(model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
         return size * width * 12 / (150.0 * (size + width)) if model.kind == "two_layer" else 1.0
 

@@ -46,7 +46,7 @@ def this_machine() -> Machine:
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         memory = 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Machine("cpu", len(devices), 2.5e10, 2e-6, 2.0, memory, 5e4)
+        return Machine("cpu", len(devices), 2.5e10, 2e-6, 3.5, memory, 5e4)
     limit = (devices[0].memory_stats() or {}).get("bytes_limit", 8e9)
     return Machine(devices[0].platform, len(devices), 1e13, 3e-5, 6.0, 0.7 * limit * len(devices), math.inf)
 
