@@ -190,7 +190,7 @@ def content_hash(payload: Any) -> str:
 
 
 def run_id(spec: RunSpec) -> str:
-    """The identity of a run: a hash of everything that determines its numbers, and of nothing else."""
+    """The identity of a run: a hash of everything that determines its numbers, and of nothing else; see also `later`."""
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
         late = latecomers(type(spec))
         counted = {path: value for path, value in flatten(spec).items() if path not in late or value != late[path]}
