@@ -73,6 +73,7 @@ distclean: clean ## clean, and the environment too
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing the pinned packages (a minute or two, once)"
 	@$(PIP) -e .
+	@$(BIN)/python -m dynamics.kernels.build
 	@touch $@
 
 .venv/.dev: .venv/.installed

@@ -90,14 +90,17 @@ def available_cores() -> int:
 
 @cache
 def provenance() -> dict[str, str | bool | int]:
-    """Device, versions, git commit with its dirty flag, and command line: columns of every run table."""
+    """Device, kernels, versions, git commit with its dirty flag, and command line: columns of every run table."""
     import jax
+
+    from dynamics.kernels.build import library
 
     device = jax.local_devices()[0]
     commit = _git("rev-parse", "HEAD")
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "num_devices": jax.local_device_count(),
+        "kernels": library() is not None,  # those for CPUs, if any were wanted
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{f"version_{name}": version(name) for name in ("dynamics", "jax", "jaxlib", "optax", "numpy")},
