@@ -111,3 +111,16 @@ def test_members_of_an_ensemble_are_what_they_are_alone():
         together = jax.jit(jax.vmap(run))(stack(nets), stack(batches), rates)
         alone = stack([run(*each) for each in zip(nets, batches, rates, strict=True)])
         assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_a_norm_that_overflows_does_what_it_does_in_the_rule():
+    """In 32 bits, as optax has it: with a finite limit the update vanishes, without one it is not a number."""
+    for d in (1, 3):
+        net, x, _, weights = problem(3, 30, d, 20)
+        y = np.full(30, 1e20)  # the gradient is finite, its square is not
+        for clip in (0.3, math.inf):
+            found = by_kernel(net, x, y, weights, 0.1, clip, 0.0, "all", steps=1)
+            if clip == math.inf:
+                assert all(np.isnan(leaf).all() for leaf in found)
+            else:
+                assert all(np.array_equal(a, np.asarray(p, np.float32)) for a, p in zip(found, net, strict=True))

@@ -22,6 +22,7 @@ from dynamics.models import ModelSpec
 from dynamics.schedule import RecordSpec
 from dynamics.simulate import drive, simulate
 from dynamics.spec import RunSpec
+from dynamics.sweep import execute
 from dynamics.sweep.execute import Executor, build, stack_hyper
 from dynamics.sweep.plan import Group, Machine, Plan, make_plan
 from dynamics.systems.catapult import CatapultSpec
@@ -336,3 +337,23 @@ def test_catapult_net_follows_its_exact_two_variable_map():
             assert trajectory.records["output"][i, t] == pytest.approx(f, rel=1e-8, abs=1e-12)
             assert trajectory.records["kernel"][i, t] == pytest.approx(kernel, rel=1e-8)
             f, kernel = f * (1 - rate * kernel + rate**2 * f**2 / 12), kernel + rate * f**2 / 12 * (rate * kernel - 4)
+
+
+def test_a_program_that_failed_to_compile_is_tried_again_and_the_next_is_begun_meanwhile(monkeypatch):
+    runs = [CountingSpec(0, 10, RecordSpec(num=0), "float64", form=form) for form in ("net", "map")]
+    groups = make_plan(runs, MACHINE._replace(compile_seconds=0.0)).groups
+    executor, compiled = Executor(), execute.compile_programs
+    attempts = []
+
+    def failing_once(*arguments):
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise OSError("no space left")
+        return compiled(*arguments)
+
+    monkeypatch.setattr(execute, "compile_programs", failing_once)
+    with pytest.raises(OSError, match="no space left"):
+        executor.compute(groups[0], groups[0].runs)
+    assert executor.compute(groups[0], groups[0].runs).trajectory.finite.all()
+    executor.ahead([(group, group.runs) for group in groups])
+    assert len(executor._programs) == len(groups) == 2
