@@ -12,11 +12,12 @@ from oracles import change, hyper_of, key_of, to_numpy
 from scipy import integrate, special, stats
 
 from dynamics import spec as specs
-from dynamics.data.laws import LAWS, ball_half_space_mean, ball_half_space_probability, sample
+from dynamics.data.closed_forms import ball_half_space_mean, ball_half_space_probability
+from dynamics.data.laws import sample
 from dynamics.data.problem import DataSpec, draw_problem
-from dynamics.data.targets import TARGETS
+from dynamics.data.targets import TARGETS, Setting, TargetSpec
 from dynamics.errors import InputError
-from dynamics.models import MODELS, ModelSpec, resolve_width
+from dynamics.models import ModelSpec, resolve_width
 from dynamics.models.linear import linear
 from dynamics.models.two_layer import INITS, two_layer
 from dynamics.training import TrainingSpec
@@ -106,7 +107,7 @@ def test_weight_function_has_the_tabulated_centre_and_tail():
 
 @partial(jax.jit, static_argnums=(0, 4, 5))
 def draw(law, seed, num_samples, dim, shape, dtype="float32"):
-    return sample(LAWS[law], jax.random.key(seed), num_samples, dim, shape, jnp.dtype(dtype))
+    return sample(law, jax.random.key(seed), num_samples, dim, shape, jnp.dtype(dtype))
 
 
 @pytest.mark.parametrize("d", DIMS)
@@ -210,7 +211,10 @@ def test_labels_carry_gaussian_noise_of_the_given_size_and_clean_ones_none():
 
 
 def target(kind, dim, width=None, seed=0, degree=4):
-    return TARGETS[kind](jax.random.key(seed), dim, width or dim, jnp.float64, degree)
+    """f_0 of inputs alone, in so many coordinates of which `dim` are meant."""
+    setting = Setting(dim, DataSpec(input_dim=width or dim), TargetSpec(kind, degree), None, jnp.float64)
+    f = TARGETS[kind].draw(jax.random.key(seed), setting)
+    return lambda x: f(x, jnp.zeros(len(x), jnp.int32))
 
 
 @pytest.mark.usefixtures("x64")
@@ -248,8 +252,8 @@ def test_holder_target_is_one_plus_the_mean_root_over_d_unit_directions(rng):
 def test_holder_directions_are_uniform_over_seeds():
     """E |u . e_1|^(1/2) over the circle is Gamma(3/4) / (sqrt pi Gamma(5/4)); f_0(e_1) is one plus a mean of such."""
     e1 = jnp.asarray([[1.0, 0.0]])
-    make = jax.vmap(lambda key: TARGETS["holder_half"](key, 2, 2, jnp.float64, 0)(e1)[0])
-    values = np.asarray(jax.jit(make)(jax.random.split(jax.random.key(0), 4000)))
+    make = jax.vmap(lambda seed: target("holder_half", 2, seed=seed)(e1)[0])
+    values = np.asarray(jax.jit(make)(jnp.arange(4000)))
     expected = 1 + special.gamma(3 / 4) / (np.sqrt(np.pi) * special.gamma(5 / 4))
     assert abs(z_scores(values, expected)) < 4
 
@@ -273,12 +277,18 @@ def drawn_params(init, d, width, padded=None, scale=1.0, seeds=(0,)):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("init", INITS)
 def test_initial_weights_and_biases_have_their_law(init):
-    """torch_default: uniform on +-fan_in^(-1/2); kaiming_normal: N(0, 2/fan_in); kaiming_uniform: +-(6/fan_in)^(1/2)."""
+    """torch_default: uniform on +-fan_in^(-1/2); kaiming_normal: N(0, 2/fan_in); kaiming_uniform: +-(6/fan_in)^(1/2).
+
+    kaiming_lecun: N(0, 2/fan_in) in the hidden layer, N(0, 1/fan_in) in the readout.
+    """
     d, width = 3, 4000
     params = drawn_params(init, d, width)
-    for drawn, fan_in in ((params.hidden[1:].ravel(), d), (params.readout, width)):
-        if init == "kaiming_normal":
-            law = stats.norm(scale=np.sqrt(2 / fan_in))
+    for drawn, fan_in, gain in (
+        (params.hidden[1:].ravel(), d, 2),
+        (params.readout, width, 1 if init == "kaiming_lecun" else 2),
+    ):
+        if init in ("kaiming_normal", "kaiming_lecun"):
+            law = stats.norm(scale=np.sqrt(gain / fan_in))
         else:
             bound = np.sqrt((1 if init == "torch_default" else 6) / fan_in)
             law = stats.uniform(-bound, 2 * bound)
@@ -332,7 +342,7 @@ def test_linear_model_starts_normal_and_pads_with_zeros():
 def test_parameters_are_counted_as_in_the_theory():
     """P = K (d + 2) + 1."""
     params = drawn_params("torch_default", 2, 5)
-    assert MODELS["two_layer"].parameters(ModelSpec(width=5), 2) == 5 * 4 + 1 == sum(p.size for p in params)
+    assert ModelSpec(width=5).parameters((2,)) == 5 * 4 + 1 == sum(p.size for p in params)
 
 
 @pytest.mark.parametrize("width, expected", [(4, 4), ("4", 4), ("n", 10), ("4n", 40), ("0.5n", 5), (" 2n ", 20)])

@@ -1,121 +1,110 @@
-"""Input laws, each beside its closed forms.
-
-A law draws one row per key, so that growing the number of samples, or padding the input dimension, leaves
-the rows and coordinates that were there as they are. scipy is imported by the closed forms that need it: every command
-imports this file, and few come to one.
-"""
+"""Input laws by name, and what a config says of the inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, ClosedForms
+from dynamics.data.images import NORMALIZATIONS, SHAPES
+from dynamics.data.isotropic import ISOTROPIC
+from dynamics.data.mixtures import MIXTURES
+from dynamics.data.patchwise import PATCHWISE
+from dynamics.data.pictures import PICTURES
+from dynamics.data.source import Law, Source
+from dynamics.errors import choose, require
+from dynamics.spec import aside, later
 
-class Law(NamedTuple):
-    """An input law.
+# what fields of whatever law must be, whether or not a run has any use for them; what goes together is for `Law.check`
+COUNTS = {"input_dim": 1, "num_samples": 1, "num_test": 1, "intrinsic_dim": 1, "components": 1}
+COUNTS |= {"ambient_dim": 0, "patch_dim": 0, "channels": 1, "leaves": 1}
+AT_LEAST_ZERO = ("noise_std", "offset", "cone_std", "texture")
+ABOVE = {"scale": 0, "alpha": 0, "smallest_leaf": 0, "leaf_exponent": 1}
 
-    row(key, index, num_samples, dim, width, dtype): one sample, shape (width,); coordinates from `dim` on are zero.
-        `num_samples` and `dim` may be traced, `width` (at least `dim`) is static.
-    half_space_probability(t, d): P(u.X > t) for a unit vector u, or None where no closed form is known.
-    half_space_mean(t, d): E[u.X 1{u.X > t}], or None.
-    radius: largest norm of a sample.
+LAWS: dict[str, Law] = {**ISOTROPIC, **MIXTURES, **PATCHWISE, **PICTURES}
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """law: of the inputs; scale: a factor on them; noise_std: sigma of the label noise; num_test: fresh samples.
+
+    What follows belongs to some laws. alpha: `radial`. intrinsic_dim, components, offset: `subspace_balls`. ambient_dim:
+    `sphere_patch`. patch_dim: the patchwise laws; components: also how many words or clusters there are; cone_std:
+    `cone_clusters`. root: the folder of `mnist` or `cifar10` (or the environment variable DYNAMICS_DATA); normalization: of
+    image sets, `own` or a named one; stand_in: what takes the place of a set's images (`stand_ins.py`), if anything. channels,
+    leaves, smallest_leaf, leaf_exponent, texture: `dead_leaves`. shuffle_parts: what part (class, word) a sample is of is drawn
+    at random, so that labels made of it say nothing.
     """
 
-    row: Callable[..., jax.Array]
-    half_space_probability: Callable[[np.ndarray, int], np.ndarray] | None
-    half_space_mean: Callable[[np.ndarray, int], np.ndarray] | None
-    radius: float
+    law: str = "uniform_ball"
+    input_dim: int = 2
+    num_samples: int = 128
+    num_test: int = 1000
+    scale: float = 1.0
+    noise_std: float = 1.0
+    alpha: float = later(1.0)
+    intrinsic_dim: int = later(1)
+    components: int = later(1)
+    offset: float = later(0.0)
+    ambient_dim: int = later(0)
+    patch_dim: int = later(0)
+    cone_std: float = later(0.1)
+    shuffle_parts: bool = later(False)
+    root: str = aside("")
+    normalization: str = later("own")
+    stand_in: str = later("")
+    channels: int = later(1)
+    leaves: int = later(64)
+    smallest_leaf: float = later(1.0)
+    leaf_exponent: float = later(3.0)
+    texture: float = later(0.0)
+
+    def check(self) -> None:
+        law = choose("data.law", self.law, LAWS)
+        for name, least in COUNTS.items():
+            allowed = f"must be an integer from {least} to 2^31 - 1"
+            require(least <= getattr(self, name) < 2**31, f"data.{name}", getattr(self, name), allowed)
+        for name in AT_LEAST_ZERO:
+            require(0 <= getattr(self, name) < math.inf, f"data.{name}", getattr(self, name), "must be a number, at least 0")
+        for name, bound in ABOVE.items():
+            value = getattr(self, name)
+            require(bound < value < math.inf, f"data.{name}", value, f"must be a number above {bound}")
+        choose("data.normalization", self.normalization, {"own": None, **NORMALIZATIONS})
+        fits = not self.stand_in or self.law in SHAPES
+        require(fits, "data.stand_in", self.stand_in, f"is for a data.law of {', '.join(SHAPES)}")
+        law.check(self)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How the inputs lie: (d,), or (height, width, channels)."""
+        return LAWS[self.law].grid(self)
+
+    def reads(self) -> dict[str, np.ndarray]:
+        """Arrays that all runs on these data share, by the name that they have among a run's scalars."""
+        found = LAWS[self.law].reads
+        return {} if found is None else {f"data.{name}": array for name, array in found(self).items()}
 
 
-def sample(law: Law, key: jax.Array, num_samples, dim, shape: tuple[int, int], dtype) -> jax.Array:
-    """`shape[0]` samples of the law in `shape[1]` coordinates, the first `num_samples` and `dim` of them meant."""
-    index = jnp.arange(shape[0], dtype=jnp.int32)
+def rows(source: Source, key: jax.Array, num_samples: Any, size: int, *, fresh: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Inputs (size, width) and parts (size,), the first `num_samples` of them meant; fresh: as test samples are drawn."""
+    row = source.fresh if fresh and source.fresh is not None else source.row
+    index = jnp.arange(size, dtype=jnp.int32)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-    return jax.vmap(lambda k, i: law.row(k, i, num_samples, dim, shape[1], dtype))(keys, index)
+    return jax.vmap(lambda k, i: row(k, i, num_samples))(keys, index)
 
 
-def _direction(key: jax.Array, dim, width: int, dtype) -> jax.Array:
-    """A uniform unit vector in the first `dim` of `width` coordinates."""
-    z = jnp.where(jnp.arange(width) < dim, jax.random.normal(key, (width,), dtype), 0)
-    return z / jnp.linalg.norm(z)
+def sample(name: str, key: jax.Array, num_samples: Any, dim: Any, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """`shape[0]` inputs of a law without parameters in `shape[1]` coordinates, the first `num_samples` and `dim` of them
+    meant."""
+    source = LAWS[name].source(key, DataSpec(name, shape[1]), {"data.input_dim": dim}, dtype)
+    return rows(source, key, num_samples, shape[0])[0]
 
 
-def _ball_row(key, index, num_samples, dim, width, dtype):
-    radius = jax.random.uniform(jax.random.fold_in(key, 1), (), dtype) ** (1 / jnp.asarray(dim, dtype))
-    return radius * _direction(jax.random.fold_in(key, 0), dim, width, dtype)
-
-
-def _ball_density_constant(d: int) -> float:
-    from scipy import special
-
-    return float(np.exp(special.gammaln(d / 2 + 1) - special.gammaln((d + 1) / 2)) / np.sqrt(np.pi))
-
-
-def ball_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
-    """Q(t) = P(X_1 > t) for X uniform on the unit ball of R^d: (1/2) I_{1-t^2}((d+1)/2, 1/2) for t >= 0.
-
-    `I` is the regularised incomplete beta function; Q(-t) = 1 - Q(t) (Liang et al. 2025, App. E).
-    """
-    from scipy import special
-
-    t = np.clip(np.asarray(t, float), -1, 1)
-    tail = 0.5 * special.betainc((d + 1) / 2, 0.5, 1 - t**2)
-    return np.where(t >= 0, tail, 1 - tail)
-
-
-def ball_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
-    """M(t) = E[X_1 1{X_1 > t}] = c_1(d) (1 - t^2)^((d+1)/2) / (d + 1) on the unit ball of R^d."""
-    t = np.clip(np.asarray(t, float), -1, 1)
-    return _ball_density_constant(d) * (1 - t**2) ** ((d + 1) / 2) / (d + 1)
-
-
-def _sphere_row(key, index, num_samples, dim, width, dtype):
-    return _direction(jax.random.fold_in(key, 0), dim, width, dtype)
-
-
-def sphere_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
-    """Q(t) = P(X_1 > t) for X uniform on the unit sphere of R^d: (1/2) I_{1-t^2}((d-1)/2, 1/2) for t >= 0.
-
-    For d = 1 the law is +-1 with equal chances.
-    """
-    from scipy import special
-
-    t = np.asarray(t, float)
-    if d == 1:
-        return np.where(t < -1, 1.0, np.where(t < 1, 0.5, 0.0))
-    t = np.clip(t, -1, 1)
-    tail = 0.5 * special.betainc((d - 1) / 2, 0.5, 1 - t**2)
-    return np.where(t >= 0, tail, 1 - tail)
-
-
-def sphere_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
-    """M(t) = E[X_1 1{X_1 > t}] = c (1 - t^2)^((d-1)/2) / (d - 1) on the unit sphere.
-
-    c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
-    """
-    from scipy import special
-
-    t = np.asarray(t, float)
-    if d == 1:
-        return np.where(np.abs(t) < 1, 0.5, 0.0)
-    t = np.clip(t, -1, 1)
-    c = np.exp(special.gammaln(d / 2) - special.gammaln((d - 1) / 2)) / np.sqrt(np.pi)
-    return c * (1 - t**2) ** ((d - 1) / 2) / (d - 1)
-
-
-def _grid_row(key, index, num_samples, dim, width, dtype):
-    """Equally spaced points of [-1, 1] on the first coordinate; a single point stands at 1."""
-    steps = jnp.maximum(jnp.asarray(num_samples, dtype) - 1, 1)
-    position = jnp.where(jnp.asarray(num_samples) == 1, 1.0, -1 + 2 * index.astype(dtype) / steps).astype(dtype)
-    return jnp.where(jnp.arange(width) == 0, position, 0).astype(dtype)
-
-
-LAWS: dict[str, Law] = {
-    "uniform_ball": Law(_ball_row, ball_half_space_probability, ball_half_space_mean, 1.0),
-    "sphere": Law(_sphere_row, sphere_half_space_probability, sphere_half_space_mean, 1.0),
-    "grid": Law(_grid_row, None, None, 1.0),
-}
+def plain() -> dict[str, ClosedForms]:
+    """The closed forms of the isotropic laws without parameters, by name."""
+    return {"uniform_ball": BALL, "sphere": SPHERE, "gaussian": GAUSSIAN}

@@ -1,0 +1,144 @@
+"""Ways to choose views of an image that have no counterpart on a line of coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dynamics.data.view_schemes import Frame, Scheme, box, corners, dilations, place, scattered, subsets
+
+
+def jittered_grid(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Windows `stride` apart, each moved down and to the right by 0 to stride - 1 pixels, as far as the image goes."""
+    at = corners(frame.sides, frame.extent, frame.stride)
+    at = np.minimum(at + rng.integers(frame.stride, size=at.shape), np.subtract(frame.sides, frame.size))
+    return place(at, box(frame.extent), frame.sides)
+
+
+def hexagonal(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Windows on a hexagonal lattice: rows sqrt(3)/2 strides apart, every other one half a stride to the right.
+
+    Places are rounded to pixels, halves up; of those that fall together at stride 1 one is kept.
+    """
+    down, room = math.sqrt(3) / 2 * frame.stride, np.subtract(frame.sides, frame.size)
+    row, column = box((int(room[0] / down) + 2, room[1] // frame.stride + 1)).T
+    at = np.stack([row * down, (column + row % 2 / 2) * frame.stride], axis=-1)
+    at = np.floor(at + 0.5).astype(int)
+    return place(np.unique(at[np.all(at <= room, axis=1)], axis=0), box(frame.extent), frame.sides)
+
+
+def jittered_sites(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Pixels (count,), one drawn from each cell of a grid of rows and columns that are as even as the count allows."""
+    (height, width), count = frame.sides, frame.count
+    rows = min(max(round(math.sqrt(count * height / width)), math.ceil(count / width)), height, count)
+    down, sites = parted(height, rows), []
+    for top, bottom, columns in zip(down, down[1:], np.diff(parted(count, rows)), strict=False):
+        across = parted(width, columns)
+        sites.append(width * rng.integers(top, bottom, size=columns) + rng.integers(across[:-1], across[1:]))
+    return np.concatenate(sites)
+
+
+def parted(length: int, parts: int) -> np.ndarray:
+    """Where range(length) is cut (parts + 1,), ends included, so that its parts differ by at most one."""
+    return np.arange(parts + 1) * length // parts
+
+
+def voronoi(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """The p pixels nearest to each of `count` sites, those in the site's Voronoi cell before all others; sorted.
+
+    Sites are a jittered grid. Pixels equally near to two sites are the first one's; of pixels equally near to a site the first
+    are taken.
+    """
+    at, sites = box(frame.sides), jittered_sites(frame, rng)
+    nearest, owner = np.full(frame.pixels, np.iinfo(int).max), np.zeros(frame.pixels, int)
+    for site in sites:
+        distance = np.sum((at - at[site]) ** 2, axis=1)
+        owner[distance < nearest] = site
+        nearest = np.minimum(nearest, distance)
+    beyond, seen = sum(side**2 for side in frame.sides), []
+    for site in sites:
+        distance = np.sum((at - at[site]) ** 2, axis=1) + beyond * (owner != site)
+        seen.append(np.sort(np.argsort(distance, kind="stable")[: frame.seen]))
+    return np.stack(seen)
+
+
+def log_polar(extent: int, size: int) -> np.ndarray:
+    """Pixels (size^2, 2) of a square of side `extent` nearest to `size` angles on each of `size` rings, none of them twice.
+
+    Rings are centred, of radii in geometric progression from R / size to R = (extent - 1) / 2; angles are even, clockwise from
+    the right. Inner rings choose first.
+    """
+    middle, at = (extent - 1) / 2, box((extent, extent))
+    angles, taken = 2 * np.pi * np.arange(size) / size, []
+    for radius in middle * np.geomspace(1 / size, 1, size):
+        for angle in angles:
+            distance = np.sum((at - middle - radius * np.array([np.sin(angle), np.cos(angle)])) ** 2, axis=1).round(9)
+            distance[taken] = np.inf
+            taken.append(int(np.argmin(distance)))
+    return at[taken]
+
+
+def radial(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """One log-polar pattern, in a square of side 2 size + 1 or the largest that fits, at independent uniform places."""
+    extent = min(2 * frame.size + 1, *frame.sides)
+    return place(scattered(frame, (extent, extent), rng), log_polar(extent, frame.size), frame.sides)
+
+
+def multi_scale(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Windows whose size x size pixels are r = 1, 2, 4, ... apart, for all r for which one fits, at a stride of r `stride`."""
+    most = (min(frame.sides) - 1) // (frame.size - 1) if frame.size > 1 else min(frame.sides)
+    scales = []
+    for dilation in dilations(most):
+        extent = (dilation * (frame.size - 1) + 1,) * 2
+        at = corners(frame.sides, extent, dilation * frame.stride)
+        scales.append(place(at, dilation * box(frame.extent), frame.sides))
+    return np.concatenate(scales)
+
+
+def cross_extent(frame: Frame) -> tuple[int, int]:
+    arm = frame.size**2 // 4
+    return 2 * arm + frame.size % 2, 2 * arm + 1
+
+
+def cross(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Plus signs of size^2 pixels, `stride` apart.
+
+    For an odd size a centre and four arms of (size^2 - 1) / 4 pixels; for an even one the arms have size^2 / 4, the upper one a
+    pixel less.
+    """
+    extent, arm = cross_extent(frame), frame.size**2 // 4
+    at = box(extent)
+    plus = at[(at[:, 0] == extent[0] - 1 - arm) | (at[:, 1] == arm)]
+    return place(corners(frame.sides, extent, frame.stride), plus, frame.sides)
+
+
+def large(frame: Frame) -> tuple[int, int]:
+    """The sides of a square of twice the size, or the largest that fits."""
+    side = min(2 * frame.size, *frame.sides)
+    return side, side
+
+
+def large_sparse(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Windows of twice the size, `stride` apart, of which one random choice of p pixels is seen, the same in all."""
+    pattern = box(large(frame))[subsets(rng, 1, math.prod(large(frame)), frame.seen)[0]]
+    return place(corners(frame.sides, large(frame), frame.stride), pattern, frame.sides)
+
+
+def random_local(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    """Windows of twice the size, `stride` apart, of each of which another random choice of p pixels is seen."""
+    at = corners(frame.sides, large(frame), frame.stride)
+    patterns = box(large(frame))[subsets(rng, len(at), math.prod(large(frame)), frame.seen)]
+    return place(at, patterns, frame.sides)
+
+
+IMAGE_SCHEMES = {
+    "jittered_grid": Scheme(jittered_grid, strides=True),
+    "hexagonal": Scheme(hexagonal, strides=True),
+    "voronoi": Scheme(voronoi, usual="sliding", most=lambda frame: frame.pixels),
+    "radial": Scheme(radial, usual="sliding"),
+    "multi_scale": Scheme(multi_scale, strides=True),
+    "cross": Scheme(cross, strides=True, extent=cross_extent),
+    "large_sparse": Scheme(large_sparse, strides=True),
+    "random_local": Scheme(random_local, strides=True),
+}

@@ -1,0 +1,43 @@
+"""Samples of a law, or random views of them, drawn by the block so that what no view shows is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+BLOCK = 256  # samples drawn at a time
+
+
+class Asked(NamedTuple):
+    """`size` samples from a key, of which `count` are meant, and `each` views of every one."""
+
+    key: jax.Array
+    count: Any
+    size: int
+    each: int
+
+
+def points(row: Callable[..., tuple[jax.Array, jax.Array]], seen: np.ndarray | None, *asked: Asked) -> list[jax.Array]:
+    """For each of those asked its samples (size, d), or random views (L, m) of them, (size * each, m); all in one loop."""
+    sizes, most = [a.size for a in asked], max(a.each for a in asked)
+    keys = jnp.concatenate([jax.vmap(partial(jax.random.fold_in, a.key))(jnp.arange(a.size, dtype=jnp.int32)) for a in asked])
+    index = jnp.concatenate([jnp.arange(a.size, dtype=jnp.int32) for a in asked])
+    count = jnp.concatenate([jnp.full(a.size, a.count, jnp.int32) for a in asked])
+
+    def sample(i: jax.Array) -> jax.Array:
+        x, _ = row(keys[i], index[i], count[i])
+        if seen is None:
+            return x[None]
+        return x[jnp.asarray(seen)[lax.top_k(jax.random.uniform(jax.random.fold_in(keys[i], 2**30), (len(seen),)), most)[1]]]
+
+    total, block = sum(sizes), min(sum(sizes), BLOCK)
+    places = jnp.minimum(jnp.arange(-(-total // block) * block), total - 1).reshape(-1, block)
+    drawn = lax.map(jax.vmap(sample), places)  # (blocks, block, most, m)
+    parts = jnp.split(drawn.reshape(-1, *drawn.shape[2:])[:total], np.cumsum(sizes)[:-1].tolist())
+    return [part[:, : a.each].reshape(a.size * a.each, -1) for part, a in zip(parts, asked, strict=True)]

@@ -1,0 +1,85 @@
+"""What can stand in for the images of a set: inputs of the same shape that share some of what the set has, and no more.
+
+gaussian: N(0, I), the shape alone; shuffled: each image's own values, and so its norm, at pixels in an order of its own;
+covariance: a Gaussian with the mean and the covariance of the set's pixels; dead_leaves: pictures with edges and occlusion
+that show nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynamics.core import Hyper
+from dynamics.data import images
+from dynamics.data.dead_leaves import dead_leaves
+from dynamics.data.source import Row
+
+if TYPE_CHECKING:
+    from dynamics.data.laws import DataSpec
+
+Draw = Callable[[jax.Array], jax.Array]  # key -> inputs (d,)
+MEAN, ROOT = "pixel_mean", "pixel_root"
+
+
+def reads(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
+    """What a stand-in needs of the set, whose pixels are standardised with mean and std (channels,)."""
+    if data.stand_in != "covariance":
+        return {}
+    return dict(zip((MEAN, ROOT), _moments(data.law, data.root, tuple(mean.tolist()), tuple(std.tolist())), strict=True))
+
+
+@lru_cache(maxsize=8)
+def _moments(law: str, root: str, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and the covariance's root (d, d) of the set's pixels, standardised."""
+    found = images.load(law, root)
+    pixels = images.standardized(found.pixels, found.highest, mean, std)
+    values, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False, bias=True))
+    return pixels.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T).astype(np.float32)
+
+
+def shuffled(image: Row) -> Row:
+    """Rows of images, the pixels of each in an order of its own."""
+
+    def row(key, index, num_samples):
+        pixels, part = image(key, index, num_samples)
+        return jax.random.permutation(key, pixels), part
+
+    return row
+
+
+def drawn(data: DataSpec, hyper: Hyper, dtype: Any) -> Row:
+    """Rows of a stand-in of `DRAWN`, all of one part."""
+    draw = DRAWN[data.stand_in](data, hyper, dtype)
+    return lambda key, index, num_samples: (draw(key), jnp.int32(0))
+
+
+def gaussian(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+    return lambda key: jax.random.normal(key, (data.input_dim,), dtype)
+
+
+def covariance(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+    mean, root = (hyper[f"data.{name}"].astype(dtype) for name in (MEAN, ROOT))
+    return lambda key: mean + root @ jax.random.normal(key, (data.input_dim,), dtype)
+
+
+def leaves(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+    """Of the law's grid, standardised as uniform colours are: mean 1/2, variance 1/12."""
+    side, _, channels = data.grid
+    smallest, exponent, texture = (hyper[f"data.{name}"] for name in ("smallest_leaf", "leaf_exponent", "texture"))
+
+    def draw(key: jax.Array) -> jax.Array:
+        picture = dead_leaves(key, side, channels, data.leaves, smallest, exponent, texture, dtype)
+        return (picture.reshape(-1) - 0.5) * math.sqrt(12)
+
+    return draw
+
+
+DRAWN = {"gaussian": gaussian, "covariance": covariance, "dead_leaves": leaves}  # of no image of the set
+STAND_INS = {"shuffled": shuffled, **DRAWN}
