@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from dynamics.losses import LOSSES, squares
 from dynamics.stability.checks import path_norms, stability_checks
 from dynamics.stability.conservation import balance
 from dynamics.view import View
@@ -21,12 +23,13 @@ SPARSE_RATE = 0.1  # a neuron active on at most this share of the data counts as
 
 def train_loss(view: View) -> dict[str, jax.Array]:
     """The loss that is descended, in its own normalisation."""
-    return {"train_loss": view.factor * view.mean_square}
+    return {"train_loss": view.train_loss}
 
 
 def clean_train_error(view: View) -> dict[str, jax.Array]:
     """(1/n) sum (f(x_i) - f_0(x_i))^2, the error of Theorem 3.6 of Liang et al. 2025."""
-    return {"clean_train_error": jnp.sum(view.train.weights * (view.prediction - view.clean) ** 2)}
+    weights = view.train.weights
+    return {"clean_train_error": jnp.sum(weights * squares(view.prediction - view.clean, weights))}
 
 
 def excess_risk(view: View) -> dict[str, jax.Array]:
@@ -35,8 +38,9 @@ def excess_risk(view: View) -> dict[str, jax.Array]:
 
 
 def generalization_gap(view: View) -> dict[str, jax.Array]:
-    """E (f(x) - y)^2 - (1/n) sum (f(x_i) - y_i)^2, signed, plain mean squares; fresh noise enters by its variance."""
-    return {"generalization_gap": view.excess_risk + view.hyper["data.noise_std"] ** 2 - view.mean_square}
+    """E |f(x) - y|^2 - (1/n) sum |f(x_i) - y_i|^2, signed, plain mean squares; fresh noise enters by its variance an output."""
+    outputs = view.train.labels.size // view.train.weights.size
+    return {"generalization_gap": view.excess_risk + outputs * view.hyper["data.noise_std"] ** 2 - view.mean_square}
 
 
 def gradient_norm(view: View) -> dict[str, jax.Array]:
@@ -67,9 +71,13 @@ def hessian_sharpness(view: View) -> dict[str, jax.Array]:
 def residual_sharpness(view: View) -> dict[str, jax.Array]:
     """Spectral norm of the Hessian's part beyond Gauss-Newton, exactly max_k |q_k|.
 
-    q_k = 2 factor sum_i w_i r_i 1_ik (x_i, 1): the rest is block diagonal over neurons, with eigenvalues +-|q_k|.
+    q_k = 2 factor sum_i w_i r_i 1_ik (x_i, 1): the rest is block diagonal over neurons, with eigenvalues +-|q_k|. Units of
+    several positions with one readout weight make one block, whose q_k are put together.
     """
-    return {"residual_sharpness": 2 * view.factor * jnp.max(jnp.linalg.norm(view.half_spaces[0, 1], axis=0))}
+    norm, block = jnp.linalg.norm(view.half_spaces[0, 1], axis=0), view.layout.block
+    if len(np.unique(block)) < len(block):
+        norm = jnp.sqrt(jax.ops.segment_sum(norm**2, jnp.asarray(block), int(block.max()) + 1))
+    return {"residual_sharpness": 2 * view.factor * jnp.max(norm)}
 
 
 def activation_statistics(view: View) -> dict[str, jax.Array]:
@@ -79,8 +87,8 @@ def activation_statistics(view: View) -> dict[str, jax.Array]:
     neurons. Mean, median and 90th percentile of the alive's activation rate, and sparse_fraction (the share of the alive that
     is active on at most 10 % of the samples): NaN when no neuron is alive.
     """
-    bias, direction = view.params.hidden[0], view.params.hidden[1:]
-    rate, used = view.half_spaces[0, 0, 0], view.used
+    bias, direction = view.neurons.hidden[0], view.neurons.hidden[1:]
+    rate, used = view.rate, view.used
     alive = used & (rate > 0)
     count, total = jnp.sum(alive), jnp.sum(used).astype(rate.dtype)
     outside = used & (jnp.abs(bias) >= view.radius * jnp.linalg.norm(direction, axis=0))
@@ -110,8 +118,9 @@ def rate_norm_correlation(view: View) -> dict[str, jax.Array]:
     A correlation is NaN if one side is constant, the median if no neuron is alive. Shattering shows as a negative
     correlation: what is seldom active has grown large (Liang et al. 2025, Figures 1 and 4-8).
     """
-    norm = jnp.linalg.norm(view.params.hidden[1:], axis=0)
-    rate = jnp.round(view.half_spaces[0, 0, 0] * view.hyper["data.num_samples"])  # a count, so that ties are ties
+    norm = jnp.linalg.norm(view.neurons.hidden[1:], axis=0)
+    views = view.layout.mass / view.layout.share
+    rate = jnp.round(view.rate * views * view.hyper["data.num_samples"])  # a count, so that ties are ties
     alive = view.used & (rate > 0)
 
     def centred(values: jax.Array) -> jax.Array:
@@ -124,9 +133,27 @@ def rate_norm_correlation(view: View) -> dict[str, jax.Array]:
     rate = centred(rate)
     return {
         "rate_weight_norm_correlation": correlation(rate, centred(norm)),
-        "rate_path_correlation": correlation(rate, centred(norm * jnp.abs(view.params.readout))),
+        "rate_path_correlation": correlation(rate, centred(norm * jnp.abs(view.neurons.readout))),
         "alive_weight_norm_median": jnp.nanmedian(jnp.where(alive, norm, jnp.nan)),
     }
+
+
+def accuracy(view: View) -> dict[str, jax.Array]:
+    """Share of the training and of the fresh samples whose largest output is that of their largest (clean) label."""
+
+    def right(prediction: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+        return jnp.sum(weights * (jnp.argmax(prediction, axis=-1) == jnp.argmax(labels, axis=-1)))
+
+    return {
+        "train_accuracy": right(view.prediction, view.train.labels, view.train.weights),
+        "test_accuracy": right(view.test_prediction, view.test.labels, view.test.weights),
+    }
+
+
+def test_loss(view: View) -> dict[str, jax.Array]:
+    """The loss that is descended on fresh samples with clean labels."""
+    each = LOSSES[view.kind](view.test_prediction, view.test.labels, view.test.weights)
+    return {"test_loss": view.factor * jnp.sum(view.test.weights * each)}
 
 
 MEASURES: dict[str, Callable[[View], dict[str, jax.Array]]] = {
@@ -144,7 +171,11 @@ MEASURES: dict[str, Callable[[View], dict[str, jax.Array]]] = {
     "path_norms": path_norms,
     "stability_checks": stability_checks,
     "balance": balance,
+    "accuracy": accuracy,
+    "test_loss": test_loss,
 }
 
 RELU_MEASURES = ("residual_sharpness", "path_norms", "stability_checks")  # of kinks
-NEURON_MEASURES = ("activation_statistics", "balance", "rate_norm_correlation", *RELU_MEASURES)  # of a two-layer net
+CLASS_MEASURES = ("accuracy",)
+SQUARED_MEASURES = ("gauss_newton_sharpness",)
+NEURON_MEASURES = ("activation_statistics", "balance", "rate_norm_correlation", *RELU_MEASURES)  # of one hidden layer

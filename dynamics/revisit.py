@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics import spec as specs
-from dynamics.models import MODELS
 from dynamics.simulate import start
 from dynamics.spec import RunSpec
 from dynamics.study import Study
@@ -33,7 +32,7 @@ def restart(spec: RunSpec) -> tuple[Any, Any]:
     sizes = set(spec.shape_fields)
     with jax.enable_x64(spec.precision == "float64"):
         hyper = {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
-        return _starter(specs.static(spec))(jax.random.key(np.uint32(spec.seed)), hyper)
+        return _starter(specs.static(spec))(jax.random.key(np.uint32(spec.seed)), {**hyper, **spec.reads()})
 
 
 def final_state(study: Study, run: str) -> tuple[Any, Any]:
@@ -49,12 +48,11 @@ def final_state(study: Study, run: str) -> tuple[Any, Any]:
         return fixed, jax.tree_util.tree_map_with_path(fill, state)
 
 
-def views(study: Study) -> Iterator[tuple[str, View]]:
-    """(run, view of its final parameters) for every training run of the study, each run once."""
+def views(study: Study, *, initial: bool = False) -> Iterator[tuple[str, View]]:
+    """(run, view of its final parameters, or initial ones) for every training run of the study, each run once."""
     for run in study.runs["run"].unique(maintain_order=True):
         spec = study.specs[run]
         assert isinstance(spec, TrainingSpec)
         with jax.enable_x64(spec.precision == "float64"):
-            fixed, state = final_state(study, run)
-            model = MODELS[spec.model.kind].build(spec.model, spec.data.input_dim, jnp.dtype(spec.precision))
-            yield run, View(model, state.params, fixed, spec.loss.factor)
+            fixed, state = restart(spec) if initial else final_state(study, run)
+            yield run, View(spec.network(), state.params, fixed, spec.loss.factor, spec.loss.kind)

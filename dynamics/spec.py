@@ -20,6 +20,8 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar, get_type_hints
 
+import numpy as np
+
 from dynamics.core import Cost, Dynamics
 from dynamics.errors import InputError, require, suggest
 from dynamics.schedule import RecordSpec
@@ -30,6 +32,11 @@ PRECISIONS = ("float32", "float64")
 def later(default: Any) -> Any:
     """A field that came after runs had been stored: while it has this default it does not count in a run's identity."""
     return field(default=default, metadata={"later": True})
+
+
+def aside(default: Any) -> Any:
+    """A field that says where something lies and not what it is: it never counts in a run's identity."""
+    return field(default=default, metadata={"aside": True})
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ class RunSpec:
         """Estimated cost of one run at this spec's shapes."""
         raise NotImplementedError
 
+    def reads(self) -> dict[str, np.ndarray]:
+        """Arrays that all runs of a program share, read and not drawn (images); `init` finds them among its scalars."""
+        return {}
+
     def facts(self) -> dict[str, Any]:
         """Derived numbers to keep beside the configuration in the run table."""
         return {}
@@ -92,14 +103,20 @@ def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
 
 
 @cache
-def latecomers(cls: type) -> dict[str, Any]:
-    """The default by path of every field that was declared with `later`."""
+def marked(cls: type, mark: str) -> dict[str, Any]:
+    """The default by path of every field that was declared with this mark: `later`, `aside`."""
     hints = get_type_hints(cls)
-    found = {f.name: f.default for f in fields(cls) if f.metadata.get("later")}
+    found = {f.name: f.default for f in fields(cls) if f.metadata.get(mark)}
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
-            found |= {f"{f.name}.{path}": value for path, value in latecomers(hints[f.name]).items()}  # type: ignore[arg-type]
+            below = marked(hints[f.name], mark)  # type: ignore[arg-type]
+            found |= {f"{f.name}.{path}": value for path, value in below.items()}
     return found
+
+
+def latecomers(cls: type) -> dict[str, Any]:
+    """The default by path of every field that runs stored earlier may lack."""
+    return marked(cls, "later") | marked(cls, "aside")
 
 
 @cache
@@ -190,10 +207,14 @@ def content_hash(payload: Any) -> str:
 
 
 def run_id(spec: RunSpec) -> str:
-    """The identity of a run: a hash of everything that determines its numbers, and of nothing else; see also `later`."""
+    """The identity of a run: a hash of everything that determines its numbers, and of nothing else; see `later`, `aside`."""
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
-        late = latecomers(type(spec))
-        counted = {path: value for path, value in flatten(spec).items() if path not in late or value != late[path]}
+        late, left_out = marked(type(spec), "later"), marked(type(spec), "aside")
+        counted = {
+            path: value
+            for path, value in flatten(spec).items()
+            if path not in left_out and (path not in late or value != late[path])
+        }
         spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
     return spec.__dict__["_id"]
 

@@ -7,24 +7,27 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dynamics.core import Cost, Dynamics, Hyper
+from dynamics.data.laws import LAWS
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError, choose, require
 from dynamics.kernels import gates, stepping
-from dynamics.losses import LossSpec
-from dynamics.measures import MEASURES, NEURON_MEASURES, RELU_MEASURES
+from dynamics.losses import LossSpec, loss
+from dynamics.measures import CLASS_MEASURES, MEASURES, NEURON_MEASURES, RELU_MEASURES, SQUARED_MEASURES
 from dynamics.models import MODELS, Batch, Model, ModelSpec, resolve_width
 from dynamics.optimizers import RULES, OptimizerSpec
 from dynamics.spec import RunSpec
 from dynamics.view import Fixed, View, fix
 
+ONE_HIDDEN_LAYER = ("two_layer", "convolutional", "locally_connected")
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
 
 
 @dataclass(frozen=True)
 class TrainingSpec(RunSpec):
-    """A network trained on a regression problem."""
+    """A network trained on a regression or classification problem."""
 
     data: DataSpec = field(default_factory=DataSpec)
     target: TargetSpec = field(default_factory=TargetSpec)
@@ -40,7 +43,22 @@ class TrainingSpec(RunSpec):
     def paddable(self) -> tuple[str, ...]:
         # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
         bends = self.model.activation != "relu" and "sharpness" in self.measures
-        return ("data.num_samples",) if bends else MODELS[self.model.kind].pads
+        if bends or self.outputs:
+            return ("data.num_samples",)
+        pads = LAWS[self.data.law].pads and self.target.pads
+        return tuple(size for size in MODELS[self.model.kind].pads if pads or size != "data.input_dim")
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has, 0 for a scalar."""
+        return self.target.outputs(self.data)
+
+    def network(self) -> Model:
+        """The model at the spec's shapes."""
+        return self.model.build(self.data.grid, jnp.dtype(self.precision), self.outputs)
+
+    def reads(self) -> dict[str, np.ndarray]:
+        return self.data.reads()
 
     def resolve(self) -> TrainingSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
@@ -49,21 +67,26 @@ class TrainingSpec(RunSpec):
     def check(self) -> None:
         super().check()
         self.data.check()
-        self.target.check()
-        self.model.check(self.data.input_dim)
-        self.loss.check()
+        self.target.check(self.data)
+        self.model.check(self.data.grid, self.outputs)
+        self.loss.check(self.outputs)
         self.optimizer.check(self.data.num_samples)
         require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
         for name in self.measures:
             choose("measures", name, MEASURES)
-            if name in NEURON_MEASURES and self.model.kind != "two_layer":
-                raise InputError("measures", name, "needs model.kind = two_layer")
+            kinds = ONE_HIDDEN_LAYER if name != "balance" else ONE_HIDDEN_LAYER[:2]
+            if name in NEURON_MEASURES and (self.model.kind not in kinds or self.outputs):
+                raise InputError("measures", name, f"needs model.kind = {' or '.join(kinds)}, and a target.kind of one output")
+            if name in CLASS_MEASURES and not self.outputs:
+                raise InputError("measures", name, "needs a target.kind of several outputs, such as one_hot")
+            if name in SQUARED_MEASURES and self.loss.kind != "squared":
+                raise InputError("measures", name, "needs loss.kind = squared")
             if name in RELU_MEASURES and self.model.activation != "relu":
                 raise InputError("measures", name, "needs model.activation = relu: its theory is of kinks")
 
     def warnings(self) -> list[str]:
         o, limit = self.optimizer, 1 / self.loss.factor
-        biased = self.model.kind != "linear"  # the output bias alone has curvature 2 * factor
+        biased = self.model.kind != "linear" and self.loss.kind == "squared"  # the output bias alone has curvature 2 * factor
         if o.kind == "gd" and o.batch_size == 0 and biased and o.learning_rate >= limit:
             return [
                 f"optimizer.learning_rate = {o.learning_rate!r}: full-batch GD with the {self.loss.normalization} loss"
@@ -81,8 +104,8 @@ class TrainingSpec(RunSpec):
         """Counts products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
         n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
         size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
-        parameters = MODELS[self.model.kind].parameters(self.model, d)
-        views, seen = self.model.rows(d)
+        parameters = self.model.parameters(self.data.grid, self.outputs)
+        views, seen = self.model.rows(self.data.grid)
         layered = self.model.kind in ("two_layer", "convolutional")
         per_sample = views * k * (4 * (seen + 1) + 4) if layered else 6 * parameters
         gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
@@ -102,8 +125,13 @@ class TrainingSpec(RunSpec):
 
     def speed(self, size: int) -> float:
         """`Cost.speed` of the kernels for ReLU gates, measured on two cores, for steps on `size` samples."""
-        model, (_, inputs) = self.model, self.model.rows(self.data.input_dim)
-        gated = model.kind in ("two_layer", "convolutional") and model.activation == "relu" and model.gradient == "closed_form"
+        model, (_, inputs) = self.model, self.model.rows(self.data.grid)
+        gated = (
+            model.kind in ONE_HIDDEN_LAYER
+            and not self.outputs
+            and model.activation == "relu"
+            and model.gradient == "closed_form"
+        )
         if not gated or not gates.usable(inputs + 1, self.precision):
             return 1.0
         if inputs > 1:
@@ -134,7 +162,7 @@ def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padde
 def training(spec: TrainingSpec) -> Dynamics:
     """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
-    model: Model = MODELS[spec.model.kind].build(spec.model, spec.data.input_dim, dtype)
+    model = spec.network()
     factor = spec.loss.factor
     closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
     measures = [MEASURES[name] for name in spec.measures]
@@ -149,7 +177,7 @@ def training(spec: TrainingSpec) -> Dynamics:
     def gradient(params: Any, batch: Batch) -> Any:
         if quick is not None:
             return quick(params, batch, factor)
-        return jax.grad(lambda p: factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(params)
+        return jax.grad(lambda p: loss(spec.loss.kind, factor, model.apply, p, batch))(params)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Fixed, TrainState]:
         data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
@@ -170,7 +198,7 @@ def training(spec: TrainingSpec) -> Dynamics:
         return TrainState(params, rule_state, state.step + 1)
 
     def observe(state: TrainState, fixed: Fixed) -> dict[str, jax.Array]:
-        view = View(model, state.params, fixed, factor)
+        view = View(model, state.params, fixed, factor, spec.loss.kind)
         seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
         for measure in measures:
             seen |= measure(view)

@@ -14,8 +14,8 @@ from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift
 from dynamics.curvature.hessian import sharpness
 from dynamics.curvature.lanczos import TopEigenpair
 from dynamics.data.problem import Problem, Samples
-from dynamics.losses import FACTORS
-from dynamics.models.base import Batch, Model
+from dynamics.losses import FACTORS, loss, squares
+from dynamics.models.base import Batch, Layout, Model, Neurons
 from dynamics.models.two_layer import TwoLayer, two_layer
 
 
@@ -31,10 +31,10 @@ class Fixed(NamedTuple):
 
 
 def fix(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> Fixed:
-    """The problem in the layout that the model likes, beside the plain one."""
+    """The problem in the layout that the model likes, beside the plain one; of `hyper` what is the run's own."""
     (x, y, clean, weights), test = problem.train, problem.test
     return Fixed(
-        hyper,
+        {name: value for name, value in hyper.items() if jnp.ndim(value) == 0},
         problem,
         model.prepare(x, y, weights),
         model.prepare(x, clean, weights).labels,
@@ -46,11 +46,11 @@ def fix(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> Fixed
 class View:
     """Parameters of a run seen against what the run keeps. Quantities that several measures need are computed once.
 
-    Curvatures are those of factor * mean (f - y)^2, the loss that is descended.
+    Curvatures are those of the loss that is descended, factor * mean (f - y)^2 unless `kind` says otherwise.
     """
 
-    def __init__(self, model: Model, params: Any, fixed: Fixed, factor: float):
-        self.model, self.params, self.factor = model, params, factor
+    def __init__(self, model: Model, params: Any, fixed: Fixed, factor: float, kind: str = "squared"):
+        self.model, self.params, self.factor, self.kind = model, params, factor, kind
         self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
 
     @cached_property
@@ -65,16 +65,24 @@ class View:
     @cached_property
     def mean_square(self) -> jax.Array:
         """(1/n) sum (f(x_i) - y_i)^2 on the noisy labels, whatever the loss's normalisation."""
-        return jnp.sum(self.train.weights * self.residual**2)
+        return jnp.sum(self.train.weights * squares(self.residual, self.train.weights))
+
+    @cached_property
+    def train_loss(self) -> jax.Array:
+        """The loss that is descended."""
+        return self.factor * self.mean_square if self.kind == "squared" else self.loss(self.params)
+
+    @cached_property
+    def test_prediction(self) -> jax.Array:
+        return self.model.apply(self.params, self.test)
 
     @cached_property
     def excess_risk(self) -> jax.Array:
         """Mean of (f - f_0)^2 over fresh samples."""
-        return jnp.sum(self.test.weights * (self.model.apply(self.params, self.test) - self.test.labels) ** 2)
+        return jnp.sum(self.test.weights * squares(self.test_prediction - self.test.labels, self.test.weights))
 
     def loss(self, params: Any) -> jax.Array:
-        residual = self.model.apply(params, self.train) - self.train.labels
-        return self.factor * jnp.sum(self.train.weights * residual**2)
+        return loss(self.kind, self.factor, self.model.apply, params, self.train)
 
     def slope(self, params: Any) -> Any:
         """Gradient of the loss, in closed form where the model has one."""
@@ -88,9 +96,9 @@ class View:
 
     @cached_property
     def radius(self) -> jax.Array:
-        """R, the largest norm of a training input."""
+        """R, the largest norm of what a neuron sees of a training input."""
         x, _, _, weights = self.problem.train
-        return jnp.max(jnp.where(weights > 0, jnp.linalg.norm(x, axis=1), 0))
+        return jnp.max(jnp.where(weights > 0, self.model.seen_norm(x), 0))
 
     @cached_property
     def gauss_newton(self) -> TopEigenpair:
@@ -106,13 +114,30 @@ class View:
         return sharpness(self.loss, self.params, gradient=self.slope, guess=guess)
 
     @cached_property
+    def neurons(self) -> Neurons:
+        """The network's units, N of them."""
+        assert self.model.neurons is not None  # TrainingSpec.check sees to it
+        return self.model.neurons(self.params)
+
+    @property
+    def layout(self) -> Layout:
+        assert self.model.layout is not None
+        return self.model.layout
+
+    @cached_property
     def used(self) -> jax.Array:
-        """Which neurons are meant and not padding, (K,)."""
-        return jnp.arange(self.half_spaces.shape[-1]) < self.hyper["model.width"]
+        """Which units are meant and not padding, (N,)."""
+        return jnp.asarray(self.layout.index) < self.hyper["model.width"]
+
+    @cached_property
+    def rate(self) -> jax.Array:
+        """The share of what a unit sees of the data (inputs, patches) that it is on for, (N,)."""
+        return self.half_spaces[0, 0, 0] / self.layout.mass
 
     @cached_property
     def half_spaces(self) -> jax.Array:
-        """For w_i and w_i r_i: their sums of (1, x_i) over either side of each neuron's kink, (2 sides, 2, d + 1, K)."""
+        """For w_i and w_i r_i: their sums of (1, x_i) over either side of each unit's kink, (2 sides, 2, D, N);
+        `Model.half_spaces`."""
         assert self.model.half_spaces is not None  # TrainingSpec.check sees to it
         w = self.train.weights
         return self.model.half_spaces(self.params, self.train, jnp.stack([w, w * self.residual]))

@@ -25,11 +25,13 @@ EXPERIMENTS = {
     "caps": "stable_minima/empty_caps",
     "catapult": "atlas/catapult",
     "concentration": "stable_minima/concentration",
+    "depth": "data_geometry/depth",
     "flat_search": "stable_minima/tightness",
+    "interpolation": "data_geometry/flat_interpolation",
 }
 RATES = EXPERIMENTS["training"]
 EITHER_SIGN = {"initial_output", "model.init_scale"}
-NO_CHOICE = {"model.width"}  # text, but not one of a table
+NO_CHOICE = {"model.width", "data.root"}  # text, but not one of a table
 OWN = "own/study"  # an experiment in a folder of the user's own
 
 

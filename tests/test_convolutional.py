@@ -22,11 +22,12 @@ from oracles import (
 
 from dynamics import spec as specs
 from dynamics.data.problem import DataSpec
+from dynamics.data.views import ViewSpec, views
 from dynamics.errors import InputError
 from dynamics.kernels import build
 from dynamics.measures import NEURON_MEASURES
-from dynamics.models import MODELS, ModelSpec
-from dynamics.models.two_layer import TwoLayer, windows
+from dynamics.models import ModelSpec
+from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers import OptimizerSpec
 from dynamics.schedule import RecordSpec
 from dynamics.simulate import start
@@ -35,8 +36,12 @@ from dynamics.sweep.plan import Machine, make_plan
 from dynamics.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS = 6, 9, 5
-# (patch_size, stride): next to one another, overlapping or not, with coordinates at the end that none sees, only one that fits
+# (size, stride): next to one another, overlapping or not, with coordinates at the end that none sees, only one that fits
 VIEWS = [(3, 1), (3, 2), (2, 3), (4, 3), (6, 4), (1, 1), (1, 2), (5, 9)]
+
+
+def windows(dim: int, size: int, stride: int) -> np.ndarray:
+    return views(ViewSpec("sliding", size, stride), (dim,))
 
 
 def test_windows_start_a_stride_apart_and_end_within():
@@ -48,8 +53,8 @@ def test_windows_start_a_stride_apart_and_end_within():
 
 
 def built(size: int, stride: int, dtype, width: int = FILTERS, **fields):
-    spec = ModelSpec("convolutional", width, patch_size=size, stride=stride, **fields)
-    return MODELS["convolutional"].build(spec, DIM, jnp.dtype(dtype))
+    spec = ModelSpec("convolutional", width, views=ViewSpec("sliding", size, stride), **fields)
+    return spec.build((DIM,), jnp.dtype(dtype))
 
 
 def in_64_bits(tree):
@@ -105,7 +110,7 @@ def test_one_window_over_everything_is_the_two_layer_net_to_the_last_bit(rng, dt
 
     @jax.jit
     def everything(key, hyper, *samples):
-        two_layer = MODELS["two_layer"].build(spec.model, DIM, jnp.dtype(dtype))
+        two_layer = spec.model.build((DIM,), jnp.dtype(dtype))
         results = []
         for model in (two_layer, built(DIM, 2, dtype)):
             params, batch = model.init(key, hyper), model.prepare(*samples)
@@ -119,13 +124,13 @@ def test_one_window_over_everything_is_the_two_layer_net_to_the_last_bit(rng, dt
 
 
 def test_filters_are_drawn_for_the_inputs_that_they_see():
-    """Weights and biases uniform on +-1/sqrt(patch_size), and no other fan-in."""
-    spec = TrainingSpec(data=DataSpec(input_dim=DIM), model=ModelSpec("convolutional", 2000, patch_size=2))
+    """Weights and biases uniform on +-1/sqrt(size), and no other fan-in."""
+    spec = TrainingSpec(data=DataSpec(input_dim=DIM), model=ModelSpec("convolutional", 2000, views=ViewSpec("sliding", 2)))
     params = jax.jit(built(2, 1, "float32", width=2000).init)(key_of(spec), hyper_of(spec))
     largest = np.max(np.abs(params.hidden), axis=1)
     np.testing.assert_allclose(largest, 2**-0.5, rtol=1e-2)
     assert np.max(largest) <= 2**-0.5
-    assert ravel_pytree(params)[0].size == MODELS["convolutional"].parameters(spec.model, DIM) == 2000 * 4 + 1
+    assert ravel_pytree(params)[0].size == spec.model.parameters((DIM,)) == 2000 * 4 + 1
 
 
 def test_padded_filters_and_samples_have_exactly_zero_gradient_and_change_no_other(rng):
@@ -151,7 +156,7 @@ RUN = TrainingSpec(
     steps=30,
     record=RecordSpec(num=0),
     data=DataSpec(input_dim=DIM, num_samples=SAMPLES, num_test=4),
-    model=ModelSpec("convolutional", FILTERS, patch_size=3, stride=2),
+    model=ModelSpec("convolutional", FILTERS, views=ViewSpec("sliding", 3, 2)),
     optimizer=OptimizerSpec(learning_rate=0.05, weight_decay=0.1),
     measures=["train_loss", "excess_risk", "gauss_newton_sharpness", "sharpness"],
 )
@@ -202,34 +207,53 @@ def test_the_speed_that_a_plan_counts_with_is_that_of_kernels_where_there_are_so
     base = change(RUN, measures=["train_loss"])
     ways = [(size, way) for size in (1, 2) for way in ("closed_form", "autodiff")]
     for size, way in ways:
-        model = ModelSpec("convolutional", 8, patch_size=size, gradient=way)
+        model = ModelSpec("convolutional", 8, views=ViewSpec("sliding", size), gradient=way)
         spec = specs.freeze(change(base, model=model))
-        network = MODELS["convolutional"].build(model, DIM, jnp.dtype("float32"))
-        params = TwoLayer(jnp.zeros((model.patch_size + 1, 8)), jnp.zeros(8), jnp.zeros(()))
+        network = model.build((DIM,), jnp.dtype("float32"))
+        params = TwoLayer(jnp.zeros((size + 1, 8)), jnp.zeros(8), jnp.zeros(()))
         batch = network.prepare(jnp.zeros((SAMPLES, DIM)), jnp.zeros(SAMPLES), jnp.zeros(SAMPLES))
         program = str(jax.make_jaxpr(lambda p: network.squared_gradient(p, batch, 1.0))(params))
         assert (spec.cost().speed > 1) == ("dynamics_" in program), model
 
 
+OTHERS = "is of model.kind = convolutional or locally_connected; leave it out"
 BAD = {
-    "no patch": ({"model__patch_size": 0}, "model.patch_size = 0: must be from 1 to data.input_dim = 6"),
-    "a negative one": ({"model__patch_size": -1}, "model.patch_size = -1: must be from 1 to data.input_dim = 6"),
-    "one too large": ({"model__patch_size": 7}, "model.patch_size = 7: must be from 1 to data.input_dim = 6"),
-    "no stride": ({"model__stride": 0}, "model.stride = 0: must be at least 1"),
-    "of another model": (
-        {"model__kind": "two_layer", "model__stride": 1},
-        "model.patch_size = 3: is of model.kind = convolutional",
+    "no views": ({"model__views": ViewSpec()}, "model.views.scheme = '': says what filters see; convolutional needs one"),
+    "no patch": ({"model__views__size": 0}, "model.views.size = 0: must be from 1 to 6 for sliding views of 6"),
+    "a negative one": ({"model__views__size": -1}, "model.views.size = -1: must be from 1 to 6 for sliding views of 6"),
+    "one too large": ({"model__views__size": 7}, "model.views.size = 7: must be from 1 to 6 for sliding views of 6"),
+    "no stride": ({"model__views__stride": 0}, "model.views.stride = 0: must be at least 1"),
+    "of another model": ({"model__kind": "two_layer"}, f"model.views.scheme = 'sliding': {OTHERS}"),
+    "size of another": (
+        {"model__kind": "two_layer", "model__views": ViewSpec("", 3)},
+        f"model.views.size = 3: {OTHERS}",
     ),
     "stride of another": (
-        {"model__kind": "two_layer", "model__patch_size": 0},
-        "model.stride = 2: is of model.kind = convolutional; leave it out",
+        {"model__kind": "two_layer", "model__views": ViewSpec("", 0, 2)},
+        f"model.views.stride = 2: {OTHERS}",
     ),
+    "pooling of another": (
+        {"model": ModelSpec(width=5, pooling="sum")},
+        f"model.pooling = 'sum': {OTHERS}",
+    ),
+    "no such pooling": ({"model__pooling": "max"}, "model.pooling = 'max': choose one of mean, sum"),
+    "a readout of its own": ({"model__readout": "unit"}, "model.readout = 'unit': unit is for model.kind = locally_connected"),
     "of an mlp": (
         {"model__kind": "mlp", "model__activation": "tanh"},
-        "model.patch_size = 3: is of model.kind = convolutional",
+        f"model.views.scheme = 'sliding': {OTHERS}",
     ),
     "no such activation": ({"model__activation": "tanh"}, "model.activation = 'tanh': choose one of gelu, relu"),
-    **{name: ({"measures": [name]}, f"measures = '{name}': needs model.kind = two_layer") for name in NEURON_MEASURES},
+    **{
+        name: (
+            {"measures": [name], "model": ModelSpec("linear", 1)},
+            f"measures = '{name}': needs model.kind = two_layer or convolutional",
+        )
+        for name in NEURON_MEASURES
+    },
+    "conservation of what is shared": (
+        {"measures": ["balance"], "model__kind": "locally_connected"},
+        "measures = 'balance': needs model.kind = two_layer or convolutional, and",
+    ),
 }
 
 
@@ -246,6 +270,6 @@ def test_the_command_line_knows_them(cli):
     study = ("experiment=stable_minima/rates", "size=smoke", "mode=plan", "model.kind=convolutional", "output=tmp/new")
     measures = "measures=[train_loss]"
     code, _, err = cli(*study, measures)
-    assert code == 2 and err.startswith("error: ") and "model.patch_size = 0" in err and len(err.splitlines()) == 1
-    code, _, err = cli(*study, measures, "model.patch_size=1", "model.stride=1")
+    assert code == 2 and err.startswith("error: ") and "model.views.scheme = ''" in err and len(err.splitlines()) == 1
+    code, _, err = cli(*study, measures, "model.views.scheme=sliding", "model.views.size=1")
     assert code == 0, err

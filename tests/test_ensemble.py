@@ -140,7 +140,7 @@ def test_one_device_equals_four(name):
         programs = build(group.static.dynamics(), 1, len(runs), jax.local_devices()[:1])
         assert (programs.devices, programs.size) == (1, 6)
         keys = jax.vmap(jax.random.key)(np.array([r.seed for r in runs], np.uint32))
-        fixed, state = programs.start(keys, {k: jnp.asarray(v) for k, v in stack_hyper(group.runs, 6).items()})
+        fixed, state = programs.start(keys, {k: jnp.asarray(v) for k, v in stack_hyper(group.runs, 6).items()}, {})
         alone = drive(lambda s, *to: programs.advance(keys, fixed, s, *to), state, group.schedule)
     same_records(pick(alone, slice(0, 6)), trajectory)
 

@@ -37,6 +37,7 @@ from test_gd import reference
 from dynamics.curvature.gauss_newton import kernel_product
 from dynamics.curvature.hessian import hessian_product
 from dynamics.data.problem import DataSpec
+from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
 from dynamics.kernels import build, gates
 from dynamics.models import ModelSpec
@@ -494,15 +495,15 @@ def descended_by_kernels(name: str):
 
 def gradient_of(spec: TrainingSpec, x, y, p: np.ndarray) -> np.ndarray:
     """The gradient of the mean square; a network without patches sees all of a sample, once."""
-    size, width = spec.model.patch_size or spec.data.input_dim, int(spec.model.width)
+    size, width = spec.model.views.size or spec.data.input_dim, int(spec.model.width)
     hidden = (size + 1) * width
     params = TwoLayer(p[:hidden].reshape(-1, width), p[hidden:-1], p[-1])
-    residual = patch_output(params, x, size, spec.model.stride) - y
-    return 2 / len(y) * residual @ patch_jacobian(params, x, size, spec.model.stride)
+    residual = patch_output(params, x, size, spec.model.views.stride) - y
+    return 2 / len(y) * residual @ patch_jacobian(params, x, size, spec.model.views.stride)
 
 
 def decays(spec: TrainingSpec) -> np.ndarray:
-    rows, width = (spec.model.patch_size or spec.data.input_dim) + 1, int(spec.model.width)
+    rows, width = (spec.model.views.size or spec.data.input_dim) + 1, int(spec.model.width)
     biases = spec.optimizer.decay == "all"
     return np.concatenate([np.full(width, biases), np.ones(rows * width), [biases]]).astype(float)
 
@@ -511,7 +512,7 @@ RUNS = {
     "d = 1": change(RUN, data__input_dim=1, optimizer__kind="momentum", optimizer__decay="weights"),
     "d = 2": change(RUN, data__input_dim=2),
     "d = 5": change(RUN, data__input_dim=5, optimizer__kind="momentum", optimizer__decay="weights"),
-    "convolutional": change(RUN, data__input_dim=6, model=ModelSpec("convolutional", 10, patch_size=3, stride=2)),
+    "convolutional": change(RUN, data__input_dim=6, model=ModelSpec("convolutional", 10, views=ViewSpec("sliding", 3, 2))),
 }
 
 

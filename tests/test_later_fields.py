@@ -11,10 +11,11 @@ from oracles import change
 
 from dynamics import spec as specs
 from dynamics.data.problem import DataSpec
+from dynamics.data.views import ViewSpec
 from dynamics.interrupt import Interrupt
 from dynamics.models import ModelSpec
 from dynamics.schedule import RecordSpec
-from dynamics.spec import RunSpec, later
+from dynamics.spec import RunSpec, aside, later
 from dynamics.sweep.axes import expand, parse
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.files import write_manifest
@@ -24,7 +25,8 @@ from dynamics.sweep.work import Desk, How, work
 from dynamics.systems import SYSTEMS
 from dynamics.training import TrainingSpec
 
-LATE = ("model.patch_size", "model.stride")
+LATE = ("model.views.scheme", "model.views.size", "model.views.stride", "data.alpha", "data.root", "target.units", "loss.kind")
+GONE = {"model.patch_size": 0, "model.stride": 1}  # of a version in between, at the values they had in runs without patches
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ def test_a_field_that_did_not_come_later_counts_at_its_default():
     assert specs.run_id(Fewer()) != specs.run_id(Before())
 
 
+def test_where_something_lies_is_no_part_of_what_it_is():
+    @dataclass(frozen=True)
+    class Moved(Before):
+        folder: str = aside("")
+
+    here, there = Moved(folder="here"), Moved(folder="there")
+    assert specs.run_id(here) == specs.run_id(there) == specs.run_id(Moved()) == specs.run_id(Before())
+    assert specs.run_id(change(here, rate=0.1)) != specs.run_id(here)
+    assert specs.family(here) != specs.family(there)  # a program reads one of them
+    assert specs.latecomers(Moved) == {"folder": ""}
+
+
 def test_later_fields_are_swept_put_and_static_like_any_other():
     base = After()
     runs = expand(base, parse({"slope": [0.25, 0.5], "part": {"shape": ["round", "flat"]}}, base))
@@ -93,8 +107,8 @@ PINNED = {
 def test_identities_that_stores_have_been_written_with():
     assert specs.run_id(TrainingSpec().resolve()) == PINNED["training"]
     assert set(LATE) <= set(specs.leaf_paths(TrainingSpec))
-    convolutional = change(TrainingSpec(), model=ModelSpec("convolutional", 512, patch_size=1))
-    strided = change(convolutional, model__stride=2)
+    convolutional = change(TrainingSpec(), model=ModelSpec("convolutional", 512, views=ViewSpec("sliding", 1)))
+    strided = change(convolutional, model__views__stride=2)
     assert len({specs.run_id(run) for run in (TrainingSpec().resolve(), convolutional, strided)}) == 3
     assert set(PINNED) <= set(SYSTEMS)
 
@@ -121,11 +135,11 @@ def result(executor):
 
 @pytest.fixture
 def old_store(tmp_path, result):
-    """A store of before there were patches: no such column, checksums as they then were."""
+    """A store of before there were views, laws with parameters and cross-entropy: columns as they then were, and checksums."""
     part = Store(tmp_path).write(result)
     table = pl.read_parquet(part / "runs.parquet")
     assert set(LATE) <= set(table.columns)
-    table.drop(LATE).write_parquet(part / "runs.parquet")
+    table.drop(LATE).with_columns(**{name: pl.lit(value) for name, value in GONE.items()}).write_parquet(part / "runs.parquet")
     (part / "checksums.json").unlink()
     write_manifest(part)
     assert json.loads((tmp_path / "store.json").read_text())
@@ -152,5 +166,5 @@ def test_nothing_of_it_is_computed_again_and_new_runs_stand_beside_it(old_store,
     runs, records = Store(old_store).read(ids)
     rows = {row["run"]: row for row in runs.iter_rows(named=True)}
     assert [rows[run]["seed"] for run in ids] == [0, 1, 2, 3]
-    assert [rows[run]["model.stride"] for run in ids[2:]] == [1, 1]
+    assert [rows[run]["model.views.stride"] for run in ids[2:]] == [1, 1]
     assert len(records) == 8 and records["train_loss"].is_finite().all()

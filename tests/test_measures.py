@@ -29,7 +29,7 @@ from dynamics import spec as specs
 from dynamics.curvature import hessian
 from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.losses import LossSpec
-from dynamics.measures import MEASURES, RELU_MEASURES, activation_statistics
+from dynamics.measures import CLASS_MEASURES, MEASURES, RELU_MEASURES, activation_statistics
 from dynamics.models import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.simulate import start
@@ -49,7 +49,7 @@ def example(rng):
     return random_net(rng, D, WIDTH), x, clean + NOISE * rng.normal(size=N), clean, fresh, np.sin(fresh[:, 0])
 
 
-ELSEWHERE = ("balance",)  # measures with a test of their own in another file
+ELSEWHERE = ("balance", *CLASS_MEASURES)  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 
 
@@ -116,6 +116,7 @@ def by_hand(net, x, y, clean, fresh, fresh_clean, factor, activation):
         "train_loss": factor * mean_square,
         "clean_train_error": np.mean((f - clean) ** 2),
         "excess_risk": risk,
+        "test_loss": factor * risk,
         "generalization_gap": risk + NOISE**2 - mean_square,
         "gradient_norm": np.linalg.norm(gradient),
         "weight_norm": np.linalg.norm(flat(net)),
@@ -200,7 +201,7 @@ def test_normalisation_scales_the_loss_its_gradient_and_its_curvature_and_nothin
     """The checks are in theory units: a rate under `mse` is twice as much there."""
     data = example(rng)
     mse, half = seen_by_library(data, factor=1.0, rate=0.05), seen_by_library(data, factor=0.5, rate=0.1)
-    scaled = {"train_loss", "gradient_norm", "gauss_newton_sharpness", "sharpness", "residual_sharpness"}
+    scaled = {"train_loss", "test_loss", "gradient_norm", "gauss_newton_sharpness", "sharpness", "residual_sharpness"}
     for name in mse.keys() - {"gauss_newton_residual", "sharpness_residual", "sharpness_converged"}:
         np.testing.assert_allclose(mse[name], (2 if name in scaled else 1) * half[name], rtol=1e-9, err_msg=name)
 

@@ -14,6 +14,7 @@ from problems import CLIP_NORM, Problem, Start
 from competitors import Base
 from dynamics import spec as specs
 from dynamics.data.problem import DataSpec
+from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
 from dynamics.models import MODELS, ModelSpec
 from dynamics.optimizers import OptimizerSpec
@@ -26,7 +27,7 @@ from dynamics.training import TrainingSpec
 
 def plan_of(p: Problem, steps: int, records: int = 0, clip_norm: float = CLIP_NORM, measures: tuple[str, ...] = ()) -> Plan:
     """All runs in one group; recorded at step 0, at the last, and `records` in all if that is more."""
-    convolutional = {"kind": "convolutional", "patch_size": p.patch_size, "stride": p.stride}
+    convolutional = {"kind": "convolutional", "views": ViewSpec("sliding", p.patch_size, p.stride)}
     base = TrainingSpec(
         steps=steps,
         record=RecordSpec(num=records, spacing="linear"),
@@ -72,7 +73,7 @@ class Competitor(Base):
         (group,) = plan_of(self.problem, 1).groups
         programs = build(group.static.dynamics(), group.lanes, len(group.runs))
         keys = jax.vmap(jax.random.key)(np.arange(programs.size, dtype=np.uint32))
-        fixed, state = programs.start(keys, stack_hyper(group.runs, programs.size))
+        fixed, state = programs.start(keys, stack_hyper(group.runs, programs.size), {})
         train, params = fixed.problem.train, state.params
         arrays = train.inputs, train.labels, params.hidden[:, 1:], params.hidden[:, 0], params.readout, params.offset
         start = Start(*(np.asarray(a)[: self.problem.runs] for a in arrays))

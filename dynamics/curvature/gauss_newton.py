@@ -16,19 +16,29 @@ from dynamics.models.base import Batch, Model
 def kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
     """K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n): closed form where the model has one.
 
+    With C outputs it is (n C, n C), over the outputs of all samples.
+
     With w_i = 1/n its nonzero spectrum is that of (1/n) sum_i grad f(x_i) grad f(x_i)^T.
     """
     if model.gauss_newton is not None:
         return model.gauss_newton(params, batch)
     flat, unravel = ravel_pytree(params)
     jacobian = jax.jacrev(lambda p: model.apply(unravel(p), batch).reshape(-1))(flat)
-    scaled = jnp.sqrt(batch.weights.reshape(-1))[:, None] * jacobian
+    scaled = _roots(batch).reshape(-1)[:, None] * jacobian
     return scaled @ scaled.T
+
+
+def _roots(batch: Batch) -> jax.Array:
+    """sqrt(w_i) of every output of every sample, shaped like the labels."""
+    return jnp.broadcast_to(
+        jnp.sqrt(batch.weights).reshape(*batch.weights.shape, *[1] * (batch.labels.ndim - batch.weights.ndim)),
+        batch.labels.shape,
+    )
 
 
 def kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[jax.Array], jax.Array]:
     """u (n,) -> K u without the matrix: a pass back to the parameters and one forth, O(n P) each at most."""
-    root = jnp.sqrt(batch.weights)
+    root = _roots(batch)
     _, push = jax.linearize(lambda p: model.apply(p, batch), params)
     pull = jax.linear_transpose(push, params)
 
@@ -45,11 +55,11 @@ def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: floa
     decomposition, above that to the returned residual.
     """
     product = kernel_product(model, params, batch)
-    noise = jax.random.normal(jax.random.key(1), (batch.weights.size,), batch.weights.dtype)
+    noise = jax.random.normal(jax.random.key(1), (batch.labels.size,), batch.weights.dtype)
     return top_eigenpair(lambda u: 2 * factor * product(u), jnp.ones_like(noise) + noise, num_steps)
 
 
 def lift(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:
     """The kernel's eigenvector (n,) carried to the parameters, sum_i sqrt(w_i) u_i grad f(x_i): that of the matrix."""
-    scaled = (jnp.sqrt(batch.weights.reshape(-1)) * vector).reshape(batch.weights.shape)
+    scaled = _roots(batch) * vector.reshape(batch.labels.shape)
     return jax.vjp(lambda p: model.apply(p, batch), params)[1](scaled)[0]

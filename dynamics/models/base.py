@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from dynamics.core import Hyper
 
@@ -15,8 +17,8 @@ Params = Any
 class Batch(NamedTuple):
     """Samples in the layout a model likes; labels and weights have the shape of its predictions.
 
-    The weights sum to one over true samples and vanish on padding, so that for any layout the empirical
-    mean of a per-sample quantity q is `sum(weights * q)`.
+    The weights sum to one over true samples and vanish on padding, so that for any layout the empirical mean of a per-sample
+    quantity q is `sum(weights * q)`. Where there are several outputs labels have a last axis that weights lack.
     """
 
     inputs: Any
@@ -24,17 +26,47 @@ class Batch(NamedTuple):
     weights: jax.Array
 
 
+class Neurons(NamedTuple):
+    """The hidden units of a network with one hidden layer, one by one: N of them, which see D - 1 numbers each.
+
+    hidden (D, N), row 0 the biases; readout (N,): the weight that the unit's output goes out with. A unit that looks at one
+    position only, of several, is a unit of its own for every position.
+    """
+
+    hidden: jax.Array
+    readout: jax.Array
+
+
+class Layout(NamedTuple):
+    """How the units of `Neurons` hang together; arrays over N, known when a model is built.
+
+    index: which of `width` neurons a unit is; block: units with the same number have one readout weight in common
+    share: what a unit's output counts for in the pool, 1 / L for a mean over L views
+    mass: share times how many views of a sample a unit sees: what `half_spaces` makes of a unit that is always on
+    coupling: |Hessian - Gauss-Newton| is at most coupling sqrt(1 + R^2) sqrt(2 L), in theory units
+    """
+
+    index: np.ndarray
+    block: np.ndarray
+    share: float = 1.0
+    mass: float = 1.0
+    coupling: float = 1.0
+
+
 class Model(NamedTuple):
-    """A scalar-valued network.
+    """A network with one output, or with several, whose predictions then have a last axis for them.
 
     init(key, hyper): parameters, a pytree
     prepare(inputs (n, d), labels (n,), weights (n,)): the same samples as a `Batch`, once a run
     apply(params, batch): predictions, shaped like `batch.labels`
     squared_gradient(params, batch, factor): gradient of factor * sum(weights (f - y)^2) in closed form, or None
     gauss_newton(params, batch): the kernel K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n), or None
-    half_spaces(params, batch, coefficients (C, *weights.shape)): sum_i c_i 1{z_ik > 0} (1, x_i) and the same over
-        z_ik < 0, shape (2, C, d + 1, K), where z is a neuron's pre-activation; None for a model without such neurons
+    half_spaces(params, batch, coefficients (C, *weights.shape)): sum_i c_i share sum_l 1{z_ilk > 0} (1, x_i^(l)) over the views
+        l that a unit sees of a sample, and the same over z_ilk < 0, shape (2, C, D, N), where z is its pre-activation; None for
+        a model without such units
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
+    neurons(params): its units; layout: how they hang together; None for a model without such units
+    seen_norm(inputs (n, d)): the largest norm (n,) of what a unit sees of a sample
     """
 
     init: Callable[[jax.Array, Hyper], Params]
@@ -44,6 +76,19 @@ class Model(NamedTuple):
     gauss_newton: Callable[[Params, Batch], jax.Array] | None
     half_spaces: Callable[[Params, Batch, jax.Array], jax.Array] | None
     is_weight: Callable[[Params], Any]
+    neurons: Callable[[Params], Neurons] | None = None
+    layout: Layout | None = None
+    seen_norm: Callable[[jax.Array], jax.Array] = lambda inputs: jnp.linalg.norm(inputs, axis=1)
+
+
+def seen_norm(views: np.ndarray | None) -> Callable[[jax.Array], jax.Array]:
+    """`Model.seen_norm` of units that see these views (L, m); None: the whole sample."""
+
+    def largest(inputs: jax.Array) -> jax.Array:
+        seen = inputs[:, None] if views is None else inputs[:, views]
+        return jnp.max(jnp.linalg.norm(seen, axis=-1), axis=1)
+
+    return largest
 
 
 def flat_batch(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:

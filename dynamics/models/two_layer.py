@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from jax import lax
 
 from dynamics.core import Hyper
 from dynamics.kernels import gates
-from dynamics.models.base import Batch, Model
+from dynamics.models.base import Batch, Layout, Model, Neurons, seen_norm
 
 BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common second-level cache
 
@@ -67,15 +67,30 @@ ACTIVATIONS = {
 }
 
 
-class Init(NamedTuple):
-    """How the weights and biases of a layer of fan-in m are drawn: bound or standard deviation in terms of m."""
+Draw = Callable[[jax.Array, tuple[int, ...], jax.Array, Any], jax.Array]
 
-    weight: Callable[[jax.Array, tuple[int, ...], jax.Array, object], jax.Array]
-    bias: Callable[[jax.Array, tuple[int, ...], jax.Array, object], jax.Array]
+
+class Init(NamedTuple):
+    """How the weights and biases of a layer of fan-in m are drawn: bound or standard deviation in terms of m.
+
+    outer: the weights of the readout, where they are drawn otherwise
+    """
+
+    weight: Draw
+    bias: Draw
+    outer: Draw | None = None
+
+    @property
+    def readout(self) -> Draw:
+        return self.outer or self.weight
 
 
 def _uniform(bound: Callable[[jax.Array], jax.Array]):
     return lambda key, shape, fan_in, dtype: bound(fan_in) * jax.random.uniform(key, shape, dtype, -1, 1)
+
+
+def _normal(gain: float) -> Draw:
+    return lambda key, shape, fan_in, dtype: (gain / fan_in) ** 0.5 * jax.random.normal(key, shape, dtype)
 
 
 def _no_bias(key, shape, fan_in, dtype):
@@ -86,7 +101,9 @@ INITS = {
     # torch.nn.Linear's own: weights and biases uniform on +-1/sqrt(fan_in)
     "torch_default": Init(_uniform(lambda m: m**-0.5), _uniform(lambda m: m**-0.5)),
     # He et al. 2015, gain sqrt(2) in both layers, biases zero
-    "kaiming_normal": Init(lambda k, s, m, t: (2 / m) ** 0.5 * jax.random.normal(k, s, t), _no_bias),
+    "kaiming_normal": Init(_normal(2.0), _no_bias),
+    # the same in the hidden layer, readout N(0, 1/fan_in) (Liang et al. 2026b)
+    "kaiming_lecun": Init(_normal(2.0), _no_bias, _normal(1.0)),
     "kaiming_uniform": Init(_uniform(lambda m: (6 / m) ** 0.5), _no_bias),
 }
 
@@ -100,16 +117,6 @@ def block_count(num_samples: int, width: int, num_inputs: int, itemsize: int, ba
     return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / room))
 
 
-def windows(input_dim: int, size: int, stride: int) -> np.ndarray:
-    """The coordinates (L, size) that windows of so many neighbours see, `stride` apart, none reaching over the end.
-
-    >>> windows(5, 3, 2).tolist()
-    [[0, 1, 2], [2, 3, 4]]
-    """
-    starts = np.arange(0, input_dim - size + 1, stride)
-    return starts[:, None] + np.arange(size)
-
-
 def two_layer(
     input_dim: int,
     width: int,
@@ -119,12 +126,15 @@ def two_layer(
     *,
     kernels: bool = True,
     views: np.ndarray | None = None,
+    pooling: str = "mean",
 ) -> Model:
     """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`.
 
-    kernels: False for plain JAX; views: the coordinates (L, input_dim) of a sample that neurons see, None for all, once
+    kernels: False for plain JAX; views: the coordinates (L, input_dim) of a sample that neurons see, None for all, once;
+    pooling: whether the output is the `mean` or the `sum` over them
     """
     num_views = 1 if views is None else len(views)
+    share = 1 / num_views if pooling == "mean" else 1.0
     sorts = input_dim == 1 and views is None
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
@@ -145,7 +155,7 @@ def two_layer(
         rows = jnp.arange(input_dim + 1) <= fan_in
         used = index < hyper["model.width"]
         hidden = jnp.where(rows[:, None] & used, jax.vmap(neuron)(index).T, 0)
-        readout = jnp.where(used, draw.weight(readout_key, (width,), fan_mid, dtype), 0)
+        readout = jnp.where(used, draw.readout(readout_key, (width,), fan_mid, dtype), 0)
         offset = draw.bias(offset_key, (), fan_mid, dtype)
         return jax.tree.map(lambda p: scale * p, TwoLayer(hidden, readout, offset))
 
@@ -175,11 +185,11 @@ def two_layer(
         return x.reshape(-1, input_dim + 1)
 
     def pool(s: jax.Array) -> jax.Array:
-        return s if views is None else jnp.mean(s.reshape(-1, num_views), axis=1)
+        return s if views is None else share * jnp.sum(s.reshape(-1, num_views, *s.shape[1:]), axis=1)
 
     def spread(r: jax.Array) -> jax.Array:
         """The transpose of `pool`."""
-        return r if views is None else jnp.repeat(r / num_views, num_views)
+        return r if views is None else jnp.repeat(share * r, num_views)
 
     def apply(params: TwoLayer, batch: Batch) -> jax.Array:
         if fused:
@@ -218,22 +228,26 @@ def two_layer(
         return TwoLayer(params.readout * slope, readout, offset)
 
     def gauss_newton(params: TwoLayer, batch: Batch) -> jax.Array:
-        x = batch.inputs.reshape(-1, batch.inputs.shape[-1])
+        x = rows(batch.inputs)
         root = jnp.sqrt(batch.weights.reshape(-1))
         z = x @ params.hidden
-        h, slope = phi.value(z), phi.slope(z) * params.readout
-        kernel = 1 + h @ h.T + (x @ x.T) * (slope @ slope.T)
-        return root[:, None] * kernel * root
+        h, slope = pool(phi.value(z)), phi.slope(z) * params.readout
+        if views is None:
+            inner = (x @ x.T) * (slope @ slope.T)
+        else:
+            seen = pool(slope[:, None] * x[:, :, None]).reshape(len(h), -1)  # a_ik of every filter, (n, D K)
+            inner = seen @ seen.T
+        return root[:, None] * (1 + h @ h.T + inner) * root
 
     def half_spaces(params: TwoLayer, batch: Batch, coefficients: jax.Array) -> jax.Array:
         count = coefficients.shape[0]
         if fused:
             x, c = rows(batch.inputs), coefficients.reshape(count, -1)
             sides = [gates.open_gates(x, side * params.hidden, params.readout)[1] for side in (1, -1)]
-            return jnp.stack([jnp.stack([gates.moments(x, on, each, width) for each in c]) for on in sides])
+            return jnp.stack([jnp.stack([gates.moments(x, on, spread(each), width) for each in c]) for on in sides])
 
         def block(total, samples):
-            x, c = samples
+            x, c = rows(samples[0]), jax.vmap(spread)(samples[1])
             z = x @ params.hidden
             moments = (c.T[:, :, None] * x[:, None, :]).reshape(len(x), count * (input_dim + 1)).T  # (C (d + 1), size)
             return total + jnp.stack([moments @ (z > 0).astype(dtype), moments @ (z < 0).astype(dtype)]), None
@@ -246,7 +260,15 @@ def two_layer(
         weights = (jnp.arange(input_dim + 1) > 0)[:, None]
         return TwoLayer(weights.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
 
-    squared_gradient = fused_gradient if fused else blocked_gradient
-    if views is not None:  # both are written for one view
-        return Model(init_params, prepare, apply, squared_gradient, None, None, is_weight)
-    return Model(init_params, prepare, apply, squared_gradient, gauss_newton, half_spaces, is_weight)
+    return Model(
+        init_params,
+        prepare,
+        apply,
+        fused_gradient if fused else blocked_gradient,
+        gauss_newton,
+        half_spaces,
+        is_weight,
+        lambda params: Neurons(params.hidden, params.readout),
+        Layout(np.arange(width), np.arange(width), share, share * num_views, share * num_views),
+        seen_norm(views),
+    )

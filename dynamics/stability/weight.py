@@ -11,13 +11,12 @@ s = E[(X.u - t)_+] and e = E[X 1{X.u > t}] it is g~ = s sqrt(p^2 + |e|^2): no di
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.data.laws import LAWS, Law, sphere_half_space_mean, sphere_half_space_probability
+from dynamics.data.closed_forms import ClosedForms
+from dynamics.data.laws import plain
 from dynamics.errors import InputError
 
 
@@ -64,54 +63,29 @@ def line_weight(inputs: np.ndarray, kinks: np.ndarray) -> np.ndarray:
     return np.minimum(side(below, sums[below], -1), side(len(x) - upto, sums[-1] - sums[upto], 1))
 
 
-def population_weight(law: str | Law, offset: np.ndarray, d: int, *, sides: int = 2) -> np.ndarray:
+def population_weight(law: str | ClosedForms, offset: np.ndarray, d: int, *, sides: int = 2) -> np.ndarray:
     """g_P(u, t) of an isotropic law, which depends on t alone: offset (...) -> (...). With sides=1 the one-sided g~.
 
-    From the law's closed forms P(X_1 > t) and E[X_1 1{X_1 > t}]; `by_radius` supplies them where there are none.
+    law: the name of one without parameters, or any law's closed forms (`dynamics.data.closed_forms`).
     """
-    known = LAWS[law] if isinstance(law, str) else law
-    probability, first_moment = known.half_space_probability, known.half_space_mean
-    if probability is None or first_moment is None:
-        have = ", ".join(name for name, other in LAWS.items() if other.half_space_mean is not None)
-        raise InputError("law", law, f"has no half-space probability; those of {have} are known, or use by_radius")
+    if isinstance(law, str):
+        known = plain()
+        if law not in known:
+            have = ", ".join(known)
+            raise InputError(
+                "law", law, f"has no half-space probability by name; those of {have} have one, or give closed forms"
+            )
+        law = known[law]
     t = np.asarray(offset, float)
 
     def side(t):
-        p, mean = probability(t, d), first_moment(t, d)
+        p, mean = law.half_space_probability(t, d), law.half_space_mean(t, d)
         return np.maximum(mean - t * p, 0) * np.hypot(p, mean)
 
     return side(t) if sides == 1 else np.minimum(side(t), side(-t))
 
 
-def by_radius(density: Callable[[np.ndarray], np.ndarray], radius: float = 1.0, nodes: int = 400) -> Law:
-    """An isotropic law given by the density of its radius on [0, radius], its half-space functions by quadrature.
-
-    Q(t) = int Q_sphere(t / r) density(r) dr over r > |t|, and likewise for the mean, by a Gauss-Legendre rule whose nodes a
-    cubic map draws towards both ends, where the sphere's functions have root singularities. Error about 1e-14 for a
-    bounded density, about 4e-4 for one like (1 - r)^(-0.7) at the rim. The law cannot be sampled (`row` raises).
-    """
-    from scipy import special  # here: every command imports this file, and few come to this
-
-    x, w = special.roots_legendre(nodes)
-
-    def integrate(t, d, function, power):
-        low = np.abs(np.asarray(t, float))[..., None]
-        s = (1 + x) / 2
-        blend, slope = s**2 * (3 - 2 * s), 6 * s * (1 - s)
-        span = np.maximum(radius - low, 0)
-        r = low + span * blend
-        values = function(np.clip(np.divide(low, r, out=np.ones_like(r), where=r > 0), -1, 1), d) * density(r) * r**power
-        return np.sum(values * span * slope * w / 2, axis=-1)
-
-    def probability(t, d):
-        t = np.asarray(t, float)
-        tail = integrate(t, d, sphere_half_space_probability, 0)
-        return np.where(t >= 0, tail, 1 - tail)
-
-    def mean(t, d):
-        return integrate(t, d, sphere_half_space_mean, 1)
-
-    def row(*_):
-        raise NotImplementedError("a law given by its radius' density has no sampler")
-
-    return Law(row, probability, mean, radius)
+def weight_of(probability: np.ndarray, mean: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """g~(u_k, t_k) (K,) of any law from P(u.X > t) (K,) and E[X 1{u.X > t}] (d, K), for directions (d, K) and offsets (K,)."""
+    excess = np.maximum(np.sum(mean * direction, axis=0) - offset * probability, 0)
+    return excess * np.sqrt(probability**2 + np.sum(mean**2, axis=0))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -45,7 +45,8 @@ class OutOfMemory(MemoryError):
 
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper) -> fixed, state; advance(keys, fixed, state, begin, end, look) -> state, record; all over `size` runs.
+    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, look) -> state, record; all over
+    `size` runs.
 
     bytes: what they take over all devices, arguments, results and temporaries (known once compiled)
     """
@@ -84,8 +85,8 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     mesh = Mesh(np.array(devices), (AXIS,))
     runs, same = PartitionSpec(AXIS), PartitionSpec()
 
-    def start_all(keys, hyper):
-        return over_ensemble(lambda k, h: start(dynamics, k, h), lanes)(keys, hyper)
+    def start_all(keys, hyper, shared):
+        return over_ensemble(lambda k, h: start(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
 
     def advance_all(keys, fixed, state, begin, end, look):
         return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, look), lanes)(keys, fixed, state)
@@ -94,7 +95,7 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
         return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=runs, check_vma=False)
 
     return Programs(
-        jax.jit(shard(start_all, (runs, runs))),
+        jax.jit(shard(start_all, (runs, runs, same))),
         jax.jit(shard(advance_all, (runs, runs, runs, same, same, same)), donate_argnums=2),
         size,
         len(devices),
@@ -102,16 +103,16 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     )
 
 
-def compile_programs(programs: Programs, keys: jax.Array, hyper: dict[str, jax.Array]) -> Programs:
-    """The same programs compiled ahead, and the bytes they take; nothing is run."""
+def compile_programs(programs: Programs, *given: Any) -> Programs:
+    """The same programs compiled ahead for what `arguments` gives, and the bytes they take; nothing is run."""
 
     def placed(tree):
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=programs.sharding), tree)
 
-    first = programs.start.lower(keys, hyper).compile()
-    fixed, state = placed(jax.eval_shape(programs.start, keys, hyper))
+    first = programs.start.lower(*given).compile()
+    fixed, state = placed(jax.eval_shape(programs.start, *given))
     step = np.int32(0)
-    then = programs.advance.lower(keys, fixed, state, step, step, np.bool_(True)).compile()
+    then = programs.advance.lower(given[0], fixed, state, step, step, np.bool_(True)).compile()
 
     def advance(keys, fixed, state, begin, end, look=True):
         return then(keys, fixed, state, begin, end, np.bool_(look))
@@ -210,8 +211,8 @@ class Executor:
             self._programs[key] = self._compilers.submit(compiled)
         return self._programs[key]
 
-    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, jax.Array, dict[str, jax.Array]]:
-        """Compiled programs for a chunk, and its runs' keys and swept scalars."""
+    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, Arguments]:
+        """Compiled programs for a chunk, and what they start from."""
         compiled = self._compiled(group, runs)
         try:
             programs = compiled.result()
@@ -220,15 +221,15 @@ class Executor:
             raise
         if programs.bytes > self.memory:
             raise OutOfMemory(programs.bytes, self.memory, programs.size)
-        return programs, *arguments(runs, programs.size, programs.sharding)
+        return programs, arguments(runs, programs.size, programs.sharding)
 
     def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
         begun = time.perf_counter()
         count = len(runs)
-        programs, keys, hyper = self._prepare(group, runs)
+        programs, given = self._prepare(group, runs)
         compile_seconds = time.perf_counter() - begun
 
-        fixed, state = programs.start(keys, hyper)
+        fixed, state = programs.start(*given)
         partway = keeper.load(state) if keeper is not None else None
         if partway is not None:
             partway = partway._replace(state=jax.device_put(partway.state, programs.sharding))
@@ -236,7 +237,7 @@ class Executor:
                 watch(partway.step, partway.records[-1])
 
         def segment(state: Any, begin: np.int32, end: np.int32, look: bool):
-            return programs.advance(keys, fixed, state, begin, end, look)
+            return programs.advance(given.keys, fixed, state, begin, end, look)
 
         trajectory = drive(segment, state, group.schedule, watch, keeper, partway)
         trajectory = trajectory._replace(
@@ -254,8 +255,21 @@ def _raise_unless_short(error: Exception) -> None:
         raise error
 
 
-def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Keys and swept scalars of the runs on their devices, filled up to `size`."""
+class Arguments(NamedTuple):
+    """keys (size,); hyper: swept scalars (size,) by name; shared: what the runs read, on every device."""
+
+    keys: jax.Array
+    hyper: dict[str, jax.Array]
+    shared: dict[str, jax.Array]
+
+
+def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> Arguments:
+    """Keys and swept scalars of the runs on their devices, filled up to `size`, and what they share."""
     seeds = np.pad(np.array([run.seed for run in runs], np.uint32), (0, size - len(runs)), "edge")
     keys = jax.device_put(jax.vmap(jax.random.key)(seeds), sharding)
-    return keys, {name: jax.device_put(value, sharding) for name, value in stack_hyper(runs, size).items()}
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    return Arguments(
+        keys,
+        {name: jax.device_put(value, sharding) for name, value in stack_hyper(runs, size).items()},
+        {name: jax.device_put(value, everywhere) for name, value in runs[0].reads().items()},
+    )

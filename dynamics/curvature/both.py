@@ -1,0 +1,44 @@
+"""Gauss-Newton's sharpness and the Hessian's by one Lanczos: half the program, where compiling takes longer than computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from dynamics.curvature.hessian import NOISE_SHARE, hessian_product
+from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
+from dynamics.models.base import Batch, Model
+
+
+def both_sharpnesses(
+    model: Model,
+    params: Any,
+    batch: Batch,
+    factor: float,
+    gradient: Callable[[Any], Any],
+    guess: Any,
+    num_steps: int = 64,
+) -> TopEigenpair:
+    """Top eigenpairs of the Gauss-Newton matrix and of the Hessian of factor * mean (f - y)^2, stacked in this order.
+
+    gradient: params -> that of the loss; guess: of both top eigenvectors, a pytree like params, to which noise is added
+    """
+    flat, unravel = ravel_pytree(params)
+    hessian = hessian_product(lambda p: jnp.zeros(()), params, gradient)
+    _, push = jax.linearize(lambda p: model.apply(p, batch), params)
+    pull = jax.linear_transpose(push, params)
+
+    def product(share: jax.Array, v: jax.Array) -> jax.Array:
+        squared = ravel_pytree(pull(2 * factor * batch.weights * push(unravel(v))))[0]
+        return share * hessian(v) + (1 - share) * squared
+
+    toward, _ = ravel_pytree(guess)
+    noise = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
+    start = toward / jnp.linalg.norm(toward) + NOISE_SHARE * noise / jnp.linalg.norm(noise)
+    shares = jnp.asarray([0.0, 1.0], flat.dtype)
+    return lax.map(lambda share: top_eigenpair(lambda v: product(share, v), start, num_steps), shares)

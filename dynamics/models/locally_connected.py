@@ -1,0 +1,179 @@
+"""Patch networks with filters of their own at every position: f(x) = (1/L) sum_l sum_k v_k phi(w_kl . x^(l) + b_kl) + c.
+
+The readout is shared over positions (v_k, as in the theory of Liang et al. 2026b) or there is one for each unit (v_kl). A
+position is a two-layer net on its view, so gradients are those of `two_layer.py` position by position, and where there are
+kernels they take the positions as an ensemble.
+
+As units of the theory, (k, l) looks at all n L patches and is on for those at position l alone: then p, s and e of the weight
+function carry a factor 1/L each, g~ one of 1/L^2, and
+
+    lambda_GN >= 1 + 2 sum_kl |v_k| |w_kl| s_kl sqrt(p_kl^2 + |e_kl|^2) = 1 + (2/L^2) sum_kl |v_k| |w_kl| g~_l(u_kl, t_kl)
+
+with g~_l of the n patches at l: the constraint is weaker by 1/L than with shared filters, whose coefficients are L times
+larger.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dynamics.core import Hyper
+from dynamics.kernels import gates
+from dynamics.models.base import Batch, Layout, Model, Neurons, seen_norm
+from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count
+
+
+class LocallyConnected(NamedTuple):
+    """hidden (L, m + 1, K), row 0 of m + 1 the bias; readout (K,), or (L, K) where each unit has its own; offset ()."""
+
+    hidden: jax.Array
+    readout: jax.Array
+    offset: jax.Array
+
+
+def locally_connected(
+    views: np.ndarray,
+    width: int,
+    activation: str,
+    init: str,
+    dtype,
+    *,
+    readout: str = "shared",
+    pooling: str = "mean",
+    kernels: bool = True,
+) -> Model:
+    """The model of `width` filters at each of the views (L, m); readout `shared` over positions or by `unit`."""
+    (num_views, size), shared = views.shape, readout == "shared"
+    share = 1 / num_views if pooling == "mean" else 1.0
+    phi, draw = ACTIVATIONS[activation], INITS[init]
+    homogeneous = activation == "relu"
+    fused = kernels and homogeneous and size > 1 and gates.usable(size + 1, dtype)
+
+    def init_params(key: jax.Array, hyper: Hyper) -> LocallyConnected:
+        """Fan-in is m for a filter, and for the readout the number of its weights."""
+        hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
+        fan_in = jnp.asarray(size, dtype)
+        fan_mid = jnp.asarray(width if shared else width * num_views, dtype)
+        bias = draw.bias(jax.random.fold_in(hidden_key, 0), (num_views, 1, width), fan_in, dtype)
+        weight = draw.weight(jax.random.fold_in(hidden_key, 1), (num_views, size, width), fan_in, dtype)
+        outer = draw.readout(readout_key, (width,) if shared else (num_views, width), fan_mid, dtype)
+        params = LocallyConnected(jnp.concatenate([bias, weight], axis=1), outer, draw.bias(offset_key, (), fan_mid, dtype))
+        return jax.tree.map(lambda p: hyper["model.init_scale"] * p, params)
+
+    def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
+        """Inputs (blocks, L, size of a block, m + 1), a leading 1 in the last axis."""
+        inputs, labels, weights = (jnp.asarray(a, dtype) for a in (inputs, labels, weights))
+        n = inputs.shape[0]
+        each = block_count(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+        blocks = 1 if fused else each
+        length = math.ceil(n / blocks)
+        seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)
+
+        def cut(a):
+            a = jnp.pad(a, [(0, blocks * length - n)] + [(0, 0)] * (a.ndim - 1))
+            return a.reshape(blocks, length, *a.shape[1:])
+
+        return Batch(jnp.swapaxes(cut(seen), 1, 2), cut(labels), cut(weights))
+
+    def outer(params: LocallyConnected) -> jax.Array:
+        """The readout of every unit, (L, K)."""
+        return jnp.broadcast_to(params.readout, (num_views, width))
+
+    def pass_gates(params: LocallyConnected, x: jax.Array, side: int = 1) -> tuple[jax.Array, jax.Array]:
+        """The output before the offset, (n,), and the gates of every position, of inputs (L, n, m + 1)."""
+        s, on = jax.vmap(gates.open_gates)(x, side * params.hidden, outer(params))
+        return share * jnp.sum(s, axis=0), on
+
+    def all_moments(x: jax.Array, on: jax.Array, r: jax.Array) -> jax.Array:
+        """share * sum_i r_i 1_ilk (1, x_i^(l)), (L, m + 1, K)."""
+        return jax.vmap(lambda x, on: gates.moments(x, on, share * r, width))(x, on)
+
+    def apply(params: LocallyConnected, batch: Batch) -> jax.Array:
+        if fused:
+            return pass_gates(params, batch.inputs[0])[0].reshape(batch.labels.shape) + params.offset
+
+        def block(x):
+            return share * jnp.einsum("lnk,lk->n", phi.value(x @ params.hidden), outer(params)) + params.offset
+
+        return lax.map(block, batch.inputs)
+
+    def assemble(params: LocallyConnected, slope: jax.Array, units: jax.Array, total: jax.Array) -> LocallyConnected:
+        """The gradient from slope (L, m + 1, K), before the readout is multiplied in, and that of every unit's readout (L,
+        K)."""
+        return LocallyConnected(outer(params)[:, None] * slope, jnp.sum(units, axis=0) if shared else units, total)
+
+    def fused_gradient(params: LocallyConnected, batch: Batch, factor: float) -> LocallyConnected:
+        x = batch.inputs[0]
+        f, on = pass_gates(params, x)
+        r = 2 * factor * batch.weights[0] * (f + params.offset - batch.labels[0])
+        slope = all_moments(x, on, r)
+        return assemble(params, slope, jnp.sum(params.hidden * slope, axis=1), jnp.sum(r))
+
+    def blocked_gradient(params: LocallyConnected, batch: Batch, factor: float) -> LocallyConnected:
+        def block(total, samples):
+            x, y, w = samples
+            z = x @ params.hidden
+            h = phi.value(z)
+            r = 2 * factor * w * (share * jnp.einsum("lnk,lk->n", h, outer(params)) + params.offset - y)
+            slope = jnp.swapaxes(share * r[:, None] * x, 1, 2) @ phi.slope(z)
+            units = jnp.sum(params.hidden * slope, axis=1) if homogeneous else share * jnp.einsum("n,lnk->lk", r, h)
+            return jax.tree.map(jnp.add, total, (slope, units, jnp.sum(r))), None
+
+        start = (jnp.zeros_like(params.hidden), jnp.zeros((num_views, width), dtype), jnp.zeros((), dtype))
+        return assemble(params, *lax.scan(block, start, batch)[0])
+
+    def gauss_newton(params: LocallyConnected, batch: Batch) -> jax.Array:
+        x = jnp.swapaxes(batch.inputs, 1, 2).reshape(-1, num_views, size + 1).swapaxes(0, 1)  # (L, n, m + 1)
+        root = jnp.sqrt(batch.weights.reshape(-1))
+        z = x @ params.hidden
+        h, slope = share * phi.value(z), share * phi.slope(z) * outer(params)[:, None]
+        inner = jnp.sum((x @ x.swapaxes(1, 2)) * (slope @ slope.swapaxes(1, 2)), axis=0)
+        pooled = jnp.sum(h, axis=0)
+        through = pooled @ pooled.T if shared else jnp.sum(h @ h.swapaxes(1, 2), axis=0)
+        return root[:, None] * (1 + through + inner) * root
+
+    def half_spaces(params: LocallyConnected, batch: Batch, coefficients: jax.Array) -> jax.Array:
+        if fused:
+            x, c = batch.inputs[0], coefficients[:, 0]
+            sides = [pass_gates(params, x, side)[1] for side in (1, -1)]
+            sums = jnp.stack([jnp.stack([all_moments(x, on, each) for each in c]) for on in sides])  # (2, C, L, m + 1, K)
+        else:
+
+            def block(total, samples):
+                x, c = samples  # (L, size, m + 1), (C, size)
+                z, weighted = x @ params.hidden, share * c[:, None, :, None] * x
+                parts = [jnp.swapaxes(weighted, 2, 3) @ on.astype(dtype) for on in (z > 0, z < 0)]
+                return total + jnp.stack(parts), None
+
+            start = jnp.zeros((2, len(coefficients), num_views, size + 1, width), dtype)
+            sums = lax.scan(block, start, (batch.inputs, jnp.moveaxis(coefficients, 0, 1)))[0]
+        return jnp.moveaxis(sums, 2, 3).reshape(2, len(coefficients), size + 1, num_views * width)
+
+    def neurons(params: LocallyConnected) -> Neurons:
+        return Neurons(jnp.swapaxes(params.hidden, 0, 1).reshape(size + 1, -1), outer(params).reshape(-1))
+
+    def is_weight(params: LocallyConnected) -> LocallyConnected:
+        weights = (jnp.arange(size + 1) > 0)[:, None]
+        return LocallyConnected(weights.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
+
+    index = np.tile(np.arange(width), num_views)
+    # a unit sees one patch of a sample, and a block's parts of several positions are orthogonal
+    coupling = share * math.sqrt(num_views) if shared else share
+    return Model(
+        init_params,
+        prepare,
+        apply,
+        fused_gradient if fused else blocked_gradient,
+        gauss_newton,
+        half_spaces,
+        is_weight,
+        neurons,
+        Layout(index, index if shared else np.arange(len(index)), share, share, coupling),
+        seen_norm(views),
+    )

@@ -1,0 +1,120 @@
+"""Patch networks with several outputs: filters shared over positions or not, a readout vector for each filter or each unit.
+
+    f(x) = share * sum_l sum_k v_k(l) phi(w_k(l) . x^(l) + b_k(l)) + c,   v_k, c in R^C
+
+For regression on vectors and for classification, where the papers' theory of scalar networks says nothing; gradients by
+autodiff.
+
+Where filters and readout are shared, a filter sees of a sample what passes its open gates, and all that f needs of L views is
+their sum:
+
+    a_k = share * sum_l 1{w_k . x^(l) + b_k > 0} (1, x^(l)),   f(x) = sum_k v_k (b_k, w_k) . a_k + c
+
+Gates are constant where f is smooth, so f is differentiated with the a_k held fixed: with m + 1 < L they are fewer numbers than
+the activations, and the way back does not touch the views again. Elsewhere the activations are computed again on the way back,
+block by block.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dynamics.core import Hyper
+from dynamics.kernels import gates
+from dynamics.models.base import Batch, Model, seen_norm
+from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count
+
+
+class SeveralOutputs(NamedTuple):
+    """hidden (P, m + 1, K), row 0 of m + 1 the bias; readout (Q, K, C); offset (C,). P and Q are L, or 1 where positions
+    share."""
+
+    hidden: jax.Array
+    readout: jax.Array
+    offset: jax.Array
+
+
+def several_outputs(
+    views: np.ndarray,
+    width: int,
+    outputs: int,
+    activation: str,
+    init: str,
+    dtype,
+    *,
+    shared_filters: bool = True,
+    readout: str = "shared",
+    pooling: str = "mean",
+    kernels: bool = True,
+) -> Model:
+    """The model of `width` filters on views (L, m) with so many outputs; kernels: False for plain JAX."""
+    num_views, size = views.shape
+    share = 1 / num_views if pooling == "mean" else 1.0
+    filters, readouts = (1 if shared_filters else num_views), (1 if readout == "shared" else num_views)
+    phi, draw = ACTIVATIONS[activation], INITS[init]
+    pools = shared_filters and readout == "shared" and activation == "relu" and size + 1 < num_views
+    fused = pools and kernels and size > 1 and gates.usable(size + 1, dtype)
+
+    def init_params(key: jax.Array, hyper: Hyper) -> SeveralOutputs:
+        hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
+        fan_in, fan_mid = jnp.asarray(size, dtype), jnp.asarray(width * readouts, dtype)
+        bias = draw.bias(jax.random.fold_in(hidden_key, 0), (filters, 1, width), fan_in, dtype)
+        weight = draw.weight(jax.random.fold_in(hidden_key, 1), (filters, size, width), fan_in, dtype)
+        shape = (readouts, width, outputs)  # drawn flat: few outputs a row compile slowly
+        outer = draw.readout(readout_key, (math.prod(shape),), fan_mid, dtype).reshape(shape)
+        offset = draw.bias(offset_key, (outputs,), fan_mid, dtype)
+        params = SeveralOutputs(jnp.concatenate([bias, weight], axis=1), outer, offset)
+        return jax.tree.map(lambda p: hyper["model.init_scale"] * p, params)
+
+    def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
+        """Inputs (blocks, L, size of a block, m + 1), or views last but one where they are pooled; labels (blocks, size of a
+        block, C)."""
+        n = inputs.shape[0]
+        length = math.ceil(n / block_count(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend()))
+        blocks = math.ceil(n / length)
+        seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)
+
+        def cut(a):
+            a = jnp.pad(a, [(0, blocks * length - n)] + [(0, 0)] * (a.ndim - 1))
+            return a.reshape(blocks, length, *a.shape[1:])
+
+        return Batch(cut(seen) if pools else jnp.swapaxes(cut(seen), 1, 2), cut(labels), cut(weights))
+
+    def passed(hidden: jax.Array, x: jax.Array) -> jax.Array:
+        """The sum over views of what passes the open gates, (L, m + 1) -> (m + 1, K), of each sample."""
+        if not fused:
+            return jnp.einsum("nld,nlk->ndk", x, (x @ hidden > 0).astype(dtype))
+        silent, ones = jnp.zeros(width, dtype), jnp.ones(num_views, dtype)
+        return jax.vmap(lambda x: gates.moments(x, gates.open_gates(x, hidden, silent)[1], ones, width))(x)
+
+    def apply_pooled(params: SeveralOutputs, batch: Batch) -> jax.Array:
+        hidden = params.hidden[0]
+
+        def block(x):
+            a = share * passed(lax.stop_gradient(hidden), x)
+            return jnp.einsum("ndk,dk->nk", a, hidden) @ params.readout[0] + params.offset
+
+        return lax.map(block, batch.inputs)
+
+    def apply(params: SeveralOutputs, batch: Batch) -> jax.Array:
+        @jax.checkpoint
+        def block(x):
+            h = phi.value(x @ params.hidden)  # (L, size, K)
+            pooled = share * jnp.sum(h, axis=0, keepdims=True) if readouts == 1 else share * h
+            return jnp.sum(pooled @ params.readout, axis=0) + params.offset
+
+        return lax.map(block, batch.inputs)
+
+    def is_weight(params: SeveralOutputs) -> SeveralOutputs:
+        weights = (jnp.arange(size + 1) > 0)[:, None]
+        return SeveralOutputs(weights.astype(dtype), jnp.ones((), dtype), jnp.zeros((), dtype))
+
+    return Model(
+        init_params, prepare, apply_pooled if pools else apply, None, None, None, is_weight, seen_norm=seen_norm(views)
+    )
