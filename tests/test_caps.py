@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, stats
 
 from dynamics import spec as specs
 from dynamics.config import compose
-from dynamics.data.laws import LAWS, sample
+from dynamics.data.closed_forms import radial
+from dynamics.data.laws import sample
 from dynamics.errors import InputError
 from dynamics.measures import MEASURES
 from dynamics.simulate import simulate, start
@@ -22,7 +23,7 @@ DIMS = [2, 3, 5, 8]
 
 
 def ball(n: int, d: int, seed: int = 0) -> np.ndarray:
-    return np.asarray(sample(LAWS["uniform_ball"], jax.random.key(seed), n, d, (n, d), jnp.float64))
+    return np.asarray(sample("uniform_ball", jax.random.key(seed), n, d, (n, d), jnp.float64))
 
 
 def evaluate(net, x: np.ndarray) -> np.ndarray:
@@ -105,6 +106,27 @@ def test_norms_of_a_bump_are_those_of_its_network(x64):
     assert np.mean(tent**2) / 9 == pytest.approx(theory.atom_square(eps, 1), rel=1e-2)
 
 
+@pytest.mark.parametrize(("d", "alpha"), [(2, 0.3), (3, 2.0), (5, 1.0)])
+def test_radial_atoms_and_caps_are_the_integrals_of_the_law(d, alpha, x64):
+    """E (X_1 - t)_+^2 = 2 int_t (x - t) P(X_1 > x) dx; the cap's mass tends to its constant times eps^(d - 1 + 2 alpha)."""
+    eps, law = 0.5, radial(alpha)
+    integral = integrate.quad(lambda z: 2 * z * law.half_space_probability(1 - eps**2 + z, d), 0, eps**2, epsrel=1e-7)[0]
+    square = jax.jit(theory.radial_atom_square, static_argnums=1)(jnp.asarray(eps), d, jnp.asarray(alpha))
+    assert float(square) == pytest.approx(integral / eps**4, rel=1e-7)
+    assert theory.cap_probability(eps, d, alpha) == law.half_space_probability(1 - eps**2, d)
+    mass = theory.cap_probability(1e-2, d, alpha) / 1e-2 ** theory.mass_exponent(d, alpha)
+    assert mass == pytest.approx(theory.radial_cap_constant(d, alpha), rel=1e-3)
+    limit = np.exp(-theory.radial_cap_constant(d, alpha) * 0.9 ** theory.mass_exponent(d, alpha))
+    assert theory.empty_share(10**7, d, 0.9, alpha) == pytest.approx(limit, rel=0.05)
+
+
+def test_radial_exponents_are_the_notes():
+    assert theory.count_exponent(5, 0.3) == pytest.approx(4 / 4.6)
+    assert [theory.count_exponent(d, 1.0) for d in DIMS] == [theory.count_exponent(d) for d in DIMS]
+    assert theory.cap_scale(1000, 2, 0.5, 2.5) == pytest.approx(0.5 * 1000 ** (-1 / 6))
+    assert theory.cap_scale(1000, 2, 1.0, 1.0) == theory.cap_scale(1000, 2) == pytest.approx(0.1)
+
+
 def traced(spec: CapsSpec) -> dict[str, jax.Array]:
     sizes = set(spec.shape_fields)
     return {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
@@ -149,7 +171,7 @@ def test_packing_is_the_greedy_one(d, n, x64):
 def ball_of(spec: CapsSpec) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(spec.seed), 0)
     n, d = spec.num_samples, spec.input_dim
-    return np.asarray(sample(LAWS["uniform_ball"], key, n, d, (n, d), jnp.float64))
+    return np.asarray(sample("uniform_ball", key, n, d, (n, d), jnp.float64))
 
 
 def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):
@@ -162,6 +184,24 @@ def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):
     for records in runs:
         assert records["coverage"].tolist() == pytest.approx([0.33, 0.53], abs=0.06)
         assert records["acceptance"][-1] < 0.02 < records["acceptance"][0]
+
+
+def test_radial_packing_has_points_of_the_law_and_its_risk(x64):
+    spec, fixed, run = pack(CapsSpec(input_dim=3, num_samples=2000, law="radial", alpha=0.5, precision="float64"), (0, 8))
+    assert spec.eps == pytest.approx(2000 ** (-1 / 3)) and float(fixed.eps) == pytest.approx(spec.eps)
+    radius = np.linalg.norm(np.asarray(fixed.samples)[:2000], axis=1)
+    assert stats.kstest((1 - radius) ** 0.5, "uniform").pvalue > 0.01
+    last = {name: float(values[-1]) for name, values in run.records.items()}
+    assert last["risk"] == pytest.approx(last["empty_caps"] * float(theory.radial_atom_square(spec.eps, 3, 0.5)))
+    share = float(theory.empty_share(2000, 3, 1.0, 0.5))
+    assert last["empty_share"] == pytest.approx(share, abs=4 * (share * (1 - share) / last["caps"]) ** 0.5)
+
+
+def test_runs_on_the_ball_keep_the_identity_that_they_had_before_there_were_other_laws():
+    spec = CapsSpec(input_dim=3, num_samples=50).resolve()
+    known = {path: value for path, value in specs.flatten(spec).items() if path not in ("law", "alpha")}
+    assert specs.run_id(spec) == specs.content_hash({"system": "caps", **known})
+    assert specs.run_id(spec) != specs.run_id(CapsSpec(input_dim=3, num_samples=50, law="radial").resolve())
 
 
 def test_f_2_is_unseen_and_flat_on_empty_caps_only(x64):
@@ -201,5 +241,13 @@ def test_bad_input_is_named():
         CapsSpec(input_dim=0).resolve()
     with pytest.raises(InputError, match=r"kappa = 0\.05: gives room for"):
         compose("stable_minima/empty_caps", "input_dim=6", "kappa=0.05", "num_samples=1024")
+    with pytest.raises(InputError, match=r"law = 'sphere': choose one of radial, uniform_ball"):
+        CapsSpec(law="sphere").resolve()
+    with pytest.raises(InputError, match=r"input_dim = 1: must be at least 2 for the radial law"):
+        CapsSpec(law="radial", input_dim=1).resolve()
+    with pytest.raises(InputError, match=r"alpha = 0\.5: is of law = radial"):
+        CapsSpec(alpha=0.5).resolve()
+    with pytest.raises(InputError, match=r"kappa = 5\.0: .* at most n\^\(1/\(d-1\+2 alpha\)\) = 2"):
+        CapsSpec(law="radial", input_dim=2, num_samples=16, alpha=1.5, kappa=5.0).resolve()
     with pytest.raises(InputError, match="amplitude = 0"):
         CapsSpec(amplitude=0.0).resolve().check()

@@ -10,7 +10,7 @@ import pytest
 from oracles import random_net
 from scipy import integrate, stats
 
-from dynamics.data.laws import LAWS, sample
+from dynamics.data.laws import sample
 from dynamics.errors import InputError
 from dynamics.measures import MEASURES
 from dynamics.models.two_layer import TwoLayer
@@ -30,7 +30,7 @@ def search(schedule=(0, 1, 8), **values):
     hyper = {"num_samples": jnp.int32(spec.num_samples), "annulus": jnp.asarray(spec.annulus), "cap": jnp.asarray(spec.cap)}
     key = jax.random.key(spec.seed)
     x = sample(
-        LAWS[spec.law], jax.random.fold_in(key, 0), spec.num_samples, spec.input_dim, (spec.num_samples, spec.input_dim), float
+        spec.law, jax.random.fold_in(key, 0), spec.num_samples, spec.input_dim, (spec.num_samples, spec.input_dim), float
     )
     return simulate(spec.dynamics(), key, hyper, schedule), np.asarray(x)
 

@@ -1,5 +1,7 @@
 """Greedy packing of the ball's rim as a dynamics, and which of the packed caps hold no training point.
 
+The points are uniform on the ball, or of the radial law.
+
 The n training points are drawn first and never looked at by the packing. A proposal is a uniform unit vector u; it becomes
 a centre if it is at least twice the angular radius arccos(1 - eps^2) away from every centre that is there, so that the
 caps {u.x > 1 - eps^2} are disjoint. For d = 1 the proposals are intervals of width eps^2, uniform in the two ends
@@ -20,10 +22,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from dynamics.core import Cost, Dynamics, Hyper
-from dynamics.data.laws import LAWS, sample
-from dynamics.errors import require
-from dynamics.spec import RunSpec
-from dynamics.theory.caps import atom_square, cap_probability, cap_scale, packing_bound
+from dynamics.data.laws import LAWS, DataSpec, rows, sample
+from dynamics.errors import choose, require
+from dynamics.spec import RunSpec, later
+from dynamics.theory.caps import atom_square, cap_probability, cap_scale, mass_exponent, packing_bound, radial_atom_square
 
 BLOCK = 256  # points compared at once with as many others
 MOST = 100_000  # caps; far more would take hours
@@ -34,6 +36,7 @@ class CapsSpec(RunSpec):
     """Caps of height eps^2, eps = kappa num_samples^(-1/(input_dim+1)), packed on the unit ball that holds num_samples points.
 
     amplitude: L, the height of the atoms of f_2. capacity: what fits at most; it follows from the rest and is left at 0.
+    law: of the points, `uniform_ball`, or `radial` with its alpha, where eps = kappa num_samples^(-1/(input_dim-1+2 alpha)).
     """
 
     input_dim: int = 2
@@ -41,19 +44,33 @@ class CapsSpec(RunSpec):
     kappa: float = 1.0
     amplitude: float = 1.0
     capacity: int = 0
+    law: str = later("uniform_ball")
+    alpha: float = later(1.0)
 
     system: ClassVar[str] = "caps"
     shape_fields: ClassVar[tuple[str, ...]] = ("num_samples", "capacity")
 
     @property
+    def rim(self) -> float | None:
+        """alpha, None for the uniform ball."""
+        return self.alpha if self.law == "radial" else None
+
+    @property
     def eps(self) -> float:
-        return float(cap_scale(self.num_samples, self.input_dim, self.kappa))
+        return float(cap_scale(self.num_samples, self.input_dim, self.kappa, self.rim))
 
     def resolve(self) -> CapsSpec:
         require(self.input_dim >= 1, "input_dim", self.input_dim, "must be at least 1")
         require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
-        most = self.num_samples ** (1 / (self.input_dim + 1))
-        require(0 < self.kappa <= most, "kappa", self.kappa, f"must be above 0 and at most n^(1/(d+1)) = {most:g}")
+        choose("law", self.law, dict.fromkeys(("uniform_ball", "radial")))
+        require(self.alpha > 0, "alpha", self.alpha, "must be above 0")
+        if self.law == "radial":
+            require(self.input_dim >= 2, "input_dim", self.input_dim, "must be at least 2 for the radial law")
+        else:
+            require(self.alpha == 1, "alpha", self.alpha, "is of law = radial; leave it out")
+        most = self.num_samples ** (1 / mass_exponent(self.input_dim, self.rim))
+        power = "d+1" if self.rim is None else "d-1+2 alpha"
+        require(0 < self.kappa <= most, "kappa", self.kappa, f"must be above 0 and at most n^(1/({power})) = {most:g}")
         fits = packing_bound(self.eps, self.input_dim)
         require(self.capacity in (0, fits), "capacity", self.capacity, f"must be 0, or {fits}, which fits at most")
         return replace(self, capacity=fits)
@@ -65,7 +82,7 @@ class CapsSpec(RunSpec):
         require(self.capacity <= MOST, "kappa", self.kappa, allowed)
 
     def facts(self) -> dict[str, Any]:
-        return {"eps": self.eps, "cap_probability": float(cap_probability(self.eps, self.input_dim))}
+        return {"eps": self.eps, "cap_probability": float(cap_probability(self.eps, self.input_dim, self.rim))}
 
     def dynamics(self) -> Dynamics:
         return packing(self)
@@ -99,7 +116,7 @@ class Atoms(NamedTuple):
 
 def caps(d: int, dtype: Any) -> Atoms:
     def propose(key, count, eps):
-        return sample(LAWS["sphere"], key, count, d, (count, d), dtype)
+        return sample("sphere", key, count, d, (count, d), dtype)
 
     def angle(cosine):
         return jnp.arccos(jnp.clip(cosine, -1, 1))
@@ -116,7 +133,7 @@ def caps(d: int, dtype: Any) -> Atoms:
 
 def intervals(d: int, dtype: Any) -> Atoms:
     def propose(key, count, eps):
-        draws = sample(LAWS["sphere"], key, count, d, (count, d), dtype)
+        draws = sample("sphere", key, count, d, (count, d), dtype)
         places = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 1), (d,), dtype))
         return draws * (1 - eps**2 / 2 - (eps - eps**2) * places(jnp.arange(count)))
 
@@ -184,13 +201,15 @@ def held(atoms: Atoms, state: Packed, fixed: Rim) -> jax.Array:
 def packing(spec: CapsSpec) -> Dynamics:
     """The triple of a packing at the spec's sizes. Loops run over the blocks in use, not over all that there is room for."""
     dtype, d = jnp.dtype(spec.precision), spec.input_dim
-    atoms = geometry(spec)
+    atoms, radial = geometry(spec), spec.law == "radial"
     num_rows, room = BLOCK * blocks(spec.num_samples), BLOCK * blocks(spec.capacity)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Rim, Packed]:
         n = hyper["num_samples"]
-        eps = cap_scale(n.astype(dtype), d, hyper["kappa"])
-        points = sample(LAWS["uniform_ball"], key, n, d, (num_rows, d), dtype)
+        eps = cap_scale(n.astype(dtype), d, hyper["kappa"], hyper["alpha"] if radial else None)
+        scalars: dict[str, Any] = {"data.input_dim": d, "data.alpha": hyper["alpha"]}
+        source = LAWS[spec.law].source(key, DataSpec(spec.law, d), scalars, dtype)
+        points, _ = rows(source, key, n, num_rows)
         norm = jnp.where(jnp.arange(num_rows) < n, jnp.linalg.norm(points, axis=1), -1)
         order = jnp.argsort(-norm)
         near = jnp.sum(norm > 1 - atoms.depth(eps), dtype=jnp.int32)
@@ -235,7 +254,8 @@ def packing(spec: CapsSpec) -> Dynamics:
         """
         inside = held(atoms, state, fixed)
         empty = state.count - jnp.sum(inside > 0, dtype=jnp.int32)
-        most = fixed.hyper["capacity"].astype(dtype)
+        most, eps = fixed.hyper["capacity"].astype(dtype), fixed.eps
+        square = radial_atom_square(eps, d, fixed.hyper["alpha"]) if radial else atom_square(eps, d)
         return {
             "caps": state.count,
             "empty_caps": empty,
@@ -244,7 +264,7 @@ def packing(spec: CapsSpec) -> Dynamics:
             "coverage": state.count / most,
             "acceptance": state.accepted / most,
             "separation": jnp.where(state.count > 1, atoms.ratio(state.closest, fixed.eps), jnp.nan),
-            "risk": empty * fixed.hyper["amplitude"] ** 2 * atom_square(fixed.eps, d),
+            "risk": empty * fixed.hyper["amplitude"] ** 2 * square,
         }
 
     return Dynamics(init, step, observe)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.core import Cost, Dynamics, Hyper
-from dynamics.data.laws import LAWS, sample
+from dynamics.data.laws import plain, sample
 from dynamics.errors import choose, require
 from dynamics.spec import RunSpec
 from dynamics.stability.weight import one_sided, population_weight
@@ -51,7 +51,7 @@ class ConcentrationSpec(RunSpec):
 
     def check(self) -> None:
         super().check()
-        choose("law", self.law, {name: law for name, law in LAWS.items() if law.half_space_mean is not None})
+        choose("law", self.law, {name: forms for name, forms in plain().items() if math.isfinite(forms.radius)})
         for name in ("input_dim", "num_samples", "weight_dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.directions >= 2, "directions", self.directions, "must be at least 2")
@@ -108,7 +108,7 @@ def gap_weights(inputs: jax.Array, weights: jax.Array, direction: jax.Array, rad
 
 def concentration(spec: ConcentrationSpec) -> Dynamics:
     """The search at the spec's shapes; every step's directions are drawn anew."""
-    dtype, law, d = jnp.dtype(spec.precision), LAWS[spec.law], spec.input_dim
+    dtype, law, d = jnp.dtype(spec.precision), plain()[spec.law], spec.input_dim
     table = jnp.asarray(population_weight(law, np.linspace(-law.radius, law.radius, TABLE), spec.weight_dim), dtype)
 
     def population(t: jax.Array) -> jax.Array:
@@ -117,7 +117,7 @@ def concentration(spec: ConcentrationSpec) -> Dynamics:
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Sample, Best]:
         count = hyper["num_samples"]
-        inputs = sample(law, key, count, d, (spec.num_samples, d), dtype)
+        inputs = sample(spec.law, key, count, d, (spec.num_samples, d), dtype)
         weights = (jnp.arange(spec.num_samples) < count).astype(dtype) / count.astype(dtype)
         start = jnp.zeros(d, dtype).at[0].set(1)
         return Sample(hyper, inputs, weights), Best(jnp.zeros((), dtype), start, jnp.zeros((), dtype))

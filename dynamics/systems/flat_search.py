@@ -13,6 +13,7 @@ it if it is feasible and better on a validation sample. What is reported is seen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
@@ -24,11 +25,12 @@ from jax import lax
 
 from dynamics.core import Cost, Dynamics, Hyper
 from dynamics.curvature.hessian import sharpness
-from dynamics.data.laws import LAWS, Law, sample
+from dynamics.data.closed_forms import ClosedForms
+from dynamics.data.laws import plain, sample
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
 from dynamics.measures import activation_statistics
-from dynamics.models import MODELS, ModelSpec, resolve_width
+from dynamics.models import ModelSpec, resolve_width
 from dynamics.models.base import Batch, Model
 from dynamics.models.two_layer import TwoLayer
 from dynamics.spec import RunSpec
@@ -78,7 +80,8 @@ class FlatSearchSpec(RunSpec):
     def check(self) -> None:
         super().check()
         self.data.check()
-        self.model.check(self.data.input_dim)
+        choose("data.law", self.data.law, {name: forms for name, forms in plain().items() if math.isfinite(forms.radius)})
+        self.model.check(self.data.grid)
         choose("start", self.start, STARTS)
         require(self.model.kind == "two_layer", "model.kind", self.model.kind, "must be two_layer: the flat set is the paper's")
         require(self.model.activation == "relu", "model.activation", self.model.activation, "must be relu")
@@ -156,10 +159,10 @@ class Scene(NamedTuple):
     start: TwoLayer
 
 
-Start = Callable[[Model, Law, jax.Array, Fixed, int], TwoLayer]
+Start = Callable[[Model, ClosedForms, jax.Array, Fixed, int], TwoLayer]
 
 
-def descended(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def descended(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
     """The GD solution: full-batch descent on the data at the flat set's own learning rate, from a fresh net."""
     clip = optax.clip_by_global_norm(CLIP_NORM)
     slope = model.squared_gradient
@@ -172,7 +175,7 @@ def descended(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: int
     return lax.fori_loop(0, num_steps, descend, model.init(key, run.hyper))
 
 
-def empty_caps(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
     """Neurons in random directions with their kinks just beyond the last training input, each of height `bound` on the ball.
 
     None is active on the data, so that f = 0 there and the sharpness is 1 exactly (the net of Prop. I.2 and Cor. I.3 of
@@ -181,7 +184,7 @@ def empty_caps(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: in
     x, _, _, weights = run.problem.train
     like = jax.eval_shape(lambda: model.init(key, run.hyper)).hidden
     size = (like.shape[1], x.shape[1])
-    u = sample(LAWS["sphere"], key, size[0], run.hyper["data.input_dim"], size, like.dtype).T
+    u = sample("sphere", key, size[0], run.hyper["data.input_dim"], size, like.dtype).T
     radius = run.hyper["data.scale"] * law.radius
     last = jnp.max(jnp.where(weights[:, None] > 0, x @ u, -jnp.inf), axis=0)
     kink = last + 1e-3 * radius
@@ -190,7 +193,7 @@ def empty_caps(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: in
     return TwoLayer(root * jnp.concatenate([-kink[None], u]), root, jnp.zeros((), like.dtype))
 
 
-def fresh_net(model: Model, law: Law, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
     """A random initialisation."""
     return model.init(key, run.hyper)
 
@@ -201,13 +204,15 @@ STARTS: dict[str, Start] = {"descent": descended, "caps": empty_caps, "random": 
 def flat_search(spec: FlatSearchSpec) -> Dynamics:
     """The triple of a search; every scalar comes through `hyper`."""
     dtype = jnp.dtype(spec.precision)
-    model = MODELS[spec.model.kind].build(spec.model, spec.data.input_dim, dtype)
-    law = LAWS[spec.data.law]
+    model = spec.model.build(spec.data.grid, dtype)
+    law = plain()[spec.data.law]
     adam = optax.scale_by_adam()
 
     def fresh(key: jax.Array, hyper: Hyper, count: int) -> tuple[jax.Array, jax.Array]:
         """Inputs (count, d) of the law, and the points of the ball's surface behind them."""
-        x = hyper["data.scale"] * sample(law, key, count, hyper["data.input_dim"], (count, spec.data.input_dim), dtype)
+        x = hyper["data.scale"] * sample(
+            spec.data.law, key, count, hyper["data.input_dim"], (count, spec.data.input_dim), dtype
+        )
         norm = jnp.linalg.norm(x, axis=1, keepdims=True)
         return x, hyper["data.scale"] * law.radius * x / jnp.maximum(norm, TINY)
 

@@ -8,6 +8,9 @@ For d = 1 only two caps are disjoint. The paper takes bumps instead: tents of he
 [1 - eps, 1] (here at both ends), about 1/eps at an end. An interval has the mass of a cap, h/2.
 
 Norms are with respect to the uniform probability on the ball; times `ball_volume(d)` for Lebesgue measure.
+
+With alpha given the inputs have the radial law instead, P(|X| > 1 - s) = s^alpha (Liang et al. 2026): a cap's mass is of order
+eps^(d - 1 + 2 alpha), so eps = kappa n^(-1/(d - 1 + 2 alpha)). At alpha = 1 exponents are the ball's and constants are not.
 """
 
 from __future__ import annotations
@@ -17,16 +20,22 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.data.laws import ball_half_space_probability, sphere_half_space_probability
+from dynamics.data.closed_forms import BALL, radial, sphere_half_space_probability
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.weight import population_weight
 
 NODES = 24  # of the Gauss-Jacobi rule; its error is below rounding for h <= 1 and d <= 20
+REACH, SPACING = 3.2, 0.1  # of the double exponential rule over radii, likewise
 
 
-def cap_scale(num_samples: Any, d: int, kappa: Any = 1.0) -> Any:
-    """eps = kappa n^(-1/(d+1)); for d = 1 this is the (1/n)^(1/2) of its own construction."""
-    return kappa * num_samples ** (-1 / (d + 1))
+def mass_exponent(d: int, alpha: Any = None) -> Any:
+    """A cap's mass is of order eps to this: d + 1, or d - 1 + 2 alpha."""
+    return d + 1 if alpha is None else d - 1 + 2 * alpha
+
+
+def cap_scale(num_samples: Any, d: int, kappa: Any = 1.0, alpha: Any = None) -> Any:
+    """eps = kappa n^(-1/(d+1)), or kappa n^(-1/(d-1+2 alpha)); for d = 1 this is the (1/n)^(1/2) of its own construction."""
+    return kappa * num_samples ** (-1 / mass_exponent(d, alpha))
 
 
 def ball_volume(k: int) -> float:
@@ -36,9 +45,10 @@ def ball_volume(k: int) -> float:
     return float(np.pi ** (k / 2) / special.gamma(k / 2 + 1))
 
 
-def cap_probability(eps: Any, d: int) -> np.ndarray:
-    """P(u.X > 1 - eps^2) for X uniform on the ball, exactly."""
-    return ball_half_space_probability(1 - np.asarray(eps, float) ** 2, d)
+def cap_probability(eps: Any, d: int, alpha: float | None = None) -> np.ndarray:
+    """P(u.X > 1 - eps^2), exactly for X uniform on the ball, by quadrature for the radial law."""
+    law = BALL if alpha is None else radial(alpha)
+    return law.half_space_probability(1 - np.asarray(eps, float) ** 2, d)
 
 
 def cap_constants(d: int) -> tuple[float, float]:
@@ -50,18 +60,36 @@ def cap_constants(d: int) -> tuple[float, float]:
     return low, 2 ** ((d - 1) / 2) * low
 
 
+def radial_cap_constant(d: int, alpha: float) -> float:
+    """The limit of P / eps^(d - 1 + 2 alpha) as eps -> 0 for the radial law, d >= 2: C alpha B(alpha, (d+1)/2).
+
+    The cap has C (eps^2 - s)^((d-1)/2) of the sphere of radius 1 - s, to first order, and s has the density alpha s^(alpha-1);
+    C = c 2^((d-1)/2) / (d-1), c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
+    """
+    from scipy import special
+
+    return float(_sphere_density(d) * 2 ** ((d - 1) / 2) / (d - 1) * alpha * special.beta(alpha, (d + 1) / 2))
+
+
+def _sphere_density(d: int) -> float:
+    """c of the density c (1 - t^2)^((d-3)/2) of a coordinate on the unit sphere."""
+    from scipy import special
+
+    return float(np.exp(special.gammaln(d / 2) - special.gammaln((d - 1) / 2)) / np.sqrt(np.pi))
+
+
 def empty_share_bounds(d: int, kappa: Any = 1.0) -> tuple[Any, Any]:
     """(q*, and its counterpart): exp(-U_d kappa^(d+1)) and exp(-L_d kappa^(d+1)) (Proposition I.1)."""
     low, high = cap_constants(d)
     return np.exp(-high * kappa ** (d + 1)), np.exp(-low * kappa ** (d + 1))
 
 
-def empty_share(num_samples: Any, d: int, kappa: Any = 1.0) -> np.ndarray:
+def empty_share(num_samples: Any, d: int, kappa: Any = 1.0, alpha: float | None = None) -> np.ndarray:
     """(1 - P(cap))^n, exactly the expected share of empty caps when they are placed without looking at the data.
 
-    It tends to exp(-U_d kappa^(d+1)) as n grows.
+    It tends to exp(-U_d kappa^(d+1)) as n grows, for the radial law to exp(-`radial_cap_constant` kappa^(d-1+2 alpha)).
     """
-    probability = cap_probability(cap_scale(num_samples, d, kappa), d)
+    probability = cap_probability(cap_scale(num_samples, d, kappa, alpha), d, alpha)
     return np.exp(num_samples * np.log1p(-probability))
 
 
@@ -93,6 +121,29 @@ def atom_square(eps: Any, d: int) -> Any:
     return ball_volume(d - 1) / ball_volume(d) * h ** (1 + power) * integral
 
 
+def radial_atom_square(eps: Any, d: int, alpha: Any) -> Any:
+    """E Phi^2 of one atom for the radial law, d >= 2; eps and alpha are numbers, traced or not. Of order eps^(d - 1 + 2 alpha).
+
+    With h = eps^2 and 1 - |x| = h s, s = v^(1/alpha), it is c h^(alpha + (d-1)/2) times the integral over v in [0, 1] of
+    (1 - s)^((d+3)/2) (1 - h s)^(-(d-1)/2) G(h (1-s) / (1 - h s)), the atom's square over the sphere of radius 1 - h s, where
+    G(z) = int_0^1 (1-q)^2 q^((d-3)/2) (2 - q z)^((d-3)/2) dq. By a double exponential rule in v, a Gauss-Jacobi rule in q.
+    """
+    from scipy import special
+
+    h, power = eps**2, (d - 3) / 2
+    x, w = special.roots_jacobi(NODES, 2, power)
+    q, inner = (1 + x) / 2, w / 2 ** (3 + power)
+    t = np.arange(-REACH, REACH + SPACING / 2, SPACING)
+    log_v = -np.log1p(np.exp(-np.pi * np.sinh(t)))  # v = 1 / (1 + exp(-pi sinh t))
+    outer = SPACING * np.pi * np.cosh(t) / (2 + 2 * np.cosh(np.pi * np.sinh(t)))
+    s = jnp.exp(log_v / alpha)
+    rest = -jnp.expm1(log_v / alpha)  # 1 - s
+    reach = h * rest / (1 - h * s)
+    over_sphere = ((2 - reach[:, None] * q) ** power) @ inner
+    integral = jnp.sum(outer * rest ** ((d + 3) / 2) * (1 - h * s) ** (-(d - 1) / 2) * over_sphere)
+    return _sphere_density(d) * h ** (alpha + (d - 1) / 2) * integral
+
+
 def canonical_weight(offset: Any, d: int) -> np.ndarray:
     """(1 - |t|)^(d+2), the weight that the paper works with in place of g (App. E); 0 outside the ball."""
     return np.maximum(1 - np.abs(offset), 0) ** (d + 2)
@@ -117,9 +168,9 @@ def bump_norm(centre: float, eps: float) -> float:
     return float(2 / eps**2 * np.array([1, 2, 1]) @ canonical_weight(kinks, 1))
 
 
-def count_exponent(d: int) -> float:
-    """Disjoint atoms ~ n^((d-1)/(d+1)), and n^(1/2) for d = 1."""
-    return 0.5 if d == 1 else (d - 1) / (d + 1)
+def count_exponent(d: int, alpha: float | None = None) -> float:
+    """Disjoint atoms ~ n^((d-1)/(d+1)), and n^(1/2) for d = 1; for the radial law n^((d-1)/(d-1+2 alpha)), d >= 2."""
+    return 0.5 if d == 1 else (d - 1) / mass_exponent(d, alpha)
 
 
 def hard_function(centres: Any, amplitudes: Any, eps: float) -> TwoLayer:

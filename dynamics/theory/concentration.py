@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from dynamics.data.laws import ball_half_space_probability
+from dynamics.data.closed_forms import ball_half_space_probability
 
 
 def deviation_scale(n: ArrayLike, d: int) -> np.ndarray:
