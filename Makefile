@@ -31,7 +31,9 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 	@rm -rf build/smoke
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(addprefix smoke/,$(EXPERIMENTS))
 
-smoke/%: .venv/.installed # compiling keeps one core busy, so two experiments at a time
+# compiling keeps one core busy, so two experiments at a time; programs that run for a moment are not worth optimising
+smoke/%: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
+smoke/%: .venv/.installed
 	@mkdir -p $(dir build/smoke/$*)
 	@$(BIN)/dynamics experiment=$* size=smoke output=build/smoke $(ARGS) > build/smoke/$*.tmp 2>&1 \
 		|| { cat build/smoke/$*.tmp; exit 1; }

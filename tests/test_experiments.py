@@ -1,4 +1,4 @@
-"""Every experiment composes at every size, runs at smoke, and keeps its contract."""
+"""Every experiment composes at its larger sizes, runs at smoke, and keeps its contract."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ def test_configs_and_experiments_come_in_pairs():
     assert files == set(NAMES)
 
 
-@pytest.mark.parametrize("size", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("size", ["laptop", "paper"])  # smoke is run
 @pytest.mark.parametrize("name", NAMES)
-def test_every_config_composes_at_every_size(name, size, cli, tmp_path, monkeypatch):
+def test_every_config_composes_at_its_larger_sizes(name, size, cli, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("compute started")
 

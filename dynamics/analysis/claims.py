@@ -50,7 +50,7 @@ class Claim:
     @property
     def paper(self) -> str:
         """The source up to its year: `Liang et al. 2025`."""
-        found = re.match(r".*?\b\d{4}\b", self.source)
+        found = re.match(r".*?\b\d{4}[a-z]?\b", self.source)
         return found[0] if found else self.source
 
 

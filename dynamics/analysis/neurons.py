@@ -12,22 +12,22 @@ from dynamics.stability.checks import weighted_paths
 from dynamics.study import Study
 
 
-def neuron_table(study: Study) -> pl.DataFrame:
-    """One row a neuron of every run's final network (`save_final` must have kept it).
+def neuron_table(study: Study, *, initial: bool = False) -> pl.DataFrame:
+    """One row a neuron of every run's final network (`save_final` must have kept it), or of the initial one.
 
     Columns: run, neuron, rate (share of the training inputs it is active on), weight_norm |w|, readout v, path |v| |w|, weight
     (the empirical g at its kink; 0 where w = 0), offset t = -b / |w| (NaN where w = 0), radius R of the inputs.
     """
     frames = []
-    for run, view in views(study):
-        hidden, readout = np.asarray(view.params.hidden, float), np.asarray(view.params.readout, float)
+    for run, view in views(study, initial=initial):
+        hidden, readout = (np.asarray(part, float) for part in view.neurons)
         norm = np.linalg.norm(hidden[1:], axis=0)
         path, _, weighted = (np.asarray(part, float) for part in weighted_paths(view))
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = {
                 "run": np.full(len(norm), run),
                 "neuron": np.arange(len(norm)),
-                "rate": np.asarray(view.half_spaces[0, 0, 0], float),
+                "rate": np.asarray(view.rate, float),
                 "weight_norm": norm,
                 "readout": readout,
                 "path": path,

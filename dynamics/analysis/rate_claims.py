@@ -113,14 +113,15 @@ def extremes(part: Study) -> list[float]:
     return [rates[0], rates[-1]]
 
 
-def at_the_edge(part: Study) -> Finding:
-    """eta * sharpness / 2 within 5 % of 1: median over n, seeds and the later half of the records, at the worst d.
+def at_the_edge(part: Study, by: str = "input_dim") -> Finding:
+    """eta * sharpness / 2 within 5 % of 1: median over n, seeds and the later half of the records, at the worst d (or value of
+    `by`).
 
     Sharpness is Gauss-Newton's, in the normalisation of the loss that is descended.
     """
     ratio = pl.col("gauss_newton_sharpness") * pl.col("optimizer.learning_rate") / 2
     late = part.records.filter(pl.col("step") >= pl.col("steps") / 2).with_columns(ratio=ratio)
-    grid, _ = replace(part, records=late).grid("ratio", "seed", "input_dim", "num_samples", "step")
+    grid, _ = replace(part, records=late).grid("ratio", "seed", by, "num_samples", "step")
 
     def worst(index: np.ndarray) -> np.ndarray:
         medians = np.nanmedian(grid[index], axis=(1, 3, 4))

@@ -34,8 +34,9 @@ def final_values(part: Study, metric: str) -> np.ndarray:
 
 
 def late_values(part: Study, metric: pl.Expr, share: float = 0.25) -> np.ndarray:
-    """Mean over the records of the last `share` of the steps, one value a run in the order of the seeds."""
-    late = part.records.filter(pl.col("step") > pl.col("steps") * (1 - share)).unique(["run", "step"])
+    """Mean over the records of the last `share` of the steps (the last one at least), one value a run in the order of seeds."""
+    is_late = (pl.col("step") > pl.col("steps") * (1 - share)) | (pl.col("step") == pl.col("steps"))
+    late = part.records.filter(is_late).unique(["run", "step"])
     means = late.group_by("run").agg(pl.col("seed").first(), metric.mean().alias("value")).sort("seed")["value"].to_numpy()
     return means[np.isfinite(means)]
 

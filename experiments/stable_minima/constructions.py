@@ -14,7 +14,7 @@ from matplotlib.patches import Arc, Circle, Polygon
 
 from dynamics.analysis.claims import Claim, Finding, exact, judge
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.data.laws import LAWS, sample
+from dynamics.data.laws import sample
 from dynamics.revisit import final_state
 from dynamics.study import Study
 from dynamics.systems.caps import CapsSpec, geometry, held
@@ -83,7 +83,7 @@ def fresh(d: int, seed: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=1)
 def draw(key: jax.Array, d: int) -> jax.Array:
-    return sample(LAWS["uniform_ball"], key, DRAWS, d, (DRAWS, d), jnp.float64)
+    return sample("uniform_ball", key, DRAWS, d, (DRAWS, d), jnp.float64)
 
 
 def norm_as_closed_form(found: list[Construction]) -> Finding:

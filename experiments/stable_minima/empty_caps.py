@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.colors import to_rgb
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.bootstrap import over_seeds
+from dynamics.analysis.caps import (
+    TOLERANCE,
+    Cell,
+    as_expected,
+    counts,
+    draw_line,
+    finite_slope,
+    hard_functions,
+    pairs,
+    perfectly_flat,
+    same_on_data,
+    slope,
+    slope_as,
+    worst,
+)
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.rates import fit_slope, median_slope
-from dynamics.measures import MEASURES
-from dynamics.models.two_layer import TwoLayer
-from dynamics.revisit import final_state
 from dynamics.stability.neurons import reduced, weighted_path_norm
 from dynamics.study import Study
-from dynamics.systems.caps import CapsSpec, geometry, held
 from dynamics.theory import caps as theory
 from dynamics.theory.rates import stable_lower
-from dynamics.view import view
 
 PROPOSITION, COROLLARY = "Liang et al. 2025, Proposition I.1", "Liang et al. 2025, Corollary I.3"
 THEOREM = "Liang et al. 2025, Theorem 3.7"
-TOLERANCE = 0.05  # between a fitted slope and its exponent, which holds as n grows
 EARLIER = 8  # packings are compared with those of an eighth of the steps
-NOTHING = Estimate(np.nan, np.nan, np.nan)
 Exponent = Callable[[int], float]
 
 
@@ -38,40 +43,21 @@ def rates(study: Study) -> Study:
     return study.select(panel="rates")
 
 
-def counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, over the seeds where all are positive."""
-    at = part.final
-    if step_at is not None:
-        chosen = pl.col("num_samples").map_elements(step_at, return_dtype=pl.Int64)
-        at = part.records.filter(pl.col("step") == chosen)
-    values, (_, n) = replace(part, records=at).grid(metric, "seed", "num_samples")
-    return np.array(n), values[(values > 0).all(axis=1)]
+def by_exponent(part: Study, exponent: Exponent) -> list[Cell]:
+    """The runs of every dimension, with the exponent expected of them."""
+    return [(part.select(input_dim=d), exponent(d)) for d in part.values("input_dim")]
 
 
-def slope(part: Study, metric: str) -> Estimate:
-    n, values = counts(part, metric)
-    return fit_slope(n, values) if len(n) > 1 and len(values) else NOTHING
+def finite(part: Study, metric: str) -> Exponent:
+    """The slope of the closed form over the n at hand, by d."""
+    n, kappa = part.values("num_samples"), part.values("kappa")[0]
+    return lambda d: finite_slope(n, d, kappa, metric)
 
 
-def minus(estimate: Estimate, value: float) -> Estimate:
-    return Estimate(estimate.value - value, estimate.low - value, estimate.high - value)
-
-
-def worst(estimates: list[Estimate]) -> Estimate:
-    """The one farthest from 0."""
-    known = [e for e in estimates if np.isfinite(e.value)]
-    return max(known, key=lambda e: max(abs(e.low), abs(e.high), abs(e.value)), default=NOTHING)
-
-
-def slope_as(metric: str) -> Callable[[tuple[Study, Exponent]], Finding]:
-    """The slope of a metric against n within the tolerance of its exponent; the dimension that is farthest off is measured."""
-
-    def check(part: tuple[Study, Exponent]) -> Finding:
-        study, exponent = part
-        off = [minus(slope(study.select(input_dim=d), metric), exponent(d)) for d in study.values("input_dim")]
-        return within(worst(off), -TOLERANCE, TOLERANCE)
-
-    return check
+def smallest(study: Study) -> Study:
+    """Three runs a d at the smallest n of `rates`, to be drawn anew."""
+    part = rates(study)
+    return part.select(num_samples=min(part.values("num_samples")), seed=part.values("seed")[:3])
 
 
 def cells(study: Study) -> pl.DataFrame:
@@ -107,12 +93,6 @@ def in_the_band(part: tuple[pl.DataFrame, float]) -> Finding:
     return exact(float(max(outside)), -np.inf, 3)
 
 
-def as_expected(part: tuple[pl.DataFrame, str]) -> Finding:
-    """Largest distance of a share from its prediction in standard errors, over all (d, kappa): at most 4, as there are many."""
-    table, column = part
-    return exact(float(((table["share"] - table[column]) / table["error"]).abs().to_numpy().max()), 0, 4)
-
-
 def earlier(study: Study) -> Callable[[int], int]:
     """An eighth of the steps, or the recorded step closest to it."""
     recorded = study.records["step"].unique().to_numpy()
@@ -139,50 +119,6 @@ def slope_settled(part: tuple[Study, Callable[[Study], Callable[[int], int]]]) -
             a, b = median_slope(n, late), median_slope(n, early)
             moves.append(over_seeds(lambda index: a(index) - b(index), len(late)))
     return within(worst(moves), -0.02, 0.02)
-
-
-def hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, dict[str, TwoLayer]]]:
-    """(spec, training points by falling norm, f_2 by the atoms it sums: those on `empty` caps, or on `all`) of every run."""
-    for run in part.runs["run"].unique(maintain_order=True):
-        spec = part.specs[run]
-        assert isinstance(spec, CapsSpec)
-        with jax.enable_x64(True):
-            fixed, state = final_state(part, run)
-            there = np.arange(len(state.centres)) < int(state.count)
-            empty = there & (np.asarray(held(geometry(spec), state, fixed)) == 0)
-            summed = {"empty": empty, "all": there}
-            nets = {k: theory.hard_function(state.centres, spec.amplitude * v, spec.eps) for k, v in summed.items()}
-            yield spec, fixed.samples[: spec.num_samples], nets
-
-
-@jax.jit
-def on_data(net: TwoLayer, points: jax.Array) -> dict[str, jax.Array]:
-    """The net seen against labels 0, the loss being (1/2n) sum f^2."""
-    seen = view(net, points, jnp.zeros(len(points)))
-    found = {"difference": jnp.max(jnp.abs(seen.prediction))}
-    for name in ("gauss_newton_sharpness", "residual_sharpness", "path_norms"):
-        found |= MEASURES[name](seen)
-    return found
-
-
-def pairs(study: Study) -> pl.DataFrame:
-    """f_2 of three runs a d at the smallest n of `rates` on its data: sum of atoms over the empty caps, and over all of them.
-
-    Columns: input_dim, seed, atoms (`empty` or `all`), difference (max |f_1 - f_2| over the data, f_1 = 0),
-    gauss_newton_sharpness and residual_sharpness (lambda_max is within the second of the first), weighted_path_norm (sum |a| g
-    with the data's own g).
-    """
-    part = rates(study)
-    columns = ("difference", "gauss_newton_sharpness", "residual_sharpness", "weighted_path_norm")
-    rows = []
-    part = part.select(num_samples=min(part.values("num_samples")), seed=part.values("seed")[:3])
-    for spec, points, nets in hard_functions(part):
-        with jax.enable_x64(True):
-            for atoms, net in nets.items():
-                found = on_data(net, points)
-                named = {name: float(found[name]) for name in columns}
-                rows.append({"input_dim": spec.input_dim, "seed": spec.seed, "atoms": atoms, **named})
-    return pl.DataFrame(rows)
 
 
 def least_sharpness(study: Study) -> pl.DataFrame:
@@ -212,49 +148,19 @@ def bound_slope(table: pl.DataFrame) -> Finding:
     return within(fit_slope(np.array(n), values.drop("seed").to_numpy()), 0.4, np.inf)
 
 
-def same_on_data(table: pl.DataFrame) -> Finding:
-    """max |f_1 - f_2| over the data is exactly 0 in every run."""
-    return exact(float(table["difference"].to_numpy().max()), 0, 0)
-
-
-def perfectly_flat(table: pl.DataFrame) -> Finding:
-    """|lambda_max - 1| at most 1e-9 in every run; 1 is the value at f_1 = 0 and the least there can be.
-
-    Measured is its bound |lambda_GN - 1| + |S|, the Hessian being Gauss-Newton plus S.
-    """
-    off = (table["gauss_newton_sharpness"] - 1).abs() + table["residual_sharpness"]
-    return exact(float(off.to_numpy().max()), 0, 1e-9)
-
-
-def finite(n: list[int], kappa: float, metric: str) -> Exponent:
-    """The slope over these n of the closed form behind an exponent, for packings that fill the same share of what fits.
-
-    caps: 1 / (share of the sphere that a cap covers). risk: that times (1 - P)^n E Phi^2.
-    """
-
-    def slope_of(d: int) -> float:
-        eps = [theory.cap_scale(size, d, kappa) for size in n]
-        seen = [theory.atom_square(e, d) * theory.empty_share(size, d, kappa) for size, e in zip(n, eps, strict=True)]
-        fits = [theory.packing_bound(e, d) for e in eps]
-        values = np.array(fits) if metric == "caps" else np.array(fits) * np.array(seen)
-        return float(np.polyfit(np.log(n), np.log(values), 1)[0])
-
-    return slope_of
-
-
 def slopes(study: Study) -> pl.DataFrame:
     """Slopes of caps and risk against n for every d, over all n and over the larger half, beside the exponents.
 
     finite: the slope of the closed form over these n, which the exponent is the limit of.
     """
     part = rates(study)
-    n, kappa = part.values("num_samples"), part.values("kappa")[0]
+    n = part.values("num_samples")
     rows = []
     for metric, exponent in (("caps", theory.count_exponent), ("risk", lower)):
         for d in part.values("input_dim"):
             own = part.select(input_dim=d)
             fit, tail = slope(own, metric), slope(own.select(num_samples=n[len(n) // 2 :]), metric)
-            rows.append((metric, d, fit.value, fit.low, fit.high, tail.value, exponent(d), finite(n, kappa, metric)(d)))
+            rows.append((metric, d, fit.value, fit.low, fit.high, tail.value, exponent(d), finite(part, metric)(d)))
     names = ["metric", "input_dim", "slope", "low", "high", "larger_half", "exponent", "finite"]
     return pl.DataFrame(rows, schema=names, orient="row")
 
@@ -280,7 +186,7 @@ def figure(study: Study) -> Page:
     draw_risk(axes[0, 1], rates(study))
     draw_shares(axes[1, 0], cells(study))
     draw_slopes(axes[1, 1], slopes(study))
-    twins = pairs(study).group_by("input_dim", "atoms").agg(pl.exclude("seed").max())
+    twins = pairs(smallest(study)).drop("alpha").group_by("input_dim", "atoms").agg(pl.exclude("seed").max())
     tables = {
         "empty_caps_shares": cells(study),
         "empty_caps_slopes": slopes(study),
@@ -298,11 +204,6 @@ def by_dimension(part: Study):
     shades = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.88, len(dims)))]
     for i, (d, shade) in enumerate(zip(dims, shades, strict=True)):
         yield d, part.select(input_dim=d), shade, MARKERS[i % len(MARKERS)], 1.015 ** (i - (len(dims) - 1) / 2)
-
-
-def draw_line(axis, n: np.ndarray, anchor: float, exponent: float, color) -> None:
-    """A power of n through its value at the largest n."""
-    axis.plot(n, anchor * (n / n[-1]) ** exponent, ":", color=color, lw=1)
 
 
 def draw_counts(axis, part: Study) -> None:
@@ -386,8 +287,8 @@ def caption(study: Study) -> str:
 
 
 def claims(study: Study) -> list[Claim]:
-    part, table, twins, bounds = rates(study), cells(study), pairs(study), least_sharpness(study)
-    dims, n, kappa = part.values("input_dim"), part.values("num_samples"), part.values("kappa")[0]
+    part, table, twins, bounds = rates(study), cells(study), pairs(smallest(study)), least_sharpness(study)
+    dims, n = part.values("input_dim"), part.values("num_samples")
     span = f"d = {dims[0]} to {dims[-1]}"
     capped = twins.filter(pl.col("input_dim") > 1)
     empty, every = capped.filter(atoms="empty"), capped.filter(atoms="all")
@@ -419,8 +320,8 @@ def claims(study: Study) -> list[Claim]:
             f"Disjoint caps grow as n^((d-1)/(d+1)), n^(1/2) for d = 1, n = {n[0]} to {n[-1]}",
             f"slope within {TOLERANCE} of the exponent at the worst d",
             slope_as("caps"),
-            (part, theory.count_exponent),
-            (part, lambda d: theory.count_exponent(d + 1)),
+            by_exponent(part, theory.count_exponent),
+            by_exponent(part, lambda d: theory.count_exponent(d + 1)),
             "exponents of d + 1",
         ),
         judge(
@@ -429,8 +330,8 @@ def claims(study: Study) -> list[Claim]:
             f"The error that hides on empty caps falls as n^(-2/(d+1)), n^(-1/2) for d = 1, n = {n[0]} to {n[-1]}",
             f"slope within {TOLERANCE} of the exponent at the worst d",
             slope_as("risk"),
-            (part, lower),
-            (part, lambda d: lower(d + 1)),
+            by_exponent(part, lower),
+            by_exponent(part, lambda d: lower(d + 1)),
             "exponents of d + 1",
         ),
         judge(
@@ -439,8 +340,8 @@ def claims(study: Study) -> list[Claim]:
             f"That slope is the one of the closed form over n = {n[0]} to {n[-1]}; the exponent is its limit",
             f"slope within {TOLERANCE} of the closed form's at the worst d",
             slope_as("risk"),
-            (part, finite(n, kappa, "risk")),
-            (part, lambda d: finite(n, kappa, "risk")(d + 1)),
+            by_exponent(part, finite(part, "risk")),
+            by_exponent(part, lambda d: finite(part, "risk")(d + 1)),
             "closed form of d + 1",
         ),
         judge(

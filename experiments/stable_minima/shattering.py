@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from dynamics.analysis.claims import Claim, judge, within
+from dynamics.analysis.curves import draw_sharpness, draw_training
 from dynamics.analysis.figures import COLORS, Page
 from dynamics.analysis.neurons import neuron_table, scatter
 from dynamics.analysis.shattering import EDGE, describe, final_values, late_values, median, statistics
@@ -64,38 +65,6 @@ def figure(study: Study) -> Page:
         "reach from the least to the greatest seed. Sharpness is the Hessian's top eigenvalue, of the loss that is descended."
     )
     return Page(fig, text, {"shattering": table}, {"medians over seeds": shown})
-
-
-def band(part: Study, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Steps and least, median and greatest value over seeds at each."""
-    column = pl.col(metric)
-    table = part.records.group_by("step").agg(
-        column.min().alias("low"), column.median().alias("middle"), column.max().alias("high")
-    )
-    table = table.sort("step").filter(pl.col("step") > 0)
-    return tuple(table[name].to_numpy() for name in ("step", "low", "middle", "high"))  # type: ignore[return-value]
-
-
-def draw_training(ax, part: Study) -> None:
-    for metric, label, color in (
-        ("train_loss", "training loss (noisy labels)", COLORS[0]),
-        ("clean_train_error", "clean in-sample error", COLORS[1]),
-    ):
-        step, low, middle, high = band(part, metric)
-        ax.fill_between(step, low, high, color=color, alpha=0.25, lw=0)
-        ax.plot(step, middle, color=color, label=label)
-    ax.set(xlabel="step", ylabel="mean square", xscale="log", yscale="log")
-    ax.legend(loc="best")
-
-
-def draw_sharpness(ax, part: Study) -> None:
-    step, low, middle, high = band(part, "sharpness")
-    ax.fill_between(step, low, high, color=COLORS[2], alpha=0.25, lw=0)
-    ax.plot(step, middle, color=COLORS[2], label="sharpness")
-    edge = 2 / part.values("learning_rate")[0]
-    ax.axhline(edge, color="0.3", ls=":", label=f"$2/\\eta = {edge:.3g}$")
-    ax.set(title="sharpness", xlabel="step", ylabel="$\\lambda_{\\max}$", xscale="log", yscale="log")
-    ax.legend(loc="best")
 
 
 def claims(study: Study) -> list[Claim]:

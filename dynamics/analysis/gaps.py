@@ -1,0 +1,123 @@
+"""Generalisation gaps over n and d, |excess risk + sigma^2 - training error|, and how much of the noise a net has memorised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics.analysis.against import absolute, draw_guide
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.rate_figures import label_only, quartile_bars, shades
+from dynamics.analysis.rates import UNKNOWN, at_step, common_steps, whole_seeds
+from dynamics.study import Study
+from dynamics.theory.geometry import PATCH_CANDIDATES
+
+GAP = "generalization_gap"
+STYLES = ("--", "-.", ":", "-")
+
+
+def gaps(study: Study) -> Study:
+    """The study with the gap's sign taken away, as in Liang et al. 2026b; where it changes sign its logarithm has a pole."""
+    return absolute(study, GAP)
+
+
+def by_dim(part: Study) -> dict[str, Study]:
+    return {f"$d = {d}$": part.select(input_dim=d) for d in part.values("input_dim")}
+
+
+def cells(parts: Sequence[Study], step: int | None = None) -> list[np.ndarray]:
+    """Gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole in all."""
+    found = []
+    for part in parts:
+        at = common_steps(part)[-1] if step is None else step
+        values, _ = at_step(gaps(part), at).grid(GAP, "seed", "input_dim", "num_samples")
+        found.append(values)
+    whole = np.all([whole_seeds(values) for values in found], axis=0)
+    return [values[whole] for values in found]
+
+
+def largest_ratio(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Largest ratio over cells of the second's median over seeds to the first's, both (S, ...), seeds resampled together."""
+    if not len(first):
+        return UNKNOWN
+
+    def largest(index: np.ndarray) -> np.ndarray:
+        ratios = np.median(second[index], axis=1) / np.median(first[index], axis=1)
+        return ratios.reshape(len(index), -1).max(axis=1)
+
+    return over_seeds(largest, len(first))
+
+
+def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = None) -> Estimate:
+    """d log gap / d log d at one n (the largest), by least squares on log medians over seeds; less another part's, if any."""
+    parts, dims = [part] if against is None else [part, against], part.values("input_dim")
+    n = part.values("num_samples")[-1] if n is None else n
+    values = cells([p.select(num_samples=n) for p in parts])
+    if len(dims) < 2 or not len(values[0]):
+        return UNKNOWN
+    x = np.log(dims) - np.mean(np.log(dims))
+
+    def slope(index: np.ndarray) -> np.ndarray:
+        first, *other = [np.log(np.median(v[index], axis=1))[..., 0] @ x / np.sum(x**2) for v in values]
+        return first - sum(other)
+
+    return over_seeds(slope, len(values[0]))
+
+
+def least(values: np.ndarray) -> Estimate:
+    """Least median over seeds of values (S, ...)."""
+    return (
+        over_seeds(lambda i: np.median(values[i], axis=1).reshape(len(i), -1).min(axis=1), len(values))
+        if len(values)
+        else UNKNOWN
+    )
+
+
+def trend_table(parts: Mapping[str, Study]) -> pl.DataFrame:
+    """A row a part and n: `trend_in_dim` at the last common step."""
+    rows = [(name, n, *trend_in_dim(part, n)) for name, part in parts.items() for n in part.values("num_samples")]
+    return pl.DataFrame(rows, schema=["group", "num_samples", "trend", "low", "high"], orient="row")
+
+
+def candidate_table(dims: Sequence[int], patch_dim: int) -> pl.DataFrame:
+    """The exponents under discussion, a row each and a column a dimension."""
+    rows = {f"d = {d}": [exponent(d, patch_dim) for exponent in PATCH_CANDIDATES.values()] for d in dims}
+    return pl.DataFrame({"exponent": list(PATCH_CANDIDATES), **rows})
+
+
+def draw_candidates(ax: Axes, dim: int, patch_dim: int, at: float = 0.5) -> None:
+    """Guides of all four candidate exponents through one point; none of them is asserted."""
+    for (name, exponent), line in zip(PATCH_CANDIDATES.items(), STYLES, strict=True):
+        value = exponent(dim, patch_dim)
+        draw_guide(ax, value, f"{name}: $-{value:.3f}$", style=line, at=at)
+
+
+def draw_over_dims(ax: Axes, part: Study, *, open_markers: bool = False, label: str = "") -> None:
+    """Median gap with quartiles against d, a colour for each n, at the last common step."""
+    (values,), dims = cells([part]), part.values("input_dim")
+    for i, (n, color, marker, place) in enumerate(shades(part.values("num_samples"))):
+        if not len(values):
+            continue
+        middle, spread = quartile_bars(values[:, :, i])
+        look: dict[str, Any] = {"mfc": "white", "ls": "--"} if open_markers else {"ls": "-"}
+        x = np.array(dims) * 1.04**place
+        ax.errorbar(x, middle, yerr=spread, color=color, marker=marker, lw=1, label=f"{label}$n = {n}$", **look)
+    ax.set(xlabel="$d$", ylabel="gap", xscale="log", yscale="log")
+    label_only(ax, dims)
+
+
+def with_memorised(study: Study) -> Study:
+    """The study with `memorised` = (clean + sigma^2 - train) / 2 sigma^2 in its records, the share of the noise that is fitted.
+
+    Of plain mean squares over the training samples: with labels y = f_0 + e it is (1/n) sum (f - f_0) e / sigma^2, up to the
+    deviation of (1/n) sum e^2 from sigma^2, which runs of one seed share. 0: the noise is ignored; 1: it is interpolated,
+    whatever else the net does. sigma > 0.
+    """
+    variance, train = pl.col("data.noise_std") ** 2, pl.col("train_loss") / pl.col("loss_factor")
+    share = (pl.col("clean_train_error") + variance - train) / (2 * variance)
+    return replace(study, records=study.records.with_columns(memorised=share))

@@ -1,0 +1,186 @@
+"""Experiment X3 of Liang et al. 2026b: regression on images, with filters on small patches that are shared and without."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics.analysis.against import ratio_at_common_step
+from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.curves import draw_band, draw_sharpness
+from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.neurons import neuron_table, scatter
+from dynamics.analysis.shattering import EDGE, at_start, final_values, late_values, median
+from dynamics.analysis.stability import stability_claims
+from dynamics.study import Study
+
+SOURCE = "Liang et al. 2026b, experiment X3"
+TASKS = {"regression": "teacher on {}", "leaves": "teacher on {}", "classes": "classes of {}"}
+FCN, PATCH = COLORS[0], COLORS[1]
+BEFORE = (COLORS[5], COLORS[4])  # lighter, of the nets before training
+METRICS = ["train_loss", "excess_risk", "sharpness", "alive_fraction", "activation_rate_mean"]
+
+
+class Pair(NamedTuple):
+    """The runs of both students at one task."""
+
+    fcn: Study
+    patch: Study
+
+    @property
+    def law(self) -> str:
+        return self.fcn.values("data.law")[0]
+
+    @property
+    def swapped(self) -> Pair:
+        return Pair(self.patch, self.fcn)
+
+
+def pairs(study: Study) -> dict[str, Pair]:
+    """Both students at every task that the study has."""
+    there = study.values("panel")
+    students = {task: [f"{task}_{student}" for student in Pair._fields] for task in TASKS}
+    return {
+        task: Pair(*(study.select(panel=name) for name in names))
+        for task, names in students.items()
+        if all(name in there for name in names)
+    }
+
+
+def draw_clouds(ax: Axes, pair: Pair) -> None:
+    """Neurons and filters of the first seed before and after training."""
+    for part, name, color, before in zip(pair, ("fully connected", "patches"), (FCN, PATCH), BEFORE, strict=True):
+        first = part.select(seed=part.values("seed")[0])
+        scatter(ax, neuron_table(first, initial=True), color=before)
+        scatter(ax, neuron_table(first), color=color)
+        ax.plot([], [], "o", color=color, label=name)
+        ax.plot([], [], "o", color=before, label=f"{name}, before")
+    ax.set(ylabel="$\\|w_k\\|$", yscale="log")
+
+
+def figure(study: Study) -> Page:
+    """A row a task: training loss, excess risk, sharpness, and units before and after."""
+    found = pairs(study)
+    fig, axes = plt.subplots(len(found), 4, figsize=(14, 3 * len(found)), squeeze=False)
+    for (loss, excess, sharp, cloud), (task, pair) in zip(axes, found.items(), strict=True):
+        for part, name, color in zip(pair, ("fully connected", "patches, shared"), (FCN, PATCH), strict=True):
+            draw_band(loss, part, "train_loss", name, color)
+            draw_band(excess, part, "excess_risk", name, color)
+            draw_sharpness(sharp, part, label=name, color=color, edge=part is pair.patch)
+        loss.axhline(part.values("noise_std")[0] ** 2, color="0.6", lw=0.8, ls=":", label="noise variance")
+        title = TASKS[task].format(pair.law.replace("_", " "))
+        loss.set(title=f"{title}: training loss", xlabel="step", xscale="log", yscale="log")
+        excess.set(title="excess risk", xlabel="step", xscale="log", yscale="log")
+        loss.legend(loc="lower left")
+        sharp.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
+        draw_clouds(cloud, pair)
+        cloud.set(title="units of one seed")
+    axes[0, 3].legend(loc="best")
+    table = ends(found)
+    return Page(fig, caption(study, found), {"images": table}, {"medians over seeds at the end": table})
+
+
+def ends(found: dict[str, Pair]) -> pl.DataFrame:
+    """A row a task and student: medians over seeds at the end, and where the excess risk was least."""
+    rows = []
+    for task, pair in found.items():
+        for student, part in zip(Pair._fields, pair, strict=True):
+            medians = [median(final_values(part, m)).value if m in part.records.columns else np.nan for m in METRICS]
+            course = part.records.group_by("step").agg(pl.col("excess_risk").median()).sort("excess_risk")
+            rows.append((task, pair.law, student, *medians, *course.row(0)))
+    return pl.DataFrame(rows, schema=["task", "law", "student", *METRICS, "best step", "least excess"], orient="row")
+
+
+def caption(study: Study, found: dict[str, Pair]) -> str:
+    told = []
+    for task, pair in found.items():
+        run = pair.patch.runs.row(0, named=True)
+        views = f"{run['model.views.size']} x {run['model.views.size']} {run['model.views.scheme']} patches"
+        told.append(
+            f"{task}: {pair.law}, d = {run['data.input_dim']}, n = {run['data.num_samples']}, width {run['model.width']}, "
+            f"{views}, eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps"
+        )
+    run = study.runs.row(0, named=True)
+    return (
+        f"{'; '.join(told)}. GD, clip {run['optimizer.clip_norm']:g}, {run['loss.normalization']} loss, Kaiming normal in both "
+        f"layers, zero biases; teacher of {run['target.units']} shared filters with the patch net's views (classes: class "
+        f"number), noise {run['data.noise_std']:g}. Medians over {len(study.values('seed'))} seeds, bands least to greatest. "
+        "Late records come in pairs of successive steps, which differ at the edge. Pixels are standardised: |x|^2 is about d, "
+        "and the sharpness starts far above 2/eta. The paper has CIFAR-10, n = 1024, width 1024, 5000 steps (classes: 40000 "
+        "steps, 4 x 4 patches, n not known); its final excess risks are 0.4789 and 0.1289 (classes: 10.49 and 10.55)."
+    )
+
+
+def ratio(pair: Pair, low: float, high: float) -> Finding:
+    """Excess risk of the first student over that of the second."""
+    return within(ratio_at_common_step(pair.patch, pair.fcn, "excess_risk"), low, high)
+
+
+def at_the_edge(part: Study) -> Finding:
+    return within(median(late_values(part, EDGE)), 0.9, 1.1)
+
+
+def claims(study: Study) -> list[Claim]:
+    found, rows = pairs(study), []
+    for task in ("regression", "leaves"):
+        if task not in found:
+            continue
+        pair = found[task]
+        where = "" if pair.law == "cifar10" else f" on {pair.law.replace('_', ' ')}, in place of CIFAR-10"
+        rows.append(
+            judge(
+                f"image_regression/{task}-patches-win",
+                SOURCE,
+                f"The patch net's excess risk is lower{where} (3.7 times in the paper)",
+                "excess risk of the full net / of the patch net > 1",
+                lambda pair: ratio(pair, np.nextafter(1, 2), np.inf),
+                pair,
+                pair.swapped,
+                "the two exchanged",
+            )
+        )
+        if pair.law == "cifar10":
+            rows.append(
+                judge(
+                    f"image_regression/{task}-ratio",
+                    SOURCE,
+                    "The patch net's excess risk is 3.7 times lower in the paper",
+                    "excess risk of the full net / of the patch net in [2.5, 6]",
+                    lambda pair: ratio(pair, 2.5, 6),
+                    pair,
+                    pair.swapped,
+                    "the two exchanged",
+                )
+            )
+        for student, part in zip(("full", "patch"), pair, strict=True):
+            rows.append(
+                judge(
+                    f"image_regression/{task}-{student}-edge",
+                    SOURCE,
+                    f"Late in training the sharpness of the {student} net is within 10 % of 2/eta{where}",
+                    "mean of eta S / 2 over the last quarter in [0.9, 1.1]",
+                    at_the_edge,
+                    part,
+                    at_start(part),
+                    "the same nets before training",
+                )
+            )
+    if "classes" in found:
+        where = "" if found["classes"].law == "cifar10" else f" ({found['classes'].law} in place of CIFAR-10)"
+        rows.append(
+            judge(
+                "image_regression/classes-no-advantage",
+                f"{SOURCE}, version 1",
+                f"On class numbers neither net is clearly better at the end{where}",
+                "excess risk of the full net / of the patch net in [0.8, 1.25]",
+                lambda pair: ratio(pair, 0.8, 1.25),
+                found["classes"],
+                found["regression"],
+                "the teacher's labels",
+            )
+        )
+    return [*rows, *stability_claims(study, "image_regression")]

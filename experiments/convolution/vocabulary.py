@@ -1,0 +1,132 @@
+"""Experiment X7 of Liang et al. 2026b: shared filters know a word wherever it stands, others must learn it place by place."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.claims import Claim, judge, within
+from dynamics.analysis.curves import draw_band
+from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.shattering import final_values, median
+from dynamics.study import Study
+from dynamics.training import TrainingSpec
+
+SOURCE = "Liang et al. 2026b, experiment X7"
+TITLES = {
+    "cnn": "shared filters",
+    "lc_mean": "own filters, mean",
+    "lc_sum": "own filters, sum",
+    "fc": "fully connected",
+}
+COLOR = dict(zip(TITLES, COLORS, strict=False))
+PAPER = {"cnn": 0.0421, "lc_mean": 0.3936, "lc_sum": 0.3936, "fc": 0.3457}  # test L2; which pooling is not known
+TRAIN, TEST = "clean_train_error", "excess_risk"  # E |f - f_0|^2; labels have no noise
+MOST, LEAST = 0.1, 0.25
+
+
+def nets(study: Study) -> dict[str, Study]:
+    return {name: study.select(panel=name) for name in TITLES if name in study.values("panel")}
+
+
+def parameters(part: Study) -> int:
+    spec = part.specs[part.runs["run"][0]]
+    assert isinstance(spec, TrainingSpec)
+    return spec.model.parameters(spec.data.grid, spec.outputs)
+
+
+def norm(part: Study, metric: str) -> Estimate:
+    """Median over seeds of the L2 norm of f - f_0 at the end, the root of a mean over samples."""
+    return median(np.sqrt(final_values(part, metric)))
+
+
+def draw_errors(ax: Axes, study: Study, rate: float) -> None:
+    """Test error through, training error dashed."""
+    for name, part in nets(study.select(learning_rate=rate)).items():
+        draw_band(ax, part, pl.col(TEST).sqrt(), TITLES[name], COLOR[name])
+        draw_band(ax, part, pl.col(TRAIN).sqrt(), "", COLOR[name], ls="--", lw=0.9)
+    ax.plot([], [], "--", color="0.4", lw=0.9, label="training error")
+    ax.set(title=f"$\\eta$ = {rate:g}", xlabel="step", ylabel="$L_2$ norm of $f - f_0$")
+    ax.set(xscale="log", yscale="log", ylim=(1e-3, 2))
+
+
+def draw_ends(ax: Axes, study: Study) -> None:
+    """Test error at the end, a dot a seed, beside the paper's."""
+    rates, parts = sorted(study.values("learning_rate"), reverse=True), nets(study)
+    for rate, marker, aside in zip(rates, "os", (-0.11, 0.11), strict=False):
+        for place, (name, part) in enumerate(parts.items()):
+            values = np.sqrt(final_values(part.select(learning_rate=rate), TEST))
+            ax.plot(np.full(len(values), place + aside), values, marker, color=COLOR[name])
+        ax.plot([], [], marker, color="0.4", label=f"$\\eta$ = {rate:g}")
+    ax.plot(range(len(parts)), [PAPER[name] for name in parts], "kx", label="paper")
+    for level in (MOST, LEAST):
+        ax.axhline(level, color="0.7", lw=0.8, ls=":", zorder=0)
+    ax.set(title="test error at the end", yscale="log", ylabel="$L_2$ norm", ylim=(0.03, 1), xlim=(-0.5, len(parts) - 0.5))
+    ax.set_xticks(range(len(parts)), [TITLES[name].replace(" f", "\nf").replace(", ", ",\n") for name in parts])
+    ax.legend(loc="lower right")
+
+
+def figure(study: Study) -> Page:
+    """Errors of the nets against the step at each learning rate, and test errors at the end beside the paper's."""
+    rates, run = sorted(study.values("learning_rate"), reverse=True), study.runs.row(0, named=True)
+    fig, axes = plt.subplots(1, len(rates) + 1, figsize=(4 * (len(rates) + 1), 3.6))
+    for ax, rate in zip(axes, rates, strict=False):
+        draw_errors(ax, study, rate)
+    axes[0].legend(loc="lower left")
+    draw_ends(axes[-1], study)
+    rows = []
+    for name, part in nets(study).items():
+        for rate in rates:
+            own = part.select(learning_rate=rate)
+            means = [median(final_values(own, metric)).value for metric in (TRAIN, TEST)]
+            rows.append((TITLES[name], rate, *np.sqrt(means), *means, PAPER[name]))
+    names = ["net", "learning_rate", "train L2", "test L2", "train mean square", "test mean square", "paper's test L2"]
+    table = pl.DataFrame(rows, schema=names, orient="row")
+    patches = run["data.input_dim"] // run["data.patch_dim"]
+    counts = ", ".join(f"{parameters(part):,}" for part in nets(study).values())
+    text = (
+        f"Vocabulary of {run['data.components']} words in one of {patches} patches of {run['data.patch_dim']} coordinates, n = "
+        f"{run['data.num_samples']}, {run['data.num_test']} test samples, {run['steps']} steps, {len(study.values('seed'))} "
+        f"seeds; parameters: {counts}. Curves are medians over seeds, bands least to greatest. Errors are L2 norms, roots of "
+        "the mean over samples of |f - f_0|^2 summed over outputs, and so are the paper's numbers and the thresholds 0.1 and "
+        "0.25 (dotted) read; mean squares stand in the table. eta belongs to the loss summed over outputs: 0.4 if the paper's "
+        "loss sums too, 0.04 if it averages over its ten outputs. Not known and ours: that, the pooling of own filters, the "
+        "init (N(0, 2/m), readout N(0, 1/K); nn.Linear's for the full net), seeds."
+    )
+    return Page(fig, text, {"vocabulary": table}, {"medians over seeds at the end": table})
+
+
+def claims(study: Study) -> list[Claim]:
+    found = []
+    for rate in sorted(study.values("learning_rate"), reverse=True):
+        parts, also = nets(study.select(learning_rate=rate)), "" if rate == max(study.values("learning_rate")) else f"-{rate:g}"
+        shared = parts["cnn"]
+        found.append(
+            judge(
+                f"vocabulary/shared{also}",
+                SOURCE,
+                f"Shared filters generalise (0.0421 in the paper; eta = {rate:g})",
+                f"test L2 <= {MOST}",
+                lambda part: within(norm(part, TEST), 0, MOST),
+                shared,
+                parts["fc"],
+                "the fully connected net",
+            )
+        )
+        for name in (name for name in parts if name != "cnn"):
+            found.append(
+                judge(
+                    f"vocabulary/{name.replace('_', '-')}{also}",
+                    SOURCE,
+                    f"A net of {TITLES[name]} does not ({PAPER[name]} in the paper; eta = {rate:g})",
+                    f"test L2 >= {LEAST}",
+                    lambda part: within(norm(part, TEST), LEAST, np.inf),
+                    parts[name],
+                    shared,
+                    "shared filters",
+                )
+            )
+    return found

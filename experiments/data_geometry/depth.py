@@ -1,0 +1,373 @@
+"""Half-space depth of isotropic laws: what random directions find of it, against the exact depth and a guided search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.claims import Claim, Finding, exact, judge, within
+from dynamics.analysis.depth import draw_curve, frame_curves, mean_over_seeds, saved_curves, saved_depths
+from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.rate_figures import label_only
+from dynamics.analysis.rates import at_step
+from dynamics.data.closed_forms import ClosedForms, radial
+from dynamics.data.laws import LAWS
+from dynamics.revisit import restart
+from dynamics.stability.depth import THRESHOLDS, curve_area, exponent, fit_shatterability, isotropic_curve
+from dynamics.study import Study
+from dynamics.systems.depth import DepthSpec
+
+SOURCE = "Liang et al. 2026"
+LAW_PANELS = {"ball": "ball", "gaussian": "Gaussian", "patch": "patch of a sphere", "sphere": "sphere"}
+RIM = np.geomspace(1e-6, 1e-5, 12)  # distances from the rim that count as small
+SURE = 0.01  # chance that sampling alone puts some depth of a run below its bound
+
+
+class Cell(NamedTuple):
+    """The runs of one law, dimension and search, one a seed, and the law's closed forms."""
+
+    panel: str
+    alpha: float
+    dim: int
+    part: Study
+    forms: ClosedForms
+
+    @property
+    def spec(self) -> DepthSpec:
+        spec = self.part.specs[self.part.runs["run"][0]]
+        assert isinstance(spec, DepthSpec)
+        return spec
+
+    @property
+    def tried(self) -> int:
+        """Directions a query, over the whole search."""
+        return self.spec.steps * self.spec.directions_per_step
+
+    @property
+    def fit_range(self) -> tuple[float, float]:
+        """The decade of T that exponents are fitted on: from 20 reference points on."""
+        low = 20 / self.spec.data.num_samples
+        return low, 10 * low
+
+    def final(self, metric: str) -> np.ndarray:
+        """(S,), in the order of seeds."""
+        return self.part.final.sort("seed")[metric].to_numpy()
+
+
+def cells(study: Study, *panels: str) -> list[Cell]:
+    """One for each law and dimension of these panels."""
+    made = []
+    for panel in panels:
+        part = study.select(panel=panel)
+        for alpha, dim in part.runs.select("data.alpha", "data.input_dim").unique(maintain_order=True).iter_rows():
+            own = part.select(alpha=alpha, input_dim=dim)
+            data = own.specs[own.runs["run"][0]].data  # type: ignore[attr-defined]
+            forms = LAWS[data.law].forms
+            assert forms is not None
+            made.append(Cell(panel, alpha, dim, own, forms(data)))
+    return made
+
+
+def figure(study: Study) -> Page:
+    """Psi(T) of the radial family at each d and of the other laws; bias against directions; P(depth < T) at small T."""
+    fig, axes = plt.subplots(2, 3, figsize=(12, 7))
+    dims = study.select(panel="radial").values("input_dim")
+    for ax, d in zip(axes[0], dims, strict=False):
+        draw_family(ax, [c for c in cells(study, "radial") if c.dim == d])
+    for ax in axes[0, len(dims) :]:
+        ax.set_axis_off()
+    draw_laws(axes[1, 0], cells(study, *LAW_PANELS))
+    draw_bias(axes[1, 1], study)
+    draw_exponents(axes[1, 2], [c for c in cells(study, "radial") if c.dim == 2])
+    table = depth_table(study)
+    return Page(fig, caption(study), {"depth": table}, {"mean depth and exponents": table})
+
+
+def draw_pair(ax, cell: Cell, label: str, color: str) -> None:
+    ax.plot(THRESHOLDS, isotropic_curve(cell.forms, cell.dim), color=color, label=label)
+    draw_curve(ax, saved_curves(cell.part), "", color, ls="--")
+
+
+def draw_family(ax, family: list[Cell]) -> None:
+    for cell, color in zip(family, COLORS, strict=False):
+        draw_pair(ax, cell, rf"$\alpha={cell.alpha:g}$", color)
+    ax.plot([], [], "-", color="0.4", label="exact")
+    ax.plot([], [], "--", color="0.4", label=f"{family[0].tried} directions")
+    frame_curves(ax, f"radial family, $d={family[0].dim}$")
+    ax.legend(loc="upper right")
+
+
+def draw_laws(ax, others: list[Cell]) -> None:
+    dims = sorted({c.dim for c in others if c.panel == "patch"})
+    middle = dims[len(dims) // 2]
+    for cell, color in zip([c for c in others if c.dim == middle], COLORS, strict=False):
+        draw_pair(ax, cell, LAW_PANELS[cell.panel], color)
+    frame_curves(ax, f"other laws, $d={middle}$")
+    ax.set_xlim(0, 0.25)
+    ax.legend(loc="upper right")
+
+
+def relative_bias(part: Study) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (T,) from the first one on, and mean excess over mean exact depth (S, T) of the runs."""
+    shown = part.records.filter(pl.col("step") > 0).with_columns(bias=pl.col("mean_excess") / pl.col("mean_exact"))
+    frame = shown.sort("seed", "step")
+    steps = frame["step"].unique().sort().to_numpy()
+    return steps, frame["bias"].to_numpy().reshape(-1, len(steps))
+
+
+def draw_bias(ax, study: Study) -> None:
+    ax.axhline(0, color="0.6", lw=0.8)
+    ticks: list[float] = []
+    for i, cell in enumerate(c for c in cells(study, "radial", "guided") if c.alpha == 1.0):
+        steps, bias = relative_bias(cell.part)
+        guided = cell.panel == "guided"
+        tried, style = steps * cell.spec.directions_per_step, "--" if guided else "-"
+        ticks = sorted({*ticks, *tried})
+        color = COLORS[study.select(panel="radial").values("input_dim").index(cell.dim)]
+        label = f"$d={cell.dim}$, {'guided' if guided else 'random'}"
+        middle = np.median(bias, axis=0)
+        ax.fill_between(tried, bias.min(axis=0), bias.max(axis=0), color=color, alpha=0.2, lw=0)
+        ax.plot(tried, middle, f"{MARKERS[i]}{style}", color=color, label=label, mfc="none" if guided else None)
+    ax.set(title=r"overestimate of the mean depth, $\alpha=1$", xlabel="directions a point", xscale="log")
+    label_only(ax, ticks)
+    ax.set_ylabel("mean excess / mean exact depth")
+    ax.legend(loc="upper right")
+
+
+def law_share(cell: Cell, thresholds: np.ndarray) -> np.ndarray:
+    """The law's own P(depth < T)."""
+    r = 1 - np.geomspace(1e-12, 1, 800)
+    deep, outside = cell.forms.half_space_probability(r, cell.dim), 1 - cell.forms.radial(r, cell.dim)
+    return np.exp(np.interp(np.log(thresholds), np.log(deep), np.log(np.maximum(outside, 1e-300))))
+
+
+def draw_exponents(ax, family: list[Cell]) -> None:
+    for cell, color, marker in zip(family, COLORS, MARKERS, strict=False):
+        low, high = cell.fit_range
+        fine, coarse = np.geomspace(low / 10, 0.4, 60), np.geomspace(low, 0.4, 10)
+        ax.plot(fine, law_share(cell, fine), color=color)
+        below = np.array([np.mean(np.concatenate(saved_depths(cell.part)) < t) for t in coarse])
+        ax.plot(coarse, below, marker, color=color, mfc="none")
+        s = cell.forms.depth_exponent(cell.dim)
+        seen = mean_over_seeds(fits(cell)).value
+        ax.plot([], [], f"{marker}-", color=color, mfc="none", label=rf"$\alpha={cell.alpha:g}$: {seen:.2f}, $S={s:.2f}$")
+        guide = np.array([low / 10, high])
+        ax.plot(guide, law_share(cell, guide[:1]) * (guide / guide[0]) ** s, ":", color=color, lw=1)
+    ax.set(title="$P(\\mathrm{depth}<T)$, $d=2$", xlabel="$T$", xscale="log", yscale="log", ylim=(None, 1.2))
+    ax.legend(loc="lower right", title=f"fit on [{low:.1g}, {high:.1g}], exponent" if family else "", title_fontsize=8)
+
+
+def fits(cell: Cell) -> np.ndarray:
+    """The exponent S of each run's depths on the range of the fit, (S,)."""
+    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in saved_depths(cell.part)])
+
+
+def law_fit(cell: Cell) -> float:
+    """The same fit to the law's own P(depth < T); NaN where it has no rim to speak of."""
+    if not math.isfinite(cell.forms.radius) or cell.forms.rim(cell.dim) == 0:
+        return math.nan
+    thresholds = np.geomspace(*cell.fit_range, 12)
+    return exponent(law_share(cell, thresholds), thresholds)
+
+
+def depth_table(study: Study) -> pl.DataFrame:
+    """A row a cell: mean exact depth, mean excess with its interval, area, exponents S, of the law and of the depths found."""
+    rows = []
+    for cell in cells(study, "radial", *LAW_PANELS, "guided"):
+        excess = mean_over_seeds(cell.final("mean_excess"))
+        shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
+        areas = (float(curve_area(isotropic_curve(cell.forms, cell.dim))), float(cell.final("area").mean()))
+        seen = mean_over_seeds(fits(cell)).value
+        slopes = (cell.forms.depth_exponent(cell.dim), law_fit(cell), seen)
+        rows.append((*shown, float(cell.final("mean_exact").mean()), *excess, *areas, *slopes))
+    names = ["panel", "alpha", "d", "directions", "exact", "excess", "low", "high"]
+    names += ["area_exact", "area", "S", "S_law_on_range", "S_found"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def caption(study: Study) -> str:
+    cell = cells(study, "radial")[0]
+    spec, seeds = cell.spec, len(study.values("seed"))
+    far = [c for c in cells(study, "radial") if c.dim == study.select(panel="radial").values("input_dim")[-1]]
+    bias = [float(np.mean(c.final("mean_excess") / c.final("mean_exact"))) for c in far]
+    return (
+        f"Half-space depth of {spec.data.num_test} points among {spec.data.num_samples} of the same law, {seeds} seeds: exact "
+        f"depth of the law (solid) and the lightest of {cell.tried} uniform directions (dashed; median, band from least to "
+        f"greatest). Random directions overestimate the mean depth by {100 * min(bias):.0f} to {100 * max(bias):.0f} % at d = "
+        f"{far[0].dim}, alpha = {far[0].alpha:g} to {far[-1].alpha:g}; on the sphere the exact depth is 0, all that is drawn "
+        "is bias. Guided: half of the directions are each point's own, from Sigma^-1 (x - mean) on; below 0 are half-spaces "
+        "that this sample leaves lighter than the law does. Small T: counted (markers), the law's own (solid), and its power "
+        "S = 2 alpha / (d - 1 + 2 alpha) (dotted)."
+    )
+
+
+def sampling_slack(cell: Cell) -> float:
+    """How far below the law's any of a run's depths may lie by sampling: Dvoretzky-Kiefer-Wolfowitz over all its directions."""
+    return math.sqrt(math.log(2 * cell.tried / SURE) / (2 * cell.spec.data.num_samples))
+
+
+def least_excesses(study: Study) -> np.ndarray:
+    """The least excess of every run that searched at random, in units of its slack."""
+    found = [c.final("least_excess") / sampling_slack(c) for c in cells(study, "radial", *LAW_PANELS)]
+    return np.concatenate(found)
+
+
+def against_another(study: Study) -> np.ndarray:
+    """The same, of the deepest law of the family in the plane, against the exact depth in the shallowest law."""
+    family = [c for c in cells(study, "radial") if c.dim == 2]
+    cell, wrong = family[-1], radial(family[0].alpha)
+    run = cell.part.runs.sort("seed")["run"][0]
+    fixed, _ = restart(study.specs[run])
+    excess = saved_depths(cell.part)[0] - wrong.depth(np.asarray(fixed.cloud.queries, float))
+    return np.array([excess.min() / sampling_slack(cell)])
+
+
+def never_below(excess: np.ndarray) -> Finding:
+    """The least excess over the exact depth is at least minus the slack."""
+    return exact(float(excess.min()), -1, np.inf)
+
+
+def rim_exponents(guess: Callable[[float, int], float]) -> Finding:
+    """Largest distance of the closed forms' d log P(depth < T) / d log T at the rim from the exponent guessed."""
+    worst = 0.0
+    for alpha in (0.1, 0.3, 1.0, 1.5, 5.0):
+        for d in (2, 5, 10):
+            deep = radial(alpha).half_space_probability(1 - RIM, d)
+            worst = max(worst, abs(exponent(RIM**alpha, deep) - guess(alpha, d)))
+    return exact(worst, 0, 0.005)
+
+
+def farthest(values: Iterator[Estimate]) -> Estimate:
+    return max(values, key=lambda e: abs(e.value))
+
+
+def exponents_fit(part: tuple[list[Cell], dict[float, float]]) -> Finding:
+    """The fitted exponents lie within 0.06 of those given by alpha; the one farthest off is measured."""
+    family, expected = part
+    return within(farthest(mean_over_seeds(fits(c) - expected[c.alpha]) for c in family), -0.06, 0.06)
+
+
+def areas(study: Study, dim: int) -> np.ndarray:
+    """(S, A) over seeds and rising alpha."""
+    part = study.select(panel="radial", input_dim=dim)
+    values, _ = at_step(part, part.values("steps")[-1]).grid("area", "seed", "alpha")
+    return values
+
+
+def same_law(study: Study, dim: int) -> np.ndarray:
+    """Areas (S, A) of the largest alpha alone, other seeds standing for other alphas."""
+    values = areas(study, dim)
+    return np.stack([np.roll(values[:, -1], k) for k in range(values.shape[1])], axis=1)
+
+
+def rises(tables: list[np.ndarray]) -> Finding:
+    """The smallest step of the mean area between neighbouring alphas, over dimensions, is above 0."""
+
+    def smallest(index: np.ndarray) -> np.ndarray:
+        return np.min([np.diff(table[index].mean(axis=1), axis=1).min(axis=1) for table in tables], axis=0)
+
+    return within(over_seeds(smallest, len(tables[0])), 1e-12, np.inf)
+
+
+def bias_ratio(study: Study, dim: int) -> Estimate:
+    """Mean excess of the guided search over that of as many random directions, at the alpha where it is farthest from 0."""
+    found = []
+    for cell in (c for c in cells(study, "guided") if c.dim == dim):
+        other = study.select(panel="radial", alpha=cell.alpha, input_dim=dim)
+        step = cell.tried // int(other.values("directions_per_step")[0])
+        random = at_step(other, step).records.sort("seed")["mean_excess"].to_numpy()
+        guided = cell.final("mean_excess")
+        found.append(over_seeds(ratio_of_means(guided, random), len(guided)))
+    return farthest(iter(found))
+
+
+def ratio_of_means(above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda index: above[index].mean(axis=1) / below[index].mean(axis=1)
+
+
+def much_smaller(part: tuple[Study, int]) -> Finding:
+    """The ratio of biases lies in [-1/4, 1/4]: below 0 it is the sample's own depth that is below the law's."""
+    return within(bias_ratio(*part), -0.25, 0.25)
+
+
+def overestimates(family: list[Cell]) -> Finding:
+    """Mean depth found over mean exact depth, less 1, at least 0.1 in every law; the smallest is measured."""
+    found = (mean_over_seeds(c.final("mean_excess") / c.final("mean_exact")) for c in family)
+    return within(min(found, key=lambda e: e.value), 0.1, np.inf)
+
+
+def claims(study: Study) -> list[Claim]:
+    family = cells(study, "radial")
+    plane = [c for c in family if c.dim == 2]
+    dims = sorted({c.dim for c in family})
+    most, last = dims[-1], [c for c in family if c.dim == dims[-1]]
+    shifted = dict(zip([c.alpha for c in plane], [law_fit(c) for c in [*plane[1:], plane[0]]], strict=True))
+    low, high = plane[0].fit_range
+    return [
+        judge(
+            "depth/never-below-exact",
+            "definition; slack by Dvoretzky-Kiefer-Wolfowitz, derived",
+            "The lightest random half-space is no lighter than the law's depth, up to sampling, at any point of any law",
+            "least excess over sqrt(log(2 D / 0.01) / 2n) >= -1",
+            never_below,
+            least_excesses(study),
+            against_another(study),
+            f"points of alpha = {plane[-1].alpha:g} against the depth of alpha = {plane[0].alpha:g}",
+        ),
+        judge(
+            "depth/shatterability-index",
+            f"{SOURCE}; derived for the radial family",
+            "P(depth < T) ~ T^S, S = 2 alpha / (d - 1 + 2 alpha), by closed forms 1e-6 to 1e-5 from the rim, d = 2, 5, 10",
+            "largest distance from S <= 0.005",
+            rim_exponents,
+            lambda alpha, d: radial(alpha).depth_exponent(d),
+            lambda alpha, d: radial(2 * alpha).depth_exponent(d),
+            "alpha doubled",
+        ),
+        judge(
+            "depth/fitted-exponents",
+            f"{SOURCE}; derived for the radial family",
+            f"Depths found in the plane have the exponents that the law has for T in [{low:.2g}, {high:.2g}]",
+            "farthest fit within 0.06 of the law's own slope there",
+            exponents_fit,
+            (plane, {c.alpha: law_fit(c) for c in plane}),
+            (plane, shifted),
+            "exponents of the next alpha",
+        ),
+        judge(
+            "depth/area-rises-with-alpha",
+            f"{SOURCE}; derived",
+            f"The area of Psi by random directions rises with alpha in every dimension (d = {', '.join(map(str, dims))})",
+            "smallest step between neighbouring alphas > 0",
+            rises,
+            [areas(study, d) for d in dims],
+            [same_law(study, d) for d in dims],
+            "other seeds of one alpha in place of other alphas",
+        ),
+        judge(
+            "depth/random-directions-overestimate",
+            "derived; the papers' depths are those of random directions",
+            f"At d = {most} the mean depth by {family[0].tried} random directions is a tenth too large or more",
+            "smallest relative overestimate >= 0.1",
+            overestimates,
+            last,
+            plane,
+            "in the plane",
+        ),
+        judge(
+            "depth/guided-bias",
+            "derived: the own direction is the lightest for an isotropic law",
+            f"At d = {most} the guided search is off by much less than as many random directions, for every alpha",
+            "ratio of mean excesses in [-1/4, 1/4] where it is farthest from 0",
+            much_smaller,
+            (study, most),
+            (study, 2),
+            "in the plane",
+        ),
+    ]

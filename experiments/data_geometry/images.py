@@ -1,0 +1,262 @@
+"""Experiment E3 of Liang et al. 2026: are images memorised later than Gaussian inputs, and is it their geometry?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics import spec as specs
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.claims import FAILS, Claim, Finding, judge, within
+from dynamics.analysis.curves import draw_band
+from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.rate_figures import share_limits
+from dynamics.analysis.rates import UNKNOWN
+from dynamics.analysis.shattering import EDGE, at_start, late_values, median
+from dynamics.analysis.stability import stability_claims
+from dynamics.revisit import restart
+from dynamics.study import Study
+from dynamics.training import TrainingSpec
+
+SOURCE = "Liang et al. 2026, experiment E3"
+TITLES = {
+    "images": "images",
+    "gaussian": "Gaussian",
+    "covariance": "matched Gaussian",
+    "shuffled": "shuffled pixels",
+    "dead_leaves": "dead leaves",
+}
+CLEAN = pl.col("clean_train_error") / pl.col("data.noise_std") ** 2
+LEFT = pl.col("train_loss") / pl.col("loss_factor") / pl.col("data.noise_std") ** 2  # of the noise in the residuals
+RISK = pl.col("excess_risk") / pl.col("data.noise_std") ** 2
+
+
+def panels(study: Study) -> dict[str, Study]:
+    return {panel: study.select(panel=panel) for panel in TITLES if panel in study.values("panel")}
+
+
+def half_fitted(part: Study) -> np.ndarray:
+    """Steps after which the training loss stays below half the noise variance, (S,) in the order of the seeds.
+
+    Interpolated between records, in the logarithms; infinite where training ends before.
+    """
+    found = []
+    for _, run in part.records.unique(["run", "step"]).sort("seed", "step").group_by("run", maintain_order=True):
+        step, left = run["step"].to_numpy(), run.select(LEFT.alias("left"))["left"].to_numpy()
+        above = np.flatnonzero(~(left < 0.5))
+        if not len(above) or above[-1] + 1 == len(step):
+            found.append(np.inf if len(above) else step[0])
+            continue
+        i = above[-1]
+        share = np.log(left[i] / 0.5) / np.log(left[i] / left[i + 1])
+        found.append(np.exp((1 - share) * np.log(max(step[i], 1)) + share * np.log(step[i + 1])))
+    return np.array(found, float)
+
+
+def late_error(part: Study) -> np.ndarray:
+    """Clean in-sample error over the noise variance, mean over the last quarter of the steps, (S,)."""
+    return late_values(part, CLEAN)
+
+
+def edge(part: Study) -> tuple[np.ndarray, np.ndarray]:
+    """eta lambda_max / 2 at step 0, and its mean over the last quarter of the steps, (S,) each; empty if not measured."""
+    if "sharpness" not in part.records.columns:
+        return np.empty(0), np.empty(0)
+    return begin(part, EDGE), late_values(part, EDGE)
+
+
+def worst_at_edge(values: list[np.ndarray]) -> Finding:
+    """Of several parts, (S,) each: the median over seeds that is farthest from 1 is within 5 % of it."""
+    if not all(map(len, values)) or len({*map(len, values)}) > 1:
+        return within(UNKNOWN, 0.95, 1.05)
+
+    def worst(index: np.ndarray) -> np.ndarray:
+        medians = np.median(np.stack(values)[:, index], axis=2)
+        return medians[np.argmax(np.abs(medians - 1), axis=0), np.arange(len(index))]
+
+    return within(over_seeds(worst, len(values[0])), 0.95, 1.05)
+
+
+def begin(part: Study, metric: pl.Expr) -> np.ndarray:
+    """A metric at step 0, (S,)."""
+    return at_start(part).records.unique("run").sort("seed").select(metric.alias("value"))["value"].to_numpy()
+
+
+def ratio(over: np.ndarray, under: np.ndarray) -> Estimate:
+    """Of medians over the same seeds, (S,) each."""
+    if not len(over) or len(over) != len(under):
+        return UNKNOWN
+    return over_seeds(lambda i: np.median(over[i], axis=1) / np.median(under[i], axis=1), len(over))
+
+
+def later(pair: tuple[Study, Study]) -> Finding:
+    """The first comes to fit half of the noise after the second; where it does not, it counts as if at its last step."""
+    steps = np.minimum(half_fitted(pair[0]), pair[0].values("steps")[-1])
+    known = half_fitted(pair[1])
+    return within(ratio(steps, np.where(np.isfinite(known), known, np.nan)), np.nextafter(1, 2), np.inf)
+
+
+def lower(pair: tuple[Study, Study]) -> Finding:
+    """The first has the smaller late clean error."""
+    return within(ratio(late_error(pair[0]), late_error(pair[1])), -np.inf, np.nextafter(1, 0))
+
+
+def memorised(part: Study) -> Finding:
+    """The clean error is that of the noise and the noise is fitted: one that has learned nothing has a clean error too."""
+    found = within(median(late_error(part)), 0.8, 1.3)
+    return found if np.all(np.isfinite(half_fitted(part))) else replace(found, verdict=FAILS)
+
+
+def explained(parts: tuple[Study, Study, Study]) -> Finding:
+    """The share of the third's delay against the first, in log steps, that the second has too."""
+    steps = [np.log(half_fitted(part)) for part in parts]
+    if len({*map(len, steps)}) > 1 or not np.all(np.isfinite(np.concatenate(steps))):
+        return within(UNKNOWN, 0.5, np.inf)
+
+    def share(index: np.ndarray) -> np.ndarray:
+        first, second, third = np.median(np.stack(steps)[:, index], axis=2)
+        return (second - first) / (third - first)
+
+    return within(over_seeds(share, len(steps[0])), 0.5, np.inf)
+
+
+def draw_inputs(ax: Axes, parts: dict[str, Study], count: int = 6) -> None:
+    """The first training inputs of the first seed, a row a panel, each between its own extremes."""
+    rows = []
+    for part in parts.values():
+        spec = part.specs[part.select(seed=part.values("seed")[0]).runs["run"][0]]
+        assert isinstance(spec, TrainingSpec)
+        fixed, _ = restart(specs.put(spec, {"data.num_samples": count, "data.num_test": 1, "model.width": 1}))
+        height, width, channels = spec.data.grid
+        pictures = np.asarray(fixed.problem.train.inputs).reshape(count, height, width, channels)
+        low, high = (f(pictures, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+        framed = np.pad((pictures - low) / (high - low), ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=1)
+        rows.append(np.concatenate(list(framed), axis=1))
+    mosaic = np.concatenate(rows)
+    ax.imshow(mosaic if mosaic.shape[2] == 3 else mosaic[..., 0], cmap="gray", aspect="equal", interpolation="nearest")
+    ax.set(title="inputs", xticks=[])
+    places = (np.arange(len(rows)) + 0.5) * len(mosaic) / len(rows)
+    ax.set_yticks(places, [TITLES[panel] for panel in parts])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def figure(study: Study) -> Page:
+    """Above: training loss, clean in-sample error, excess risk. Below: sharpness, when half the noise is fitted, the inputs."""
+    parts = panels(study)
+    fig, axes = plt.subplots(2, 3, figsize=(12, 7))
+    (loss, clean, risk), (sharp, when, inputs) = axes
+    for place, ((panel, part), color) in enumerate(zip(parts.items(), COLORS, strict=False)):
+        for ax, value in ((loss, LEFT), (clean, CLEAN), (risk, RISK), *([(sharp, EDGE)] if len(edge(part)[0]) else [])):
+            draw_band(ax, part, value, TITLES[panel], color)
+        steps = half_fitted(part)
+        when.plot(steps, np.full(len(steps), place), MARKERS[place], color=color, alpha=0.6)
+        when.plot(np.median(steps), place, "|", color=color, ms=18)
+    for ax, title in ((loss, "training loss / noise"), (clean, "clean in-sample error / noise"), (risk, "excess risk / noise")):
+        ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+        ax.set(title=title, xlabel="step", xscale="log", yscale="log")
+    share_limits([clean, risk])
+    loss.set_ylim(0.02, None)
+    sharp.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+    sharp.set(title="sharpness, $\\eta \\lambda_{\\max} / 2$", xlabel="step", xscale="log", ylim=(0, None))
+    when.set(title="half of the noise is fitted", xlabel="step", xscale="log", ylim=(len(parts) - 0.5, -0.5))
+    when.set_yticks(range(len(parts)), [TITLES[panel] for panel in parts])
+    draw_inputs(inputs, parts)
+    lines, labels = loss.get_legend_handles_labels()
+    fig.legend(lines, labels, loc="outside lower center", ncols=len(labels))
+    table = summary(parts)
+    return Page(fig, caption(study), {"images": table}, {"medians over seeds": table})
+
+
+def summary(parts: dict[str, Study]) -> pl.DataFrame:
+    """A row a panel, medians over seeds: what the clean signal is, when half the noise is fitted, where training ends."""
+    rows = []
+    for panel, part in parts.items():
+        end = part.final
+        least = part.records.group_by("run").agg(CLEAN.min().alias("least"))["least"].median()
+        seen = begin(part, CLEAN), half_fitted(part), late_error(part), edge(part)[1]
+        values = [np.median(v) if len(v) else np.nan for v in seen]
+        rows.append((TITLES[panel], values[0], values[1], least, values[2], end["excess_risk"].median(), values[3]))
+    names = ["inputs", "clean error at start", "half-fitted step", "least clean error", "late clean error", "final excess risk"]
+    return pl.DataFrame(rows, schema=[*names, "late eta S / 2"], orient="row")
+
+
+def caption(study: Study) -> str:
+    run, n = study.runs.row(0, named=True), study.values("num_samples")[0]
+    return (
+        f"{run['data.law']} against what stands in for it, n = {n}, d = {run['data.input_dim']}; two-layer ReLU nets of width "
+        f"{run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), "
+        f"{run['steps']} steps, noise {run['data.noise_std']:g}, target w.x of the standardised inputs, w a random unit vector "
+        "that all of a seed share. Standardised images and N(0, I), the Gaussian, have mean square norm d; the network sees "
+        f"them scaled by {run['data.scale']:g}. Medians over {len(study.values('seed'))} seeds, bands from the least to the "
+        "greatest. Matched: with the images' mean and covariance. Half of the "
+        "noise is fitted once the training loss stays below half of sigma^2; bars are medians. Target, n, eta and noise are "
+        "ours, the paper's are not known."
+    )
+
+
+def claims(study: Study) -> list[Claim]:
+    parts = panels(study)
+    if not {"images", "gaussian", "covariance"} <= parts.keys():  # taken away on the command line: nothing to compare
+        return stability_claims(study, "images")
+    images, gaussian, matched = (parts[panel] for panel in ("images", "gaussian", "covariance"))
+    other = "shuffled" if "shuffled" in parts else "gaussian"
+    steps = f"{study.values('steps')[-1]} steps"
+    rows = [
+        (
+            "later-than-gaussian",
+            SOURCE,
+            "Images are memorised later than Gaussian inputs",
+            "ratio of the steps at which half the noise is fitted > 1",
+            later,
+            ((images, gaussian), (gaussian, images), "the two exchanged"),
+        ),
+        (
+            "error-below-gaussian",
+            SOURCE,
+            f"Late in training ({steps}) the clean error on images is below that on Gaussian inputs",
+            "ratio of late clean in-sample errors < 1",
+            lower,
+            ((images, gaussian), (gaussian, images), "the two exchanged"),
+        ),
+        (
+            "gaussian-is-memorised",
+            SOURCE,
+            f"Gaussian inputs are memorised: after {steps} the clean error is the noise variance (about 1.0 in the paper)",
+            "late clean error / sigma^2 in [0.8, 1.3] and training loss below sigma^2 / 2",
+            memorised,
+            (gaussian, images, "images"),
+        ),
+        (
+            "images-resist",
+            SOURCE,
+            f"Images resist: after {steps} the clean error is well below the noise variance (in the paper about 0.2)",
+            "late clean error / sigma^2 < 0.5",
+            lambda part: within(median(late_error(part)), -np.inf, 0.5),
+            (images, gaussian, "Gaussian inputs"),
+        ),
+        (
+            "covariance-explains-it",
+            "Liang et al. 2026, beyond their figures",
+            "It is the covariance: most of the delay is there for a Gaussian with the images' mean and covariance, too",
+            "share of the delay in log steps >= 0.5",
+            explained,
+            ((gaussian, matched, images), (gaussian, parts[other], images), TITLES[other]),
+        ),
+        (
+            "late-sharpness-at-the-edge",
+            f"{SOURCE}; Cohen et al. 2021",
+            "Late in training the sharpness is 2/eta, whatever the inputs",
+            "mean of eta S / 2 over the last quarter in [0.95, 1.05] for the inputs farthest from 1",
+            worst_at_edge,
+            ([edge(p)[1] for p in parts.values()], [edge(p)[0] for p in parts.values()], "before training"),
+        ),
+    ]
+    return [
+        *[judge(f"images/{slug}", source, text, says, check, *on) for slug, source, text, says, check, on in rows],
+        *stability_claims(study, "images"),
+    ]

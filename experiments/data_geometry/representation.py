@@ -1,0 +1,163 @@
+"""Experiment E4 of Liang et al. 2026: how often neurons are active on images, and whether shallow points have larger errors."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.neurons import neuron_table, scatter
+from dynamics.analysis.shattering import final_values, median, statistics
+from dynamics.revisit import views
+from dynamics.stability.depth import depth_by_directions
+from dynamics.study import Study
+
+SOURCE = "Liang et al. 2026, experiment E4"
+TITLES = {"images": "images", "gaussian": "Gaussian"}
+SAMPLES = {"train": "training", "test": "fresh"}
+DIRECTIONS = 1000
+METRICS = [
+    "train_loss",
+    "clean_train_error",
+    "excess_risk",
+    "alive_fraction",
+    "activation_rate_median",
+    "activation_rate_p90",
+    "sparse_fraction",
+    "rate_weight_norm_correlation",
+]
+
+
+def point_table(study: Study, *, own: bool = False) -> pl.DataFrame:
+    """One row a training or fresh point of every run's final network.
+
+    Columns: run, seed, sample (`train`, `test`), error |f - f_0|, depth: the lightest half-space at the point of all points of
+    the run, among random directions that all points share; with own=True `least`, for which every point's direction from the
+    mean is tried too, whitened (on an elliptical law no direction is better).
+    """
+    frames = []
+    for run, view in views(study):
+        train, test = view.problem.train, view.problem.test
+        points = np.concatenate([np.asarray(train.inputs, float), np.asarray(test.inputs, float)])
+        errors = [np.ravel(view.prediction - view.clean), np.ravel(view.test_prediction - view.test.labels)]
+        towards = np.random.default_rng(0).normal(size=(DIRECTIONS, points.shape[1]))
+        columns = {
+            "seed": np.full(len(points), study.specs[run].seed),
+            "sample": np.repeat(list(SAMPLES), [len(train.inputs), len(test.inputs)]),
+            "error": np.abs(np.concatenate(errors)),
+            "depth": depth_by_directions(points, points, towards),
+        }
+        if own:
+            columns["least"] = np.minimum(columns["depth"], depth_by_directions(points, points, whitened(points)))
+        frames.append(pl.DataFrame({"run": [run] * len(points), **columns}))
+    return pl.concat(frames)
+
+
+def whitened(points: np.ndarray, ridge: float = 0.01) -> np.ndarray:
+    """Each point's direction from the mean, by the inverse of the covariance plus a share of its mean eigenvalue: (N, d)."""
+    centred = points - points.mean(axis=0)
+    covariance = centred.T @ centred / len(points)
+    return np.linalg.solve(covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance)), centred.T).T
+
+
+def correlations(points: pl.DataFrame, sample: str, *, shuffled: bool = False) -> np.ndarray:
+    """Spearman's, of depth and error over the points of a sample, (S,); shuffled: depths dealt out anew among the points."""
+    depth = pl.col("depth").shuffle(seed=0) if shuffled else pl.col("depth")
+    own = (
+        points.filter(pl.col("sample") == sample).group_by("seed").agg(pl.corr(depth, "error", method="spearman").alias("rho"))
+    )
+    return own.sort("seed")["rho"].drop_nans().to_numpy()
+
+
+def draw_depths(ax: Axes, points: pl.DataFrame, title: str) -> None:
+    """Error against depth, a dot a point of the first seed, and the median error in fifths by depth over all seeds."""
+    for (sample, name), color in zip(SAMPLES.items(), COLORS[2:], strict=False):
+        own = points.filter(pl.col("sample") == sample)
+        first = own.filter(pl.col("seed") == own["seed"].min())
+        spread = np.random.default_rng(0).uniform(0.85, 1.18, len(first))  # depths are multiples of 1 / N
+        ax.scatter(first["depth"] * spread, first["error"], s=4, alpha=0.25, color=color, linewidths=0, rasterized=True)
+        fifth = (pl.col("depth").rank("ordinal") * 5 / pl.len()).ceil().alias("fifth")
+        middle = own.with_columns(fifth).group_by("fifth").agg(pl.col("depth", "error").median()).sort("fifth")
+        rho = median(correlations(points, sample)).value
+        ax.plot(middle["depth"], middle["error"], "o-", color=color, label=f"{name}: $\\rho$ = {rho:+.3f}")
+    ax.set(title=f"{title}: depth and error", xlabel="half-space depth", ylabel="$|f - f_0|$", xscale="log", yscale="log")
+    ax.set_ylim(0.003, 10)
+    ax.legend(loc="lower right", title="rank correlation")
+
+
+def figure(study: Study) -> Page:
+    """Neurons and their rates on both inputs; error against depth on either."""
+    parts = {panel: study.select(panel=panel) for panel in TITLES}
+    fig, (cloud, rates, *deep) = plt.subplots(1, 4, figsize=(14, 3.6))
+    found = {panel: point_table(part, own=True) for panel, part in parts.items()}
+    for (panel, part), color in zip(parts.items(), COLORS, strict=False):
+        table = neuron_table(part.select(seed=part.values("seed")[0]))
+        scatter(cloud, table, color=color)
+        cloud.plot([], [], "o", color=color, label=TITLES[panel])
+        alive = table.filter(pl.col("rate") > 0)["rate"].to_numpy()
+        rates.ecdf(100 * alive, color=color, label=f"{TITLES[panel]}: {100 * np.median(alive):.0f} % in the median")
+    cloud.set(title="neurons", ylabel="weight norm $\\|w_k\\|$", yscale="log")
+    cloud.legend(loc="best")
+    rates.set(title="rates of the alive", xlabel="activation rate (%)", ylabel="share of neurons below", xlim=(-3, 103))
+    rates.legend(loc="lower right")
+    for ax, (panel, points) in zip(deep, found.items(), strict=True):
+        draw_depths(ax, points, TITLES[panel])
+    measured = [metric for metric in METRICS if metric in study.records.columns]
+    table = statistics({TITLES[panel]: part for panel, part in parts.items()}, measured)
+    shown = table.pivot(on="group", index="metric", values="median")
+    depths = depth_table(found)
+    tables = {"medians over seeds": shown, "depth and error": depths}
+    return Page(fig, caption(study, depths), {"representation": table, "depths": depths}, tables)
+
+
+def depth_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """One row a panel and sample: the correlation and its interval, the median depth, how many are cut off alone."""
+    rows = []
+    for panel, points in found.items():
+        count = len(points) // points["run"].n_unique()
+        for sample, name in SAMPLES.items():
+            own = points.filter(pl.col("sample") == sample)
+            alone = float(np.mean(own["least"].to_numpy() * count < 1.5))
+            rows.append((TITLES[panel], name, *median(correlations(points, sample)), own["depth"].median(), alone))
+    names = ["inputs", "points", "correlation", "low", "high", "median depth", "cut off alone"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def caption(study: Study, depths: pl.DataFrame) -> str:
+    run, clean = study.runs.row(0, named=True), [final_values(study.select(panel=p), "clean_train_error") for p in TITLES]
+    return (
+        f"{run['data.law']} and N(0, I), n = {run['data.num_samples']}, d = {run['data.input_dim']}; two-layer ReLU nets of "
+        f"width {run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps, after which the "
+        f"clean in-sample error is {np.median(clean[0]):.2f} on images and {np.median(clean[1]):.2f} on Gaussian inputs (noise "
+        f"{run['data.noise_std'] ** 2:g}). Neurons and points of the first of {len(study.values('seed'))} seeds, a dot each. "
+        f"Depth: the lightest half-space among {DIRECTIONS} random directions at a training or fresh point, by the training "
+        "and fresh inputs together: an upper bound on the depth. Lines: median error in fifths by depth, all seeds. "
+        "Correlations are Spearman's, the median over seeds. With a direction of their own at least "
+        f"{100 * depths['cut off alone'].to_numpy().min():.0f} % of the points are cut off alone, at depth 1/N: in so many "
+        "dimensions the depth itself tells few points apart."
+    )
+
+
+def weak_and_negative(values: np.ndarray) -> Finding:
+    """The median over seeds lies in [-0.3, 0), interval and all; what is below 0.3 in size is commonly called weak."""
+    return within(median(values), -0.3, -np.nextafter(0, 1))
+
+
+def claims(study: Study) -> list[Claim]:
+    points = point_table(study.select(panel="images"))
+    return [
+        judge(
+            f"representation/shallow-{name}-points-are-worse",
+            SOURCE,
+            f"On images the error at {name} points is larger where they lie shallow, weakly",
+            "Spearman's correlation of depth and error in [-0.3, 0)",
+            weak_and_negative,
+            correlations(points, sample),
+            correlations(points, sample, shuffled=True),
+            "depths shuffled among the points",
+        )
+        for sample, name in SAMPLES.items()
+    ]
