@@ -32,6 +32,8 @@ from dynamics.models import ModelSpec
 from dynamics.stability.weight import empirical_weight, weight_of
 from dynamics.training import TrainingSpec
 
+pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
+
 N = 10_000
 ALPHAS = (0.1, 0.3, 1.0, 1.5, 5.0)
 # one run of every law that needs no file but the digits'
@@ -406,7 +408,8 @@ def test_half_spaces_of_a_mixture_are_those_of_draws_of_the_same_subspaces(rng):
     probability, mean = mixture_probability(parts, u, t), mixture_mean(parts, u, t)
     np.testing.assert_allclose(probability, [0.9, 0.7, 0.5, 0.3, 0.1, 0.03], atol=0.02)
     assert np.max(check_half_spaces(x[:, None], u, t, probability, mean)) < 4.5
-    assert np.max(check_half_spaces(draw(BALLS, seed=1)[0][:, None], u, t, probability, mean)) > 10
+    others = draw(BALLS, seed=1)[0][:, None]
+    assert np.max(check_half_spaces(others, u[:, :4], t[:4], probability[:4], mean[:, :4])) > 10
     weight = weight_of(probability, mean, u, t)
     np.testing.assert_allclose(np.asarray(empirical_weight(x, u, t, sides=1)), weight, rtol=0.05, atol=1e-4)
     assert np.all(weight > 0)

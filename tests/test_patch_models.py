@@ -50,6 +50,8 @@ from dynamics.sweep.plan import make_plan
 from dynamics.training import TrainingSpec
 from dynamics.view import View, fix
 
+pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
+
 DIM, SAMPLES, FILTERS = 5, 7, 4
 WINDOWS = ViewSpec("sliding", 3)  # three of them, overlapping
 SHARED = ModelSpec("convolutional", FILTERS, views=WINDOWS)
