@@ -248,9 +248,8 @@ def template(cfg: DictConfig, name: str, overrides: list[str]) -> Template:
         own = block.pop(f, None) or {}
         axes.check_tree(f, own)
         trees[f] = axes.lay_over(trees[f], own)
-    trees["panels"] = {
-        panel: own for panel, own in trees["panels"].items() if own is not None
-    }  # a size drops what it sets to null
+    # a size drops the panels that it sets to null
+    trees["panels"] = {panel: own for panel, own in trees["panels"].items() if own is not None}
     cfg = OmegaConf.merge(cfg, block)  # type: ignore[assignment]
 
     known = {f.name for f in fields(StudySpec)} | {p for leaf in specs.leaf_paths(system) for p in _prefixes(leaf)}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 from scipy import stats
 
 from dynamics.analysis.bootstrap import Estimate
 from dynamics.revisit import restart
+from dynamics.spec import RunSpec
 from dynamics.stability.depth import concentration_curve, curve_area, depth_by_directions
 from dynamics.study import Study
 
@@ -34,26 +38,37 @@ def depths(points: np.ndarray, reference: np.ndarray, seed: int = 0) -> np.ndarr
     return np.minimum(depth_by_directions(points, reference, drawn), ahead)
 
 
-def index_table(study: Study, metrics: list[str]) -> pl.DataFrame:
-    """One row a run: panel, seed, depth_area = int Psi and mean_depth of its training inputs among fresh ones, metrics at the
-    end.
+class Index(NamedTuple):
+    """What is known of a run's inputs before it trains: int Psi and mean depth of the training inputs among fresh ones.
 
-    The inputs are drawn anew from the run's seed: no trained parameter is looked at. effective_rank: exp of the entropy of the
-    covariance's spectrum, a simpler index to compare with.
+    effective_rank: exp of the entropy of the covariance's spectrum, a simpler index to compare with
     """
-    rows = []
+
+    depth_area: float
+    mean_depth: float
+    effective_rank: float
+
+
+@cache  # figure and claims ask for the same runs
+def index_of(spec: RunSpec) -> Index:
+    """The inputs are drawn anew from the run's seed: no trained parameter is looked at."""
+    fixed, _ = restart(spec)
+    train, fresh = (np.asarray(part.inputs, float) for part in fixed.problem)
+    depth = depths(train, fresh[:MOST_POINTS], spec.seed)
+    spectrum = np.clip(np.linalg.eigvalsh(np.cov(fresh.T)), 1e-12, None)
+    share = spectrum / spectrum.sum()
+    area = float(curve_area(concentration_curve(depth)))
+    return Index(area, float(np.mean(depth)), float(np.exp(-np.sum(share * np.log(share)))))
+
+
+def index_table(study: Study, metrics: list[str]) -> pl.DataFrame:
+    """One row a run: panel, seed, the fields of `Index`, and metrics at the end (NaN where a run has none)."""
     ends = {row["run"]: row for row in study.final.unique(["run", "panel"]).iter_rows(named=True)}
+    rows = []
     for run in study.runs.unique(["run", "panel"], maintain_order=True).iter_rows(named=True):
-        fixed, _ = restart(study.specs[run["run"]])
-        train, fresh = (np.asarray(part.inputs, float) for part in fixed.problem)
-        depth = depths(train, fresh[:MOST_POINTS], run["seed"])
-        spectrum = np.linalg.eigvalsh(np.cov(fresh.T))
-        share = np.clip(spectrum, 1e-12, None) / np.clip(spectrum, 1e-12, None).sum()
         measured = [ends[run["run"]][metric] if run["run"] in ends else np.nan for metric in metrics]
-        rank = float(np.exp(-np.sum(share * np.log(share))))
-        area = float(curve_area(concentration_curve(depth)))
-        rows.append((run["panel"], run["seed"], area, float(np.mean(depth)), rank, *measured))
-    names = ["panel", "seed", "depth_area", "mean_depth", "effective_rank", *metrics]
+        rows.append((run["panel"], run["seed"], *index_of(study.specs[run["run"]]), *measured))
+    names = ["panel", "seed", *Index._fields, *metrics]
     return pl.DataFrame(rows, schema=names, orient="row").sort("panel", "seed", maintain_order=True)
 
 

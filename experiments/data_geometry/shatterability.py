@@ -25,7 +25,7 @@ INDICES = {
 
 
 def figure(study: Study) -> Page:
-    """Gap and excess risk against the depth index, and against a simpler one."""
+    """Gap, excess risk and clean in-sample error against the depth index."""
     table = index_table(study, METRICS)
     fig, axes = plt.subplots(1, 3, figsize=(13, 4.6))
     columns = (("depth_area", "generalization_gap"), ("depth_area", "excess_risk"), ("depth_area", "clean_train_error"))
