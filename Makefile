@@ -48,10 +48,11 @@ test: .venv/.dev ## the tests
 faults: .venv/.dev ## fifty kills and every other fault; each must end in the store of a sweep that nothing happened to (10 minutes)
 	@$(BIN)/python tests/faults.py $(ARGS)
 
-lint: .venv/.dev ## ruff and pyright
+lint: .venv/.dev ## ruff, pyright and the order of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
 
 format: .venv/.dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .

@@ -67,7 +67,14 @@ def measure(size: str, device: str, say: Callable[[str], None]) -> Figure2:
 
 def command(size: str, device: str, folder: Path, name: str) -> float:
     """Wall seconds of the whole command; 3 says that some runs diverged, which is no failure of it."""
-    arguments = [sys.executable, "-m", "dynamics.cli", f"experiment={EXPERIMENT}", f"size={size}", f"output={folder / name}"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "dynamics",
+        f"experiment={EXPERIMENT}",
+        f"size={size}",
+        f"output={folder / name}",
+    ]
     own = {"JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
     begun = time.perf_counter()
     done = subprocess.run(arguments, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True)

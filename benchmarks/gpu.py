@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from machine import provenance
 
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 
 prepare()
 

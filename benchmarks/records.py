@@ -67,7 +67,7 @@ class Records:
 def time_records(repetitions: int, say: Callable[[str], None]) -> Records:
     """Every measure alone and all together; quantities that several share are counted with each alone."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    from dynamics.runtime import prepare
+    from dynamics.core.devices import prepare
 
     prepare(devices=1)
     import jax
@@ -103,12 +103,12 @@ def compiled(measures: list[str]) -> tuple[Any, Any, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from dynamics import spec as specs
+    from dynamics.core import spec as specs
+    from dynamics.core.simulate import advance, start
     from dynamics.data.problem import DataSpec
-    from dynamics.models import ModelSpec
-    from dynamics.optimizers import OptimizerSpec
-    from dynamics.simulate import advance, start
-    from dynamics.training import TrainingSpec
+    from dynamics.models.spec import ModelSpec
+    from dynamics.optimizers.rules import OptimizerSpec
+    from dynamics.systems.training import TrainingSpec
 
     spec = TrainingSpec(
         data=DataSpec(input_dim=SIZES["input_dim"], num_samples=SIZES["num_samples"], noise_std=1.0),

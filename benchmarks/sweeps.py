@@ -27,20 +27,21 @@ STUDY = [
 WORK = """
 import json, sys, time
 from pathlib import Path
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 devices, runs, worker, workers = map(int, sys.argv[1:5])
 folder = Path(sys.argv[5])
 prepare(devices=devices)
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.interrupt import Interrupt
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
+from dynamics.sweep.interrupt import Interrupt
+from dynamics.models.spec import ModelSpec
+from dynamics.core.recording import RecordSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
-from dynamics.sweep.work import Desk, How, work
-from dynamics.training import TrainingSpec
+from dynamics.store.store import Store
+from dynamics.sweep.worker import work
+from dynamics.sweep.worker import ProgressReporter, ExecutionOptions
+from dynamics.systems.training import TrainingSpec
 
 spec = TrainingSpec(steps={steps}, record=RecordSpec(num=0), data=DataSpec(input_dim=5, num_samples=256, num_test=10),
                     model=ModelSpec(width=512), measures=["train_loss"])
@@ -53,7 +54,7 @@ for group in plan.groups:
 while len(list(folder.glob("ready*"))) < workers:
     time.sleep(0.01)
 begun = time.time()
-work(plan, Store(folder / "store"), How(worker=worker, workers=workers), Interrupt(), Desk(), executor)
+work(plan, Store(folder / "store"), ExecutionOptions(worker=worker, workers=workers), Interrupt(), ProgressReporter(), executor)
 print(json.dumps([begun, time.time()]))
 """
 STEPS = 1500
@@ -103,7 +104,7 @@ def _timed(arguments: list[str]) -> tuple[float, int]:
     """(wall seconds, peak bytes of memory) of a command."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dynamics.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "dynamics", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
     error = process.stderr.read().decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -21,7 +21,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def choose(field: str, name: str, table: dict[str, Any]) -> Any:
+def choose(field: str, name: str, table: Mapping[str, Any]) -> Any:
     """`table[name]`, or an `InputError` that lists the choices and the closest of them."""
     if name not in table:
         raise InputError(field, name, f"choose one of {', '.join(sorted(table))}{suggest(name, table)}")

@@ -2,7 +2,7 @@
 
 import os
 
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 
 # tests compile far more than they compute: unoptimised machine code makes a smoke run a quarter quicker
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
@@ -36,7 +36,7 @@ def cli(monkeypatch, capsys, tmp_path):
     """`cli("experiment=...", ...) -> (exit code, stdout, stderr)`, in this process, from an empty folder."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from dynamics import cli as command_line
+    from dynamics.cli import main as command_line
 
     folder = tmp_path / "working folder"
     folder.mkdir()

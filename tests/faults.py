@@ -56,7 +56,7 @@ class Bench:
         return [
             sys.executable,
             "-m",
-            "dynamics.cli",
+            "dynamics",
             *SWEEP,
             f"model.activation={self.activations}",
             f"steps={self.steps}",
@@ -305,20 +305,21 @@ def same_records(output: Path, reference: Path) -> None:
 SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 prepare(devices=2)
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.interrupt import Interrupt
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
+from dynamics.sweep.interrupt import Interrupt
+from dynamics.models.spec import ModelSpec
+from dynamics.core.recording import RecordSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
-from dynamics.sweep.work import Desk, How, work
-from dynamics.training import TrainingSpec
+from dynamics.store.store import Store
+from dynamics.sweep.worker import work
+from dynamics.sweep.worker import ProgressReporter, ExecutionOptions
+from dynamics.systems.training import TrainingSpec
 
-class Loud(Desk):
+class Loud(ProgressReporter):
     def tell(self, line):
         print(line)
 
@@ -329,7 +330,7 @@ list(Executor().results(make_plan(runs[:2])))  # everything is loaded now
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 1_500_000_000, -1))
 store = Store(sys.argv[1])
-failures = work(make_plan(runs), store, How(), Interrupt(), Loud(), Executor(1e12))  # told that there is room
+failures = work(make_plan(runs), store, ExecutionOptions(), Interrupt(), Loud(), Executor(1e12))  # told that there is room
 print(len(store.finished()), len(failures))
 """
 

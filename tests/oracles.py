@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.spec import RunSpec
 from dynamics.models.two_layer import TwoLayer
-from dynamics.spec import RunSpec
 
 FACTOR = {"mse": 1.0, "half": 0.5}
 

@@ -8,7 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dynamics.analysis.against import (
+from dynamics.analysis.claims import Claim
+from dynamics.analysis.curves import band
+from dynamics.analysis.depth_index import depths, own_directions, rank_correlation
+from dynamics.analysis.slope_groups import (
     absolute,
     level_ratio,
     ratio_at_common_step,
@@ -17,12 +20,9 @@ from dynamics.analysis.against import (
     table_of,
     trend_of_slopes,
 )
-from dynamics.analysis.claims import Claim
-from dynamics.analysis.curves import band
-from dynamics.analysis.shatterability import depths, own_directions, rank_correlation
-from dynamics.schedule import RecordSpec
-from dynamics.spec import RunSpec, freeze
-from dynamics.study import Study
+from dynamics.core.recording import RecordSpec
+from dynamics.core.spec import RunSpec, freeze
+from dynamics.study.tables import Study
 
 SIZES, SEEDS = (16, 64, 256), (0, 1, 2)
 FACTORS = (0.5, 1.0, 3.0)  # of the seeds: the median is the middle one
@@ -121,7 +121,7 @@ def test_a_paper_of_a_letter_is_a_paper_of_its_own():
 
 
 def test_a_size_drops_the_panels_that_it_sets_to_null():
-    from dynamics.config import compose
+    from dynamics.study.config import compose
 
     smoke, laptop = (compose("data_geometry/shatterability", f"size={size}").panels for size in ("smoke", "laptop"))
     assert "digits" in laptop and "digits" not in smoke and set(smoke) < set(laptop)

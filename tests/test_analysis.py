@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds, tail
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, exact, judge, read_claims, within, write_claims
-from dynamics.analysis.rates import fit_slope, median_slope, trend, weights
-from dynamics.theory import rates
+from dynamics.analysis.slopes import fit_slope, median_slope, trend, weights
+from dynamics.theory import rate_exponents as rates
 
 SIZES = np.array([32, 64, 128, 256, 512])
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.errors import InputError
-from dynamics.sweep.axes import expand, lay_over, parse
-from dynamics.training import TrainingSpec
+from dynamics.sweep.axes import expand, merge_axes, parse
+from dynamics.systems.training import TrainingSpec
 
 BASE = specs.freeze(TrainingSpec())
 
@@ -93,11 +93,11 @@ def test_a_misspelt_axis_is_answered_with_the_nearest_field():
 
 def test_an_axis_laid_over_another_replaces_it_whole():
     base = {"seed": {"range": [0, 5]}, "data": {"input_dim": [1], "num_samples": [2]}}
-    assert lay_over(base, {"seed": [9], "data": {"input_dim": {"range": 3}}}) == {
+    assert merge_axes(base, {"seed": [9], "data": {"input_dim": {"range": 3}}}) == {
         "seed": [9],
         "data": {"input_dim": {"range": 3}, "num_samples": [2]},
     }
-    assert lay_over({"seed": {"range": [0, 5]}}, {"seed": {"linspace": [0, 1, 2]}}) == {"seed": {"linspace": [0, 1, 2]}}
+    assert merge_axes({"seed": {"range": [0, 5]}}, {"seed": {"linspace": [0, 1, 2]}}) == {"seed": {"linspace": [0, 1, 2]}}
 
 
 def test_identity_is_a_hash_of_the_content_and_of_nothing_else():

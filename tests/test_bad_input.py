@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-from dynamics import config
-from dynamics import spec as specs
-from dynamics.config import StudySpec
+from dynamics.core import spec as specs
+from dynamics.study import config
+from dynamics.study.config import StudySpec
 from dynamics.sweep.execute import Executor
 from dynamics.systems import SYSTEMS
 
@@ -331,7 +331,7 @@ def broken_files() -> Iterator[Case]:
     yield edited("steps: 20", "steps: : 20", file)
     yield edited("steps: 20", "steps: *missing", file)
     yield edited("steps: 20", "steps: 'a", file)
-    yield edited("steps: 20", "steps: !!python/name:os.system", file)
+    yield edited("steps: 20", "steps: !.python/name:os.system", file)
     yield edited("steps: 20", "steps: !!int abc", file)
     yield edited("steps: 20", "steps: many", "steps")
     yield edited("steps: 20", "steps:", "steps")

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dynamics import spec as specs
-from dynamics.config import compose
+from dynamics.core import spec as specs
+from dynamics.core.simulate import simulate, start
 from dynamics.data.closed_forms import radial
-from dynamics.data.laws import sample
+from dynamics.data.law import sample
 from dynamics.errors import InputError
-from dynamics.measures import MEASURES
-from dynamics.simulate import simulate, start
-from dynamics.stability.neurons import path_norm, reduced, ridges
+from dynamics.measures.table import MEASURES
+from dynamics.measures.view import view
+from dynamics.stability.ridges import path_norm, reduced, ridges
 from dynamics.stability.weight import population_weight
-from dynamics.systems.caps import CapsSpec, geometry, held
-from dynamics.theory import caps as theory
-from dynamics.view import view
+from dynamics.study.config import compose
+from dynamics.systems.cap_packing import CapsSpec, geometry, held
+from dynamics.theory import cap_geometry as theory
 
 DIMS = [2, 3, 5, 8]
 

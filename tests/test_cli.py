@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dynamics import app
+from dynamics.cli import run as app
 from dynamics.sweep.execute import Executor
 
 SMOKE = ["experiment=stable_minima/rates", "size=smoke"]
@@ -105,8 +105,8 @@ def test_a_store_of_another_version_is_refused_before_any_compute(cli, tmp_path,
 
 
 def test_a_disk_that_fills_up_loses_nothing_that_was_finished(cli, tmp_path, monkeypatch):
-    from dynamics.sweep import files
-    from dynamics.sweep.store import Store
+    from dynamics.store import files
+    from dynamics.store.store import Store
 
     arguments = [*TINY, f"output={tmp_path}"]
     flush = files.flush

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from dynamics.config import home, register
-from dynamics.sweep.store import Store
+from dynamics.store.store import Store
+from dynamics.study.config import home, register
 
 STUDY = [
     *("experiment=stable_minima/rates", "size=smoke", "~panels.stable", "steps=50", "record.at=[]", "data.input_dim=2"),
@@ -35,7 +35,7 @@ def test_the_slurm_launcher_is_composed_with_what_the_command_line_says():
 def test_jobs_of_submitit_share_one_study(tmp_path):
     """Two processes of submitit's local launcher: four runs in two groups, each computed once; the first tells of the whole."""
     pytest.importorskip("submitit")
-    command = [sys.executable, "-m", "dynamics.cli", "-m", *STUDY, f"output={tmp_path}/out"]
+    command = [sys.executable, "-m", "dynamics", "-m", *STUDY, f"output={tmp_path}/out"]
     more = ["hydra/launcher=submitit_local", "worker=0,1", "workers=2"]
     done = subprocess.run([*command, *more], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from dynamics import spec as specs
-from dynamics.commands import folder_bytes
-from dynamics.config import compose
-from dynamics.study import open_study
+from dynamics.core import spec as specs
+from dynamics.store.layout import folder_bytes
+from dynamics.store.store import Store
+from dynamics.study.config import compose
+from dynamics.study.run import open_study
 from dynamics.sweep.axes import expand, parse
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
 from dynamics.systems.catapult import CatapultSpec
 
 NAME = "atlas/catapult"
@@ -241,7 +241,7 @@ def test_an_export_that_fails_leaves_nothing(export, monkeypatch):
 
 
 def test_vectors_are_kept_in_every_format(study):
-    from dynamics.export import as_text
+    from dynamics.study.export import as_text
 
     frame = pl.DataFrame({"a": [1, 2, 3], "v": [[1.5, float("nan")], [0.1], None], "m": np.arange(12.0).reshape(3, 2, 2)})
     text = as_text(frame)
@@ -282,7 +282,7 @@ def test_vectors_become_axes_of_their_own(study):
     pytest.importorskip("xarray")
     from dataclasses import replace
 
-    from dynamics.arrays import to_dataset
+    from dynamics.study.labelled import to_dataset
 
     vectors = [[float(i)] * (1 + i % 3) for i in range(len(study.records))]
     records = study.records.with_columns(pl.Series("spectrum", vectors), pl.col("loss").cast(pl.Float32))

@@ -10,18 +10,18 @@ import pytest
 from oracles import random_net
 from scipy import integrate, stats
 
-from dynamics.data.laws import sample
+from dynamics.core.simulate import simulate
+from dynamics.data.law import sample
 from dynamics.errors import InputError
-from dynamics.measures import MEASURES
+from dynamics.measures.conservation import conserved
+from dynamics.measures.table import MEASURES
+from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
-from dynamics.simulate import simulate
-from dynamics.stability.conservation import conserved
-from dynamics.stability.neurons import reduced, ridges, weighted_path_norm
+from dynamics.stability.ridges import reduced, ridges, weighted_path_norm
 from dynamics.stability.univariate import curvature_integral, effective_knots, knots
 from dynamics.stability.weight import empirical_weight, population_weight
-from dynamics.systems.concentration import ConcentrationSpec, gap_weights
-from dynamics.theory import concentration as theory
-from dynamics.view import view
+from dynamics.systems.deviation_search import ConcentrationSpec, gap_weights
+from dynamics.theory import uniform_deviation as theory
 
 
 def search(schedule=(0, 1, 8), **values):

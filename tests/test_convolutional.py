@@ -20,20 +20,20 @@ from oracles import (
     to_numpy,
 )
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, views
 from dynamics.errors import InputError
 from dynamics.kernels import build
-from dynamics.measures import NEURON_MEASURES
-from dynamics.models import ModelSpec
+from dynamics.measures.table import NEURON_MEASURES
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
-from dynamics.optimizers import OptimizerSpec
-from dynamics.schedule import RecordSpec
-from dynamics.simulate import start
+from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import Machine, make_plan
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS = 6, 9, 5
 # (size, stride): next to one another, overlapping or not, with coordinates at the end that none sees, only one that fits

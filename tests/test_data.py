@@ -11,16 +11,16 @@ import pytest
 from oracles import change, hyper_of, key_of, to_numpy
 from scipy import integrate, special, stats
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.data.closed_forms import ball_half_space_mean, ball_half_space_probability
-from dynamics.data.laws import sample
+from dynamics.data.law import sample
 from dynamics.data.problem import DataSpec, draw_problem
 from dynamics.data.targets import TARGETS, Setting, TargetSpec
 from dynamics.errors import InputError
-from dynamics.models import ModelSpec, resolve_width
 from dynamics.models.linear import linear
+from dynamics.models.spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import INITS, two_layer
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 DIMS = [1, 2, 3, 5, 10]
 HEIGHTS = np.array([-0.8, -0.3, 0.0, 0.2, 0.5, 0.8])

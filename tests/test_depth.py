@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import spec as specs
-from dynamics.analysis.depth import count_for, elbow, energy, samples, view_covariance
+from dynamics.analysis.depth_curves import count_for, elbow, energy, samples, view_covariance
+from dynamics.core import spec as specs
+from dynamics.core.simulate import advance, drive, start
 from dynamics.data.closed_forms import GAUSSIAN, SPHERE, radial, sphere_patch
-from dynamics.data.laws import LAWS, DataSpec
+from dynamics.data.law import LAWS, DataSpec
 from dynamics.data.views import ViewSpec, views
 from dynamics.errors import InputError
-from dynamics.simulate import advance, drive, start
-from dynamics.stability.depth import (
+from dynamics.stability.half_space_depth import (
     THRESHOLDS,
     concentration_curve,
     curve_area,
@@ -29,7 +29,7 @@ from dynamics.stability.depth import (
 )
 from dynamics.stability.half_spaces import cloud, lighter_side, neighbours, own_lighter_side, uniform, whitened
 from dynamics.stability.isotropic_depth import isotropic_depth
-from dynamics.systems.depth import DEEP, SHALLOW, DepthSpec
+from dynamics.systems.depth_search import DEEP, SHALLOW, DepthSpec
 
 
 def made(**values):
@@ -41,7 +41,7 @@ def made(**values):
 def hyper(spec):
     sizes = spec.shape_fields
     scalars = {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
-    return scalars | {k: jnp.asarray(v) for k, v in spec.reads().items()}
+    return scalars | {k: jnp.asarray(v) for k, v in spec.shared_arrays().items()}
 
 
 @cache
@@ -245,7 +245,7 @@ def test_views_are_patches_of_the_same_seeds_samples():
     spec = made(
         data=DataSpec("digits", 64, 30, 10), views=ViewSpec("sliding", 3, stride=2), views_per_sample=4, views_per_query=99
     )
-    assert spec.views_per_query == 9 and spec.facts() == {"dim": 9, "num_reference": 120, "num_queries": 90}
+    assert spec.views_per_query == 9 and spec.derived_columns() == {"dim": 9, "num_reference": 120, "num_queries": 90}
     whole, seen = samples(spec), views(spec.views, spec.data.grid)
     fixed, _ = run(spec)
     for image, patches in zip(whole, np.asarray(fixed.cloud.reference).reshape(30, 4, 9), strict=True):

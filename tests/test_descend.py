@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from oracles import net_gradient, random_net
 
-from dynamics.kernels import gates, stepping
+from dynamics.kernels import gates
+from dynamics.models import stepping
 from dynamics.models.two_layer import TwoLayer, two_layer
 
 pytestmark = pytest.mark.skipif(not gates.usable(3, jnp.float32), reason="no kernels on this machine")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 PROGRAM = """
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 prepare(devices={devices})
 import jax
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.training import DataSpec, ModelSpec, TrainingSpec
+from dynamics.systems.training import DataSpec, ModelSpec, TrainingSpec
 
 data, model = DataSpec(num_samples=8, num_test=8), ModelSpec(width=4)
 base = specs.freeze(TrainingSpec(steps=20, measures=["sharpness", "gauss_newton_sharpness"], data=data, model=model)).resolve()
@@ -37,17 +37,17 @@ def test_sharpness_of_many_runs_on_several_devices_comes_back(devices):
 
 ENSEMBLE = """
 import sys
-from dynamics.runtime import prepare
+from dynamics.core.devices import prepare
 prepare(devices=int(sys.argv[1]))
 import jax
 import numpy as np
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
+from dynamics.models.spec import ModelSpec
+from dynamics.core.recording import RecordSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 assert jax.local_device_count() == int(sys.argv[1])
 data, model = DataSpec(input_dim=2, num_samples=9), ModelSpec(width=6)

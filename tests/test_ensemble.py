@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from oracles import assert_trees_close, change, hyper_of, key_of, to_numpy
 
-from dynamics import spec as specs
-from dynamics.core import Cost, Dynamics
+from dynamics.core import spec as specs
+from dynamics.core.dynamics import Cost, Dynamics
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import drive, simulate
+from dynamics.core.spec import RunSpec
 from dynamics.data.problem import DataSpec
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
-from dynamics.simulate import drive, simulate
-from dynamics.spec import RunSpec
+from dynamics.models.spec import ModelSpec
 from dynamics.sweep import execute
 from dynamics.sweep.execute import Executor, build, stack_hyper
 from dynamics.sweep.plan import Group, Machine, Plan, make_plan
 from dynamics.systems.catapult import CatapultSpec
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 MACHINE = Machine("cpu", 4, 2.5e10, 2e-6, 2.0, 1e9, 0)  # one run a lane, unless a test asks for more
 RECORD = RecordSpec(num=0, at=[1, 50])

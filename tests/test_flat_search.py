@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from oracles import hyper_of, net_gradient, net_jacobian, net_output, random_net, to_jax, to_numpy
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
 from dynamics.errors import InputError
-from dynamics.models import ModelSpec
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.stability.search import climb, clipped_noise_variance, power_step, rayleigh, shrink
+from dynamics.stability.flat_ascent import climb, clipped_noise_variance, power_step, rayleigh, shrink
 from dynamics.systems.flat_search import FlatSearchSpec, Found, Seen, better_of, feasible, output
 
 SIZES = (2, 8, 6)  # input_dim, num_samples, width of the one program that these tests compile

@@ -21,11 +21,11 @@ from dynamics.analysis.gaps import (
     with_memorised,
 )
 from dynamics.analysis.view_gallery import gallery
+from dynamics.core.recording import RecordSpec
+from dynamics.core.spec import RunSpec, freeze
 from dynamics.data.views import SCHEMES
-from dynamics.schedule import RecordSpec
-from dynamics.spec import RunSpec, freeze
-from dynamics.study import Study
-from dynamics.theory.geometry import PATCH_CANDIDATES
+from dynamics.study.tables import Study
+from dynamics.theory.geometry_exponents import PATCH_CANDIDATES
 
 
 def study_of(gap, dims=(50, 100, 200), sizes=(64, 128), seeds=range(3), steps=(5, 10)) -> Study:

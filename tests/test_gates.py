@@ -34,18 +34,18 @@ from oracles import (
 )
 from test_gd import reference
 
+from dynamics.core.simulate import start
 from dynamics.curvature.gauss_newton import kernel_product
 from dynamics.curvature.hessian import hessian_product
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
 from dynamics.kernels import build, gates
-from dynamics.models import ModelSpec
+from dynamics.kernels.threads import cores_per_device
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.optimizers import OptimizerSpec
-from dynamics.runtime import cores_of_a_device
-from dynamics.simulate import start
-from dynamics.training import TrainingSpec
+from dynamics.optimizers.rules import OptimizerSpec
+from dynamics.systems.training import TrainingSpec
 
 module = importlib.import_module("dynamics.models.two_layer")  # the package exports a function of this name
 BUILT = build.library()
@@ -150,10 +150,10 @@ def test_threads_that_share_a_pass_change_no_bit(rng, monkeypatch):
     alone = jax.jit(lambda all: [passes(layer) for layer in all])(layers)
     monkeypatch.setattr(gates, "WORTH", 1)
     for threads in (2, 7):
-        before = cores_of_a_device.set(threads)
+        before = cores_per_device.set(threads)
         shared = jax.jit(lambda all: [passes(layer) for layer in all])
         text, results = shared.lower(layers).as_text(), shared(layers)
-        cores_of_a_device.reset(before)
+        cores_per_device.reset(before)
         assert f"threads = {threads} : i64" in text
         jax.tree.map(np.testing.assert_array_equal, results, alone)
 

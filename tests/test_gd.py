@@ -11,14 +11,14 @@ import pytest
 from oracles import FACTOR, assert_trees_close, change, hyper_of, key_of, net_gradient, to_numpy
 from scipy.linalg import expm
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
-from dynamics.losses import LossSpec
-from dynamics.models import ModelSpec
+from dynamics.models.losses import LossSpec
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
-from dynamics.optimizers import RULES, OptimizerSpec
-from dynamics.simulate import start
-from dynamics.training import TrainingSpec, TrainState, epoch_batch
+from dynamics.optimizers.rules import RULES, OptimizerSpec
+from dynamics.systems.training import TrainingSpec, TrainState, epoch_batch
 
 pytestmark = pytest.mark.usefixtures("x64")
 

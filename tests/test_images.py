@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dynamics.data import images
-from dynamics.data.images import ImageSet, channel_statistics, load, standardized
+from dynamics.data import image_files as images
+from dynamics.data.image_files import ImageSet, channel_statistics, load, standardized
 from dynamics.errors import InputError
 
 REAL = os.environ.get("DYNAMICS_DATA", "")

@@ -7,21 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import spec as specs
-from dynamics.core import Dynamics
-from dynamics.curvature.both import both_sharpnesses
+from dynamics.core import spec as specs
+from dynamics.core.dynamics import Dynamics
+from dynamics.core.simulate import advance, drive, start
 from dynamics.curvature.gauss_newton import kernel
 from dynamics.curvature.hessian import dense_hessian
+from dynamics.curvature.paired import both_sharpnesses
 from dynamics.data.closed_forms import BALL, SPHERE, radial
 from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
-from dynamics.models import ModelSpec
+from dynamics.measures.view import View, prepare_run_data, view
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
-from dynamics.simulate import advance, drive, start
 from dynamics.stability.weight import empirical_weight
-from dynamics.systems.interpolation import InterpolationSpec
-from dynamics.theory.interpolation import (
+from dynamics.systems.interpolator_descent import InterpolationSpec
+from dynamics.theory.flat_interpolators import (
     SCALINGS,
     alone,
     exact_sharpness,
@@ -34,7 +35,6 @@ from dynamics.theory.interpolation import (
     standout,
     top_eigenvalue,
 )
-from dynamics.view import View, fix, view
 
 
 def on_sphere(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def seen_by_patches(net: TwoLayer, x: np.ndarray, y: np.ndarray, size: int) -> V
     model = ModelSpec("convolutional", width, views=ViewSpec("disjoint", size)).build((x.shape[1],), x.dtype)
     samples = Samples(jnp.asarray(x), jnp.asarray(y), jnp.asarray(y), jnp.full(n, 1 / n))
     hyper = {"model.width": jnp.int32(width), "data.num_samples": jnp.int32(n)}
-    return View(model, net, fix(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
+    return View(model, net, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
 
 
 def tops(seen: View) -> tuple[float, float]:
@@ -183,7 +183,7 @@ def test_both_sharpnesses_are_those_of_the_matrices_where_they_differ(rng, x64):
     net = TwoLayer(jnp.asarray(rng.normal(size=(4, 6))), jnp.asarray(rng.normal(size=6)), jnp.asarray(0.3))
     seen = view(net, x, y)
     guess = jax.tree.map(jnp.ones_like, net)
-    found = jax.jit(lambda p: both_sharpnesses(seen.model, p, seen.train, 0.5, seen.slope, guess).value)(net)
+    found = jax.jit(lambda p: both_sharpnesses(seen.model, p, seen.train, 0.5, seen.loss_gradient, guess).value)(net)
     hessian, squared = tops(seen)
     assert abs(hessian - squared) > 1e-3
     np.testing.assert_allclose(found, [squared, hessian], rtol=1e-8)

@@ -9,21 +9,21 @@ import polars as pl
 import pytest
 from oracles import change
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.recording import RecordSpec
+from dynamics.core.spec import RunSpec, added_field, unhashed_field
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
-from dynamics.interrupt import Interrupt
-from dynamics.models import ModelSpec
-from dynamics.schedule import RecordSpec
-from dynamics.spec import RunSpec, aside, later
+from dynamics.models.spec import ModelSpec
+from dynamics.store.files import write_manifest
+from dynamics.store.store import Store
 from dynamics.sweep.axes import expand, parse
 from dynamics.sweep.execute import Executor
-from dynamics.sweep.files import write_manifest
+from dynamics.sweep.interrupt import Interrupt
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store
-from dynamics.sweep.work import Desk, How, work
+from dynamics.sweep.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.systems import SYSTEMS
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 LATE = ("model.views.scheme", "model.views.size", "model.views.stride", "data.alpha", "data.root", "target.units", "loss.kind")
 GONE = {"model.patch_size": 0, "model.stride": 1}  # of a version in between, at the values they had in runs without patches
@@ -37,7 +37,7 @@ class Part:
 @dataclass(frozen=True)
 class GrownPart:
     size: int = 3
-    shape: str = later("round")
+    shape: str = added_field("round")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Before(RunSpec):
 class After(RunSpec):
     rate: float = 0.5
     part: GrownPart = field(default_factory=GrownPart)
-    slope: float = later(0.25)
-    order: int = later(2)
+    slope: float = added_field(0.25)
+    order: int = added_field(2)
 
 
 def test_a_run_of_a_spec_that_has_grown_is_the_same_run():
@@ -79,7 +79,7 @@ def test_a_field_that_did_not_come_later_counts_at_its_default():
 def test_where_something_lies_is_no_part_of_what_it_is():
     @dataclass(frozen=True)
     class Moved(Before):
-        folder: str = aside("")
+        folder: str = unhashed_field("")
 
     here, there = Moved(folder="here"), Moved(folder="there")
     assert specs.run_id(here) == specs.run_id(there) == specs.run_id(Moved()) == specs.run_id(Before())
@@ -161,7 +161,7 @@ def test_nothing_of_it_is_computed_again_and_new_runs_stand_beside_it(old_store,
     store = Store(old_store)
     plan = make_plan([*result.runs, *others], there=store.finished())
     assert plan.num_runs == 2
-    assert work(plan, store, How(), Interrupt(), Desk(), executor) == []
+    assert work(plan, store, ExecutionOptions(), Interrupt(), ProgressReporter(), executor) == []
     ids = [specs.run_id(run) for run in (*result.runs, *others)]
     runs, records = Store(old_store).read(ids)
     rows = {row["run"]: row for row in runs.iter_rows(named=True)}

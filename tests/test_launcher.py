@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from dynamics import jobs
-from dynamics.config import compose, register
+from dynamics.core.spec import run_id
 from dynamics.errors import InputError
-from dynamics.spec import run_id
+from dynamics.store.store import Store
+from dynamics.study import jobs
+from dynamics.study.config import compose, register
 from dynamics.sweep.execute import Executor
-from dynamics.sweep.store import Store
 
 STUDY = [
     *("experiment=stable_minima/rates", "size=smoke", "steps=20", "record.at=[10]", "data.input_dim=2", "~panels.stable"),
@@ -46,7 +46,7 @@ def swept(tmp_path_factory):
     import os
     import sys
 
-    from dynamics import cli
+    from dynamics.cli import main as cli
 
     outputs = {}
     argv, here = list(sys.argv), os.getcwd()
@@ -185,7 +185,7 @@ def hydra_compose(overrides):
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
 
-    from dynamics.config import home
+    from dynamics.study.config import home
 
     register()
     OmegaConf.register_new_resolver("sweep_folder", lambda: "out", replace=True)

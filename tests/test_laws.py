@@ -16,21 +16,22 @@ import pytest
 from oracles import change, hyper_of, key_of, to_numpy
 from scipy import integrate, special, stats
 
-from dynamics import spec as specs
-from dynamics.data import closed_forms, images, mixtures
+from dynamics.core import spec as specs
+from dynamics.data import closed_forms, mixtures
+from dynamics.data import image_files as images
 from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_patch
 from dynamics.data.dead_leaves import dead_leaves
-from dynamics.data.images import ImageSet
-from dynamics.data.laws import LAWS, DataSpec, rows
+from dynamics.data.image_files import ImageSet
+from dynamics.data.law import LAWS, DataSpec, rows
 from dynamics.data.mixtures import Subspaces, mixture_mean, mixture_probability
 from dynamics.data.patchwise import vocabulary_half_space
 from dynamics.data.problem import TargetSpec, draw_problem
 from dynamics.data.targets import TARGETS, Setting
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
-from dynamics.models import ModelSpec
+from dynamics.models.spec import ModelSpec
 from dynamics.stability.weight import empirical_weight, weight_of
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
 
@@ -68,7 +69,7 @@ def draw(data: DataSpec, n: int = N, *, seed: int = 0, size: int = 0, padded: in
     spec = TrainingSpec(seed=seed, precision=dtype, data=data, model=ModelSpec(width=1), target=TargetSpec("zero"))
     static = replace(specs.static(spec).data, input_dim=padded or data.input_dim, num_samples=1)
     with jax.enable_x64(dtype == "float64"):
-        hyper = {**hyper_of(spec), **spec.reads()}
+        hyper = {**hyper_of(spec), **spec.shared_arrays()}
         drawn_otherwise = fresh and LAWS[data.law].reads is not None  # else one program for both
         found = program(static, size or n, drawn_otherwise, dtype, key_of(spec), jnp.int32(3 * fresh), hyper)
     x, part, stands_for = (None if a is None else np.asarray(a) for a in found)
@@ -519,7 +520,7 @@ def problem_of(spec: TrainingSpec):
     """Drawn as a program draws it."""
     static = specs.static(spec)
     with jax.enable_x64(spec.precision == "float64"):
-        hyper = {**hyper_of(spec), **spec.reads()}
+        hyper = {**hyper_of(spec), **spec.shared_arrays()}
         draw = jax.jit(lambda key, hyper: draw_problem(static.data, static.target, key, hyper, jnp.dtype(spec.precision)))
         return to_numpy(draw(key_of(spec), hyper))
 
@@ -631,7 +632,7 @@ def test_a_set_with_a_test_part_is_tested_on_that_and_each_channel_standardised(
     """By the training images' own statistics or by the papers'; images lie row by row, channels last."""
     data = DataSpec("cifar10", 3072, normalization=normalization, num_test=15, num_samples=40)
     data.check()
-    assert data.grid == (32, 32, 3) and set(data.reads()) == {
+    assert data.grid == (32, 32, 3) and set(data.shared_arrays()) == {
         f"data.{a}{b}" for a in ("pool", "test_pool") for b in ("", "_parts")
     }
     mean, std = pictures.pixels.mean(axis=(0, 1, 2)) / 255, pictures.pixels.std(axis=(0, 1, 2)) / 255

@@ -25,16 +25,16 @@ from oracles import (
 )
 from scipy import stats
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.simulate import start
 from dynamics.curvature import hessian
 from dynamics.data.problem import DataSpec, Problem, Samples
-from dynamics.losses import LossSpec
-from dynamics.measures import CLASS_MEASURES, MEASURES, RELU_MEASURES, activation_statistics
-from dynamics.models import ModelSpec
+from dynamics.measures.table import CLASS_MEASURES, MEASURES, RELU_MEASURES, activation_statistics
+from dynamics.measures.view import View, prepare_run_data
+from dynamics.models.losses import LossSpec
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.simulate import start
-from dynamics.training import TrainingSpec
-from dynamics.view import View, fix
+from dynamics.systems.training import TrainingSpec
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -56,7 +56,7 @@ RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 def fixed_of(model, train, test, **hyper):
     """What a run keeps, from (inputs, labels, clean, weights) of its samples."""
     hyper = {name.replace("__", "."): jnp.asarray(value) for name, value in hyper.items()}
-    return fix(model, Problem(Samples(*to_jax(train)), Samples(*to_jax(test))), hyper, jax.random.key(0))
+    return prepare_run_data(model, Problem(Samples(*to_jax(train)), Samples(*to_jax(test))), hyper, jax.random.key(0))
 
 
 @cache

@@ -29,26 +29,27 @@ from oracles import (
 )
 from scipy import optimize, stats
 
-from dynamics import spec as specs
-from dynamics.data.laws import DataSpec
+from dynamics.core import spec as specs
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import start
+from dynamics.data.law import DataSpec
 from dynamics.data.problem import Problem, Samples, TargetSpec
 from dynamics.data.targets import TARGETS, Setting
 from dynamics.data.views import ViewSpec, views
 from dynamics.errors import InputError
 from dynamics.kernels import build
-from dynamics.losses import LossSpec, loss
-from dynamics.measures import MEASURES, NEURON_MEASURES
-from dynamics.models import Batch, ModelSpec
+from dynamics.measures.table import MEASURES, NEURON_MEASURES
+from dynamics.measures.view import View, prepare_run_data
+from dynamics.models.base import Batch
 from dynamics.models.locally_connected import LocallyConnected
+from dynamics.models.losses import LossSpec, loss
 from dynamics.models.several_outputs import SeveralOutputs
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
-from dynamics.optimizers import OptimizerSpec
-from dynamics.schedule import RecordSpec
-from dynamics.simulate import start
+from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.training import TrainingSpec
-from dynamics.view import View, fix
+from dynamics.systems.training import TrainingSpec
 
 pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
 
@@ -316,7 +317,7 @@ def look(model, columns, width, params, x, y, weights, told=()):
     """Columns of a net whose loss is that of the theory; told: the tops of its Gauss-Newton matrix and of its Hessian."""
     samples = Samples(x, y, y, weights)
     hyper = {"optimizer.learning_rate": jnp.asarray(0.1), "model.width": width, "data.num_samples": jnp.sum(weights > 0)}
-    seen = View(model, params, fix(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
+    seen = View(model, params, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
     if len(told):
         seen.gauss_newton, seen.sharpness = (SimpleNamespace(value=value) for value in told)
     return {name: value for measure in columns for name, value in MEASURES[measure](seen).items()}
@@ -700,7 +701,7 @@ def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
         (result,) = Executor().results(make_plan(runs))
         dynamics = specs.static(runs[0]).dynamics()
         begin = jax.jit(lambda key, hyper: start(dynamics, key, hyper))
-        first = [begin(key_of(run), {**hyper_of(run), **run.reads()}) for run in runs]
+        first = [begin(key_of(run), {**hyper_of(run), **run.shared_arrays()}) for run in runs]
     sizes_of_steps: list[float] = []
     records, ends = result.trajectory.records, to_numpy(result.trajectory.state.params)
     assert result.trajectory.steps.tolist() == [0, 4]
@@ -755,7 +756,7 @@ def test_the_gap_of_several_outputs_counts_the_noise_of_each(rng):
     y, clean = np.ones((SAMPLES, 3)), np.zeros((count, 3))
     train, test = (Samples(*to_jax((a, b, b, np.full(len(a), 1 / len(a))))) for a, b in ((x, y), (fresh, clean)))
     hyper = {"data.noise_std": jnp.asarray(noise)}
-    view = View(model, to_jax(params), fix(model, Problem(train, test), hyper, jax.random.key(0)), 1.0)
+    view = View(model, to_jax(params), prepare_run_data(model, Problem(train, test), hyper, jax.random.key(0)), 1.0)
     gap = float(MEASURES["generalization_gap"](view)["generalization_gap"])
     f = [np.maximum(with_one(a) @ params.hidden[0], 0) @ params.readout[0] for a in (x, fresh)]
     errors = np.sum((f[1] + noise * rng.normal(size=(count, 3))) ** 2, axis=1)

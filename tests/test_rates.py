@@ -24,10 +24,10 @@ from dynamics.analysis.rate_claims import (
     worse_at_equal_time,
 )
 from dynamics.analysis.rate_pages import level_table, losses, over_learning_rates
-from dynamics.analysis.rates import common_steps, num_diverged, seed_table, settings, slope_table, stopping_times
-from dynamics.schedule import RecordSpec
-from dynamics.spec import RunSpec, freeze
-from dynamics.study import Study
+from dynamics.analysis.slopes import common_steps, num_diverged, seed_table, settings, slope_table, stopping_times
+from dynamics.core.recording import RecordSpec
+from dynamics.core.spec import RunSpec, freeze
+from dynamics.study.tables import Study
 
 NOT_OF_A_RUN = (
     "step",

@@ -62,9 +62,9 @@ def test_python_examples_run(code, capsys):
 def test_the_example_config_is_valid(tmp_path):
     import yaml
 
-    from dynamics import spec as specs
+    from dynamics.core import spec as specs
     from dynamics.sweep.axes import expand, leaves, parse
-    from dynamics.training import TrainingSpec
+    from dynamics.systems.training import TrainingSpec
 
     (text,) = blocks("yaml")
     config = yaml.safe_load(text)
@@ -87,7 +87,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_figure_command_of_the_docs_names_an_experiment():
-    from dynamics.config import experiment_names
+    from dynamics.study.config import experiment_names
 
     named = {name for page in PAGES for name in re.findall(r"make figures/(\S+?)\.pdf", page.read_text())}
     assert len(named) > 8

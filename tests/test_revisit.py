@@ -11,14 +11,15 @@ import pytest
 from oracles import path_norms, two_sided_weight
 
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE
-from dynamics.analysis.neurons import neuron_table
-from dynamics.analysis.stability import CHECKS, ROUNDING, slacks, stability_claims
-from dynamics.config import compose
+from dynamics.analysis.neuron_tables import neuron_table
+from dynamics.analysis.stability_claims import CHECKS, ROUNDING, slacks, stability_claims
 from dynamics.errors import InputError
-from dynamics.measures import MEASURES
-from dynamics.revisit import final_state, restart, views
-from dynamics.study import Study, load_study, open_store, open_study, plan_study, run_study
-from dynamics.view import View
+from dynamics.measures.table import MEASURES
+from dynamics.measures.view import View
+from dynamics.study.config import compose
+from dynamics.study.reload import final_state, restart, views
+from dynamics.study.run import load_study, open_store, open_study, plan_study, run_study
+from dynamics.study.tables import Study
 
 pytestmark = pytest.mark.xdist_group("revisit")
 

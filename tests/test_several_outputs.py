@@ -12,11 +12,11 @@ from oracles import PHI, SLOPE, hyper_of, key_of
 
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, views
-from dynamics.losses import loss
-from dynamics.models import ModelSpec
+from dynamics.models.losses import loss
 from dynamics.models.several_outputs import SeveralOutputs
+from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import BLOCK_BYTES, block_count
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS, OUTPUTS = 12, 7, 5, 3
 MANY, FEW = ViewSpec("sliding", 3), ViewSpec("disjoint", 4)  # more views than numbers in one, and fewer

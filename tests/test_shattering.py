@@ -11,9 +11,7 @@ import pytest
 from oracles import random_net
 from scipy import stats
 
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, by_paper, markdown
-from dynamics.analysis.neurons import scatter
-from dynamics.analysis.shattering import (
+from dynamics.analysis.activation_pages import (
     EDGE,
     at_start,
     difference,
@@ -25,10 +23,12 @@ from dynamics.analysis.shattering import (
     relative_to_start,
     statistics,
 )
-from dynamics.measures import rate_norm_correlation
+from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, by_paper, markdown
+from dynamics.analysis.neuron_tables import scatter
+from dynamics.measures.table import rate_norm_correlation
+from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
-from dynamics.study import Study
-from dynamics.view import view
+from dynamics.study.tables import Study
 
 STEPS = (0, 4, 8, 9, 10)
 

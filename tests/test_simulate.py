@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamics.core import Dynamics
+from dynamics.core.dynamics import Dynamics
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import FINITE, Trajectory, advance, drive, simulate, start
 from dynamics.errors import InputError
-from dynamics.schedule import RecordSpec
-from dynamics.simulate import FINITE, Trajectory, advance, drive, simulate, start
 
 # Schedules
 

@@ -31,12 +31,12 @@ from dynamics.curvature import hessian
 from dynamics.data.closed_forms import BALL, over_radii, radial
 from dynamics.data.problem import Problem, Samples
 from dynamics.errors import InputError
-from dynamics.measures import MEASURES
+from dynamics.measures import flatness as flat
+from dynamics.measures.table import MEASURES
+from dynamics.measures.view import View, prepare_run_data, view
 from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.stability import flat
-from dynamics.stability.neurons import path_norm, reduced, ridges, weighted_path_norm
+from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
 from dynamics.stability.weight import empirical_weight, line_weight, population_weight
-from dynamics.view import View, fix, view
 
 pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.xdist_group("stability")]
 
@@ -53,7 +53,7 @@ def program(n, d, width, dtype):
     def look(net, x, y, weights, factor, rate):
         samples = Samples(x, y, y, weights)
         hyper = {"optimizer.learning_rate": rate, "model.width": jnp.int32(width)}
-        seen = View(model, net, fix(model, Problem(samples, samples), hyper, jax.random.key(0)), factor)
+        seen = View(model, net, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), factor)
         return {name: value for measure in COLUMNS for name, value in MEASURES[measure](seen).items()}
 
     return jax.jit(jax.vmap(look))
@@ -704,7 +704,7 @@ def test_the_corollary_needs_the_edge():
 
 
 def test_32_bits_do_not_violate_them_beyond_the_rounding_that_the_claims_allow():
-    from dynamics.analysis.stability import ROUNDING
+    from dynamics.analysis.stability_claims import ROUNDING
 
     cases = [*many(1, 512), *trained_cases()[0]]
     assert assert_nothing_violated(cases, jnp.float32, ROUNDING["float32"]) > 1500

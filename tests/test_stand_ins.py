@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from oracles import hyper_of, key_of
 
-from dynamics import spec as specs
-from dynamics.config import compose
-from dynamics.data import images
-from dynamics.data.laws import DataSpec
+from dynamics.core import spec as specs
+from dynamics.data import image_files as images
+from dynamics.data.law import DataSpec
 from dynamics.data.problem import draw_problem
 from dynamics.data.targets import TargetSpec
 from dynamics.errors import InputError
-from dynamics.models import ModelSpec
-from dynamics.training import TrainingSpec
+from dynamics.models.spec import ModelSpec
+from dynamics.study.config import compose
+from dynamics.systems.training import TrainingSpec
 
 DIGITS = DataSpec("digits", 64, num_samples=790, num_test=1000)
 
@@ -36,7 +36,7 @@ def program(spec, key, hyper):
 def draw(stand_in: str, **fields):
     """((inputs, parts) of the training samples, of the fresh ones)."""
     spec = spec_of(stand_in, **fields)
-    problem = program(spec, key_of(spec), {**hyper_of(spec), **spec.reads()})
+    problem = program(spec, key_of(spec), {**hyper_of(spec), **spec.shared_arrays()})
     return tuple((np.asarray(part.inputs, float), np.asarray(part.clean)) for part in problem)
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
 from dynamics.errors import InputError
-from dynamics.sweep import files
+from dynamics.store import files
+from dynamics.store.store import FORMAT, Store
 from dynamics.sweep.axes import expand, parse
 from dynamics.sweep.execute import Executor
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import FORMAT, Store
 from dynamics.systems.catapult import CatapultSpec
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 
 def results_of(tree, base=None):

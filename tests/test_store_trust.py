@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from dynamics.errors import InputError
-from dynamics.sweep.store import Store
+from dynamics.store.store import Store
 
 SECRET = b"not yours"
 

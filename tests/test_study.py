@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dynamics.config import compose
 from dynamics.errors import InputError
-from dynamics.study import load_study, open_store, open_study, plan_study, run_study
+from dynamics.study.config import compose
+from dynamics.study.run import load_study, open_store, open_study, plan_study, run_study
 
 OVERRIDES = [
     "size=smoke",

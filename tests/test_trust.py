@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamics import trust
 from dynamics.errors import InputError
+from dynamics.study import trust
 from dynamics.sweep.execute import Executor
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ HOSTILE = {
     "a callback in the root config": root(f"  callbacks: {{x: {CALL}}}\n"),
     "a callback merged in": study(f"<<: {{hydra: {{callbacks: {{x: {CALL}}}}}}}\n"),
     "a callback without the word": study("hydra: {callbacks: {x: \"${oc.create:{_targ: 1}}\"}}\n"),
-    "a target of our own": study("sizes: {laptop: {_target_: dynamics.sweep.files.write_file}}\n"),
+    "a target of our own": study("sizes: {laptop: {_target_: dynamics.store.files.write_file}}\n"),
     "a target spelt by a resolver": study("sizes: '${oc.create:{a:_target_}}'\n"),
     "a folder for runs": study("hydra: {run: {dir: tmp/new}}\n"),
     "a folder for sweeps": root("  job: {chdir: true}\n"),
@@ -88,11 +88,11 @@ HOSTILE = {
     "a way up in a group": study("", LISTED, f"{LISTED}\n  - /a: ../../outside") | {"configs/a/b.yaml": "{}"} | OUTSIDE,
     "an output folder": study("output: tmp/new\n"),
     "an output folder for a size": study("sizes: {laptop: {output: tmp/new}}\n"),
-    "an output folder as an override": study("laid_over: ['output=tmp/new']\n"),
+    "an output folder as an override": study("axis_overrides: ['output=tmp/new']\n"),
     "an output folder in the root config": root("output: tmp/new\n"),
     "a host to ask": study("coordinator: example.org:80\n"),
     "a panel that is a path": study("panels: {../../x: {seed: [1]}}\n"),
-    "an object of Python's": study("form: !!python/object/apply:os.system [touch touched]\n"),
+    "an object of Python's": study("form: !.python/object/apply:os.system [touch touched]\n"),
     "more than fits": study(f"x0: &a0 [1, 1]\n{ALIASES}"),
     "deep nesting": study(f"x: {'[' * 200}{']' * 200}\n"),
 }  # fmt: skip

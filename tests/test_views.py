@@ -12,10 +12,10 @@ from matplotlib.colors import to_rgb
 
 from dynamics.analysis.figures import COLORS
 from dynamics.analysis.view_figures import draw_views
+from dynamics.core.spec import RunSpec, latecomers
 from dynamics.data.image_views import IMAGE_SCHEMES
 from dynamics.data.views import SCHEMES, ViewSpec, shape, views
 from dynamics.errors import InputError
-from dynamics.spec import RunSpec, latecomers
 
 VECTOR, IMAGE = (23,), (10, 13, 3)
 FIXED = {"sliding", "disjoint", "hierarchical", "hexagonal", "multi_scale", "cross"}

@@ -14,21 +14,21 @@ import pytest
 from faults import WHEN
 from filelock import FileLock
 
-from dynamics import spec as specs
-from dynamics.interrupt import Interrupt, Stopped
-from dynamics.schedule import RecordSpec
-from dynamics.simulate import FINITE, Keeper, Partway
+from dynamics.core import spec as specs
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import FINITE, ResumeState, SegmentHook
+from dynamics.store.files import write_manifest
+from dynamics.store.store import Store, chunk_name
 from dynamics.sweep import checkpoint
 from dynamics.sweep.checkpoint import Checkpoints
 from dynamics.sweep.execute import Executor
-from dynamics.sweep.files import write_manifest
+from dynamics.sweep.interrupt import Interrupt, Stopped
 from dynamics.sweep.plan import make_plan
-from dynamics.sweep.store import Store, chunk_name
-from dynamics.sweep.work import Desk, How, work
+from dynamics.sweep.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.systems.catapult import CatapultSpec
 
 
-class Diary(Desk):
+class Diary(ProgressReporter):
     """Writes down what it is told."""
 
     def __init__(self):
@@ -58,7 +58,7 @@ def plan_of(runs, there=frozenset(), workers=1, **machine):
 
 def do(folder, runs, how=None, interrupt=None, executor=None, **machine):
     """Work on these runs as far as the folder does not have them; (store, diary, failures)."""
-    store, diary, how = Store(folder), Diary(), how or How()
+    store, diary, how = Store(folder), Diary(), how or ExecutionOptions()
     plan = plan_of(runs, store.finished(with_final=how.save_final), how.workers, **machine)
     failures = work(plan, store, how, interrupt or Interrupt(), diary, executor or Executor(plan.machine.memory))
     return store, diary, failures
@@ -79,7 +79,7 @@ def ids_of(runs):
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
-    _, diary, failures = do(folder, TWO_GROUPS, How(save_final=True))
+    _, diary, failures = do(folder, TWO_GROUPS, ExecutionOptions(save_final=True))
     assert not failures and len(diary.begun) == 2
     return folder
 
@@ -87,7 +87,7 @@ def reference(tmp_path_factory):
 # ---- pieces and checkpoints
 
 
-class Counting(Keeper):
+class Counting(SegmentHook):
     """Cuts segments into pieces of so many steps and saves at every boundary."""
 
     def __init__(self, steps, stop=None):
@@ -101,7 +101,7 @@ class Counting(Keeper):
 
     def save(self, partway):
         state = jax.tree.map(np.array, partway.state)
-        self.saved.append(Partway(partway.step, state, list(partway.steps), list(partway.records)))
+        self.saved.append(ResumeState(partway.step, state, list(partway.steps), list(partway.records)))
         if self.stop is not None and partway.step >= self.stop:
             raise Stopped(signal.SIGTERM)
 
@@ -150,7 +150,7 @@ def test_what_a_checkpoint_holds_comes_back_bit_for_bit(tmp_path):
     state = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, -1], np.int32), "c": ()}
     records = [{"x": np.array([np.nan, 2.0]), FINITE: np.array([False, True])} for _ in range(3)]
     file = tmp_path / "checkpoint"
-    checkpoint.write(file, "print", Partway(17, state, [0, 1, 10], records))
+    checkpoint.write(file, "print", ResumeState(17, state, [0, 1, 10], records))
     found = checkpoint.read(file, "print", state)
     assert (found.step, found.steps) == (17, [0, 1, 10])
     np.testing.assert_array_equal(found.state["a"], state["a"])
@@ -175,7 +175,7 @@ def test_a_signal_stops_at_the_next_boundary_and_the_same_work_goes_on(tmp_path,
 
             return at
 
-    store, how = Store(tmp_path), How(save_final=True)
+    store, how = Store(tmp_path), ExecutionOptions(save_final=True)
     plan = plan_of(TWO_GROUPS)
     with pytest.raises(Stopped) as stopped:
         work(plan, store, how, interrupt, Interrupting())
@@ -212,7 +212,7 @@ def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, re
     store = Store(tmp_path)
     plan = plan_of(runs)
     diary = Diary()
-    failures = work(plan, store, How(save_final=True), Interrupt(), diary, Executor(memory))
+    failures = work(plan, store, ExecutionOptions(save_final=True), Interrupt(), diary, Executor(memory))
     assert not failures
     assert len(list((tmp_path / "parts").iterdir())) >= parts
     assert (parts == 1) == (not diary.told)
@@ -285,7 +285,7 @@ def test_an_error_in_one_group_is_told_and_noted_and_the_rest_goes_on(tmp_path, 
 
 def test_a_chunk_that_another_process_has_comes_last_and_is_not_computed_again(tmp_path, reference):
     """The other holds the lock of the first group, and stores it while we are at the second."""
-    plan, how = plan_of(TWO_GROUPS), How(save_final=True)
+    plan, how = plan_of(TWO_GROUPS), ExecutionOptions(save_final=True)
     first, *_ = plan.groups
     name = chunk_name(first.chunks[0], with_final=True)
     (tmp_path / "work" / name).mkdir(parents=True)
@@ -307,11 +307,11 @@ def test_a_chunk_that_another_process_has_comes_last_and_is_not_computed_again(t
 
 def test_a_chunk_whose_process_died_is_taken_over(tmp_path, reference):
     """It has left its lock file, a checkpoint of another program and a half-written part."""
-    plan, how = plan_of(TWO_GROUPS), How(save_final=True)
+    plan, how = plan_of(TWO_GROUPS), ExecutionOptions(save_final=True)
     name = chunk_name(plan.groups[0].chunks[0], with_final=True)
     (tmp_path / "work" / name).mkdir(parents=True)
     (tmp_path / "work" / name / "lock").touch()
-    checkpoint.write(tmp_path / "work" / name / "checkpoint", "other", Partway(7, {}, [], []))
+    checkpoint.write(tmp_path / "work" / name / "checkpoint", "other", ResumeState(7, {}, [], []))
     (tmp_path / "parts" / f".{name}~half").mkdir(parents=True)
     work(plan, Store(tmp_path), how, Interrupt(), Diary())
     same(tmp_path, reference, ids_of(TWO_GROUPS))
@@ -326,7 +326,7 @@ def test_workers_begin_at_different_chunks_and_a_long_group_is_cut_for_them(tmp_
     begun = []
     for worker in range(3):
         diary = Diary()
-        work(three, Store(tmp_path / str(worker)), How(worker=worker, workers=3), Interrupt(), diary)
+        work(three, Store(tmp_path / str(worker)), ExecutionOptions(worker=worker, workers=3), Interrupt(), diary)
         assert len(diary.begun) == 6
         begun.append(sorted(p.name for p in (tmp_path / str(worker) / "parts").iterdir()))
     assert begun[0] == begun[1] == begun[2]
@@ -359,7 +359,7 @@ def test_more_steps_go_on_from_the_shorter_runs(tmp_path, ratio):
         runs = [CatapultSpec(seed, steps, RecordSpec(num=0, at=[1, 5, 100]), form="net", width=4) for seed in range(5)]
         return [specs.freeze(specs.put(run, {"edge_ratio": ratio}).resolve()) for run in runs]
 
-    how = How(save_final=True)
+    how = ExecutionOptions(save_final=True)
     do(tmp_path / "grown", long(200), how)
     _, grown, _ = do(tmp_path / "grown", long(500), how)
     _, fresh, _ = do(tmp_path / "fresh", long(500), how)
@@ -370,10 +370,10 @@ def test_more_steps_go_on_from_the_shorter_runs(tmp_path, ratio):
 
 
 def test_steps_that_were_not_recorded_or_kept_are_computed_from_the_start(tmp_path):
-    for i, (first, how) in enumerate([({}, How()), ({"record.at": [7]}, How(save_final=True))]):
+    for i, (first, how) in enumerate([({}, ExecutionOptions()), ({"record.at": [7]}, ExecutionOptions(save_final=True))]):
         do(tmp_path / str(i), [specs.put(run, {**first}) for run in runs_of()], how)
         longer = [specs.put(run, {"steps": 800, **({} if not first else {"record.at": [9]})}) for run in runs_of()]
-        _, diary, _ = do(tmp_path / str(i), longer, How(save_final=True))
+        _, diary, _ = do(tmp_path / str(i), longer, ExecutionOptions(save_final=True))
         assert diary.at[0] == 0
 
 
@@ -430,7 +430,7 @@ def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
 
         with pytest.raises(Stopped) if name == "killed" else contextlib.nullcontext():
             store = Store(tmp_path / name)
-            work(plan_of(runs, memory=memory), store, How(), interrupt, Stopping(), Executor(memory))
+            work(plan_of(runs, memory=memory), store, ExecutionOptions(), interrupt, Stopping(), Executor(memory))
     _, _, failures = do(tmp_path / "killed", runs, executor=Executor(memory), memory=memory)
     assert not failures and len(parts_of(tmp_path / "whole")) > 2
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
@@ -441,7 +441,7 @@ def test_a_small_run_is_not_given_up_with_a_large_one_that_shares_its_padded_pro
     plan = plan_of(runs, compile_seconds=1e6)
     assert len(plan.groups) == 1
     store, diary = Store(tmp_path), Diary()
-    failures = work(plan, store, How(), Interrupt(), diary, Executor(1e5))
+    failures = work(plan, store, ExecutionOptions(), Interrupt(), diary, Executor(1e5))
     assert store.finished() == set(ids_of(runs[:2]))
     assert {run for failure in failures for run in failure.runs} == set(runs[2:])
 

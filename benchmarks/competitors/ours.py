@@ -12,17 +12,18 @@ import numpy as np
 from problems import CLIP_NORM, Problem, Start
 
 from competitors import Base
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.devices import prepare
+from dynamics.core.recording import RecordSpec
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
-from dynamics.models import MODELS, ModelSpec
-from dynamics.optimizers import OptimizerSpec
-from dynamics.runtime import prepare
-from dynamics.schedule import RecordSpec
-from dynamics.sweep.execute import Executor, Result, build, stack_hyper
+from dynamics.models.spec import MODELS, ModelSpec
+from dynamics.optimizers.rules import OptimizerSpec
+from dynamics.store.results import ChunkResult
+from dynamics.sweep.execute import Executor, build, stack_hyper
 from dynamics.sweep.plan import Plan, make_plan
-from dynamics.training import TrainingSpec
+from dynamics.systems.training import TrainingSpec
 
 
 def plan_of(p: Problem, steps: int, records: int = 0, clip_norm: float = CLIP_NORM, measures: tuple[str, ...] = ()) -> Plan:
@@ -54,7 +55,7 @@ class Competitor(Base):
         there = not self.problem.patch_size or "convolutional" in MODELS
         return None if there else "ours: not in the suite yet (model.kind = convolutional)"
 
-    def compute(self, executor: Executor, plan: Plan) -> Result:
+    def compute(self, executor: Executor, plan: Plan) -> ChunkResult:
         (result,) = executor.results(plan)
         return result
 

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from dynamics.analysis.figures import COLORS
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 LABELS = {
     "train_loss": "training loss (noisy labels)",

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.against import absolute, draw_guide
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.rate_figures import label_only, quartile_bars, shades
-from dynamics.analysis.rates import UNKNOWN, at_step, common_steps, whole_seeds
-from dynamics.study import Study
-from dynamics.theory.geometry import PATCH_CANDIDATES
+from dynamics.analysis.slope_groups import absolute, draw_guide
+from dynamics.analysis.slopes import UNKNOWN, at_step, common_steps, whole_seeds
+from dynamics.study.tables import Study
+from dynamics.theory.geometry_exponents import PATCH_CANDIDATES
 
 GAP = "generalization_gap"
 STYLES = ("--", "-.", ":", "-")

@@ -12,7 +12,7 @@ import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import Claim, Finding, judge, within
-from dynamics.analysis.rates import (
+from dynamics.analysis.slopes import (
     ERROR,
     UNKNOWN,
     at_step,
@@ -24,7 +24,7 @@ from dynamics.analysis.rates import (
     settings,
     whole_seeds,
 )
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 
 def kept_share(part: Study) -> Estimate:

@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import NullLocator
 
 from dynamics.analysis.figures import COLORS, MARKERS
-from dynamics.analysis.rates import ERROR, Setting, common_steps, fit_slope, levels, seed_table, settings
-from dynamics.study import Study
-from dynamics.theory import rates
+from dynamics.analysis.slopes import ERROR, Setting, common_steps, fit_slope, levels, seed_table, settings
+from dynamics.study.tables import Study
+from dynamics.theory import rate_exponents as rates
 
 TITLES = {"stable": "stable minima", "low_norm": "low norm"}
 GUIDES = (

@@ -21,8 +21,8 @@ from dynamics.analysis.rate_figures import (
     share_limits,
     title,
 )
-from dynamics.analysis.rates import ERROR, Setting, at_step, common_steps, num_diverged, settings, slope_table
-from dynamics.study import Study
+from dynamics.analysis.slopes import ERROR, Setting, at_step, common_steps, num_diverged, settings, slope_table
+from dynamics.study.tables import Study
 
 METRICS = [ERROR, "excess_risk", "generalization_gap"]
 

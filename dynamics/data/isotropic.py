@@ -6,18 +6,15 @@ So growing the number of samples, or padding the input dimension, leaves the row
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, ClosedForms, radial, sphere_patch
-from dynamics.data.source import Law, Source, direction
+from dynamics.data.law import LAWS, DataSpec, Law, Source, direction
 from dynamics.errors import require
-
-if TYPE_CHECKING:
-    from dynamics.data.laws import DataSpec
 
 
 def isotropic(
@@ -95,3 +92,5 @@ ISOTROPIC = {
     "sphere_patch": isotropic(_patch_radius, lambda data: sphere_patch(data.ambient_dim), check=_check_patch),
     "grid": Law(_grid, pads=True),
 }
+
+LAWS.update(ISOTROPIC)

@@ -7,19 +7,16 @@ origin.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import ball_half_space_mean, ball_half_space_probability
-from dynamics.data.source import Law, Source, direction
+from dynamics.data.law import LAWS, DataSpec, Law, Source, direction
 from dynamics.errors import require
-
-if TYPE_CHECKING:
-    from dynamics.data.laws import DataSpec
 
 
 class Subspaces(NamedTuple):
@@ -97,3 +94,5 @@ def mixture_mean(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 MIXTURES = {"subspace_balls": Law(_source, check=_check, num_parts=lambda data: data.components)}
+
+LAWS.update(MIXTURES)

@@ -12,19 +12,16 @@ What a shared filter sees of the first two is the sphere of R^m, whose closed fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import gaussian_half_space_mean, gaussian_half_space_probability
-from dynamics.data.source import Law, Source, direction, directions
+from dynamics.data.law import LAWS, DataSpec, Law, Source, direction, directions
 from dynamics.errors import require
-
-if TYPE_CHECKING:
-    from dynamics.data.laws import DataSpec
 
 
 def num_patches(data: DataSpec) -> int:
@@ -114,3 +111,5 @@ PATCHWISE = {
     "vocabulary": Law(_vocabulary, check=_check_patches, num_parts=_parts),
     "cone_clusters": Law(_cone_clusters, check=_check_patches, num_parts=_parts),
 }
+
+LAWS.update(PATCHWISE)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
-from dynamics.data import images, stand_ins
-from dynamics.data.source import Law, Row, Source
+from dynamics.core.dynamics import Hyper
+from dynamics.data import image_files as images
+from dynamics.data import stand_ins
+from dynamics.data.law import LAWS, DataSpec, Law, Row, Source
 from dynamics.errors import choose, require
-
-if TYPE_CHECKING:
-    from dynamics.data.laws import DataSpec
 
 POOLS = ("pool", "pool_parts", "test_pool", "test_pool_parts")
 
@@ -132,3 +130,5 @@ PICTURES = {
     **{name: _set(name) for name in ("digits", "mnist", "cifar10")},
     "dead_leaves": Law(_leaves, _check_frame, grid=lambda data: (_side(data), _side(data), data.channels)),
 }
+
+LAWS.update(PICTURES)

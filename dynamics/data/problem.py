@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dynamics.core import Hyper
-from dynamics.data.laws import LAWS, DataSpec, rows
+from dynamics.core.dynamics import Hyper
+from dynamics.data.law import LAWS, DataSpec, rows
 from dynamics.data.targets import TARGETS, Setting, TargetSpec
 
 __all__ = ["DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]

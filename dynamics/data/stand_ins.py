@@ -10,19 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
-from dynamics.data import images
+from dynamics.core.dynamics import Hyper
+from dynamics.data import image_files as images
 from dynamics.data.dead_leaves import dead_leaves
-from dynamics.data.source import Row
-
-if TYPE_CHECKING:
-    from dynamics.data.laws import DataSpec
+from dynamics.data.law import DataSpec, Row
 
 Draw = Callable[[jax.Array], jax.Array]  # key -> inputs (d,)
 MEAN, ROOT = "pixel_mean", "pixel_root"

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dynamics.data.laws import LAWS, DataSpec
-from dynamics.data.source import direction
+from dynamics.core.spec import added_field
+from dynamics.data.law import LAWS, DataSpec, direction
 from dynamics.data.views import ViewSpec, views
 from dynamics.errors import InputError, choose, require
-from dynamics.spec import later
 
 Target = Callable[
     [jax.Array, jax.Array], jax.Array
@@ -26,7 +25,7 @@ class TargetSpec:
 
     kind: str = "linear"
     degree: int = 4
-    units: int = later(50)
+    units: int = added_field(50)
     views: ViewSpec = field(default_factory=ViewSpec)
 
     def check(self, data: DataSpec) -> None:

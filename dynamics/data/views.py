@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from dynamics.core.spec import added_field
 from dynamics.data.image_views import IMAGE_SCHEMES
 from dynamics.data.view_schemes import SCHEMES as SCHEMES_OF_ANY
 from dynamics.data.view_schemes import Frame, Scheme
 from dynamics.errors import choose, require
-from dynamics.spec import later
 
 SCHEMES = SCHEMES_OF_ANY | IMAGE_SCHEMES
 
@@ -32,11 +32,11 @@ class ViewSpec:
     seed: of the random schemes; the others have the same views for all seeds
     """
 
-    scheme: str = later("")
-    size: int = later(0)
-    stride: int = later(1)
-    count: int = later(0)
-    seed: int = later(0)
+    scheme: str = added_field("")
+    size: int = added_field(0)
+    stride: int = added_field(1)
+    count: int = added_field(0)
+    seed: int = added_field(0)
 
     @property
     def schemes(self) -> tuple[str, ...]:

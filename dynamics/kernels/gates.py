@@ -21,7 +21,7 @@ import numpy as np
 
 from dynamics.kernels.build import library
 from dynamics.kernels.linear import transposed_pair
-from dynamics.runtime import cores_of_a_device
+from dynamics.kernels.threads import cores_per_device
 
 LINE = 2  # entries of a row when there is one input
 WORTH = 2**21  # neuron-samples below which a thread costs more than it saves
@@ -117,4 +117,4 @@ def _call(name: str, out: Any, x: jax.Array, *arguments: jax.Array, **static: An
     if name.startswith("line_"):
         return call(x, *arguments)
     neuron_samples = x.shape[-2] * arguments[0].shape[-1]
-    return call(x, *arguments, threads=np.int64(min(cores_of_a_device.get(), max(1, neuron_samples // WORTH))), **static)
+    return call(x, *arguments, threads=np.int64(min(cores_per_device.get(), max(1, neuron_samples // WORTH))), **static)

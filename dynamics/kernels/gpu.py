@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,6 @@ from jax.experimental.pallas import triton
 
 from dynamics.kernels import gpu_wide
 from dynamics.kernels.gpu_blocks import UNROLLED_ROWS, Tile, columns, lines, load, repeat, span, unrolled
-
-if TYPE_CHECKING:  # models import kernels
-    from dynamics.models.two_layer import TwoLayer
 
 PROGRAMS = 512  # wanted of all runs: some four for each of an H100's 132 processors
 SHORTEST_LOOP = 4  # blocks, lest a program is over before it has begun
@@ -54,7 +51,7 @@ def default_tiles(rows: int) -> Tiles:
 
 
 def gradient(
-    params: TwoLayer,
+    params: Any,
     inputs: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
@@ -63,7 +60,7 @@ def gradient(
     runs: int = 1,
     tiles: Tiles | None = None,
     interpret: bool = False,
-) -> TwoLayer:
+) -> Any:
     """Gradient of factor * sum_i weights_i (f(x_i) - y_i)^2 at `params`.
 
     inputs (n, d + 1) with a leading 1, labels and weights (n,); any n, K and d
@@ -79,7 +76,7 @@ def gradient(
     return params._replace(hidden=hidden, readout=readout, offset=jnp.sum(residual))
 
 
-def outputs(params: TwoLayer, inputs: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
+def outputs(params: Any, inputs: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
     """f(x_i) - c, shape (n,)."""
     n, rows = inputs.shape
     kernel = outputs_kernel if rows <= UNROLLED_ROWS else gpu_wide.outputs_kernel
@@ -89,7 +86,7 @@ def outputs(params: TwoLayer, inputs: jax.Array, runs: int, tile: Tile, interpre
     return jnp.sum(call(params.hidden, params.readout, inputs), axis=0)
 
 
-def moments(params: TwoLayer, inputs: jax.Array, residual: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
+def moments(params: Any, inputs: jax.Array, residual: jax.Array, runs: int, tile: Tile, interpret: bool) -> jax.Array:
     """G_k = sum_i r_i x_i 1{z_ik > 0}, shape (d + 1, K)."""
     (n, rows), width = inputs.shape, params.readout.size
     kernel, slabs = (moments_kernel, 1) if rows <= UNROLLED_ROWS else (gpu_wide.moments_kernel, gpu_wide.slabs(rows))

@@ -12,7 +12,7 @@ The step is that of `RULES["gd"]`, in its order: the gradient is clipped to a gl
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,6 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from dynamics.kernels.gpu_blocks import UNROLLED_ROWS, columns, lines, load, repeat, span, unrolled
-
-if TYPE_CHECKING:  # models import kernels
-    from dynamics.models.two_layer import TwoLayer
 
 SAMPLES = 8  # in a block: a thread holds their pre-activations
 THREAD_NEURONS = 4  # wanted: fewer, and the sums over neurons cost more than the rest
@@ -54,7 +51,7 @@ def _warps(width: int) -> int:
 
 
 def descend(
-    params: TwoLayer,
+    params: Any,
     inputs: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
@@ -67,7 +64,7 @@ def descend(
     *,
     decay: str = "all",
     interpret: bool = False,
-) -> TwoLayer:
+) -> Any:
     """The parameters after the steps `begin` to `end` of gradient descent on factor * sum_i weights_i (f(x_i) - y_i)^2.
 
     inputs (n, d + 1) with a leading 1, labels and weights (n,)

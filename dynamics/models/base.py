@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 
 Params = Any
 
@@ -37,7 +37,7 @@ class Neurons(NamedTuple):
     readout: jax.Array
 
 
-class Layout(NamedTuple):
+class UnitLayout(NamedTuple):
     """How the units of `Neurons` hang together; arrays over N, known when a model is built.
 
     index: which of `width` neurons a unit is; block: units with the same number have one readout weight in common
@@ -77,7 +77,7 @@ class Model(NamedTuple):
     half_spaces: Callable[[Params, Batch, jax.Array], jax.Array] | None
     is_weight: Callable[[Params], Any]
     neurons: Callable[[Params], Neurons] | None = None
-    layout: Layout | None = None
+    layout: UnitLayout | None = None
     seen_norm: Callable[[jax.Array], jax.Array] = lambda inputs: jnp.linalg.norm(inputs, axis=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.models.base import Batch, Model, flat_batch
 
 

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
-from dynamics.models.base import Batch, Layout, Model, Neurons, seen_norm
+from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
 from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count
 
 
@@ -174,6 +174,6 @@ def locally_connected(
         half_spaces,
         is_weight,
         neurons,
-        Layout(index, index if shared else np.arange(len(index)), share, share, coupling),
+        UnitLayout(index, index if shared else np.arange(len(index)), share, share, coupling),
         seen_norm(views),
     )

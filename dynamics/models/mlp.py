@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.models.base import Batch, Model, flat_batch
 
 MLP_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": lambda z: jax.nn.gelu(z, approximate=False)}

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, seen_norm
 from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count

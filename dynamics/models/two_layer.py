@@ -3,7 +3,7 @@
 The same neurons may look at several views of a sample, x^(1) to x^(L), and f is then the mean over views: a convolutional
 network with shared filters and global average pooling (paper 3 of the suite's core, equation for shared patch networks).
 
-Layout, for speed: neurons lie on the fast axis. The hidden weights are one array of shape (d + 1, K) whose
+UnitLayout, for speed: neurons lie on the fast axis. The hidden weights are one array of shape (d + 1, K) whose
 row 0 is the bias, inputs carry a leading 1. Samples come in blocks small enough for the cache, and since a
 sample's residual needs its own block only, one pass over the blocks gives the whole gradient:
 
@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
-from dynamics.models.base import Batch, Layout, Model, Neurons, seen_norm
+from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
 
 BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common second-level cache
 
@@ -269,6 +269,6 @@ def two_layer(
         half_spaces,
         is_weight,
         lambda params: Neurons(params.hidden, params.readout),
-        Layout(np.arange(width), np.arange(width), share, share * num_views, share * num_views),
+        UnitLayout(np.arange(width), np.arange(width), share, share * num_views, share * num_views),
         seen_norm(views),
     )

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dynamics.data.source import direction
-from dynamics.stability.depth import ROUNDING
+from dynamics.data.law import direction
+from dynamics.stability.half_space_depth import ROUNDING
 
 NEAREST = 1e-3  # the smallest distance at which the neighbourhood of a direction is searched
 RIDGE = 1e-3  # of the mean variance, added to a covariance, as pixels may be constant

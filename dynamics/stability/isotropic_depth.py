@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.core import Hyper
+from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import SPHERE, ClosedForms
-from dynamics.data.laws import LAWS, DataSpec
+from dynamics.data.law import LAWS, DataSpec
 
 TABLE = 1025  # linear interpolation between so many angles errs by less than 1e-6
 NODES = 64

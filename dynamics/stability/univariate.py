@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.neurons import reduced
+from dynamics.stability.ridges import reduced
 from dynamics.stability.weight import line_weight
 
 

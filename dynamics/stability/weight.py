@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.data.closed_forms import ClosedForms
-from dynamics.data.laws import plain
+from dynamics.data.law import plain
 from dynamics.errors import InputError
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from dynamics import spec as specs
+from dynamics.core import spec as specs
+from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, require, suggest
-from dynamics.spec import RunSpec
 
 Axes = dict[str, list[Any]]  # one entry multiplies; paths joined by a space advance together
 
@@ -89,13 +89,13 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def lay_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`top` laid over `base`, both sweeps: an axis is replaced whole, whatever it was before."""
     merged = dict(base)
     for name, node in top.items():
         below = merged.get(name)
         deeper = isinstance(below, Mapping) and not is_leaf(node) and not is_leaf(below)
-        merged[name] = lay_over(below, node) if deeper else node  # type: ignore[arg-type]
+        merged[name] = merge_axes(below, node) if deeper else node  # type: ignore[arg-type]
     return merged
 
 

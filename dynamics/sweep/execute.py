@@ -19,11 +19,13 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dynamics import spec as specs
-from dynamics.core import Dynamics
-from dynamics.runtime import available_cores, cores_of_a_device
-from dynamics.simulate import Trajectory, advance, drive, start
-from dynamics.spec import RunSpec
+from dynamics.core import spec as specs
+from dynamics.core.devices import available_cores
+from dynamics.core.dynamics import Dynamics
+from dynamics.core.simulate import advance, drive, start
+from dynamics.core.spec import RunSpec
+from dynamics.kernels.threads import cores_per_device
+from dynamics.store.results import ChunkResult
 from dynamics.sweep.checkpoint import Checkpoints
 from dynamics.sweep.plan import Group, Plan
 
@@ -57,17 +59,6 @@ class Programs:
     devices: int
     sharding: NamedSharding
     bytes: float = 0.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished chunk: its runs, what was seen, how long it took (compile time apart)."""
-
-    group: Group
-    runs: tuple[RunSpec, ...]
-    trajectory: Trajectory
-    seconds: float
-    compile_seconds: float
 
 
 def over_ensemble(function: Callable, lanes: int) -> Callable:
@@ -150,7 +141,7 @@ class Executor:
         self._programs: dict[tuple[str, int, int], Future[Programs]] = {}
         self._compilers = ThreadPoolExecutor(available_cores(), thread_name_prefix="compile")
 
-    def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[Result]:
+    def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[ChunkResult]:
         todo = [(group, runs) for group in plan.groups for runs in group.chunks]
         try:
             for at, (group, runs) in enumerate(todo):
@@ -171,14 +162,14 @@ class Executor:
                 del self._programs[key]
 
     def compute(
-        self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, keeper: Checkpoints | None = None
-    ) -> Result:
+        self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, hook: Checkpoints | None = None
+    ) -> ChunkResult:
         """Compute a chunk, or go on with it from its checkpoint. Raises `OutOfMemory` if it does not fit."""
         with jax.enable_x64(group.static.precision == "float64"):
             try:
-                return self._compute(group, runs, watch, keeper)
+                return self._compute(group, runs, watch, hook)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                _raise_unless_short(error)
+                _reraise_unless_oom(error)
             # raised out here, for the error's traceback holds on to all the arrays that there was no room for
             self._programs.clear()
             raise OutOfMemory(0, self.memory)
@@ -192,7 +183,7 @@ class Executor:
             except OutOfMemory as error:
                 return error
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                _raise_unless_short(error)
+                _reraise_unless_oom(error)
             return OutOfMemory(0, self.memory)
 
     def _compiled(self, group: Group, runs: tuple[RunSpec, ...]) -> Future[Programs]:
@@ -204,7 +195,7 @@ class Executor:
         def compiled() -> Programs:
             with jax.enable_x64(group.static.precision == "float64"):
                 programs = build(group.static.dynamics(), group.lanes, size)
-                cores_of_a_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
+                cores_per_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
                 return compile_programs(programs, *arguments(runs, programs.size, programs.sharding))
 
         if key not in self._programs:
@@ -223,32 +214,34 @@ class Executor:
             raise OutOfMemory(programs.bytes, self.memory, programs.size)
         return programs, arguments(runs, programs.size, programs.sharding)
 
-    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, keeper: Checkpoints | None) -> Result:
-        begun = time.perf_counter()
+    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, hook: Checkpoints | None) -> ChunkResult:
+        resume_from = time.perf_counter()
         count = len(runs)
         programs, given = self._prepare(group, runs)
-        compile_seconds = time.perf_counter() - begun
+        compile_seconds = time.perf_counter() - resume_from
 
         fixed, state = programs.start(*given)
-        partway = keeper.load(state) if keeper is not None else None
-        if partway is not None:
-            partway = partway._replace(state=jax.device_put(partway.state, programs.sharding))
+        resume_state = hook.load(state) if hook is not None else None
+        if resume_state is not None:
+            resume_state = resume_state._replace(state=jax.device_put(resume_state.state, programs.sharding))
             if watch is not None:
-                watch(partway.step, partway.records[-1])
+                watch(resume_state.step, resume_state.records[-1])
 
         def segment(state: Any, begin: np.int32, end: np.int32, look: bool):
             return programs.advance(given.keys, fixed, state, begin, end, look)
 
-        trajectory = drive(segment, state, group.schedule, watch, keeper, partway)
+        trajectory = drive(segment, state, group.schedule, watch, hook, resume_state)
         trajectory = trajectory._replace(
             records={name: value[:count] for name, value in trajectory.records.items()},
             finite=trajectory.finite[:count],
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
-        return Result(group, runs, trajectory, time.perf_counter() - begun - compile_seconds, compile_seconds)
+        return ChunkResult(
+            group.program, runs, trajectory, time.perf_counter() - resume_from - compile_seconds, compile_seconds
+        )
 
 
-def _raise_unless_short(error: Exception) -> None:
+def _reraise_unless_oom(error: Exception) -> None:
     """Pass on what is no shortage of memory, and what we know the numbers of."""
     short = isinstance(error, MemoryError) or re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error))
     if isinstance(error, OutOfMemory) or not short:
@@ -271,5 +264,5 @@ def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> 
     return Arguments(
         keys,
         {name: jax.device_put(value, sharding) for name, value in stack_hyper(runs, size).items()},
-        {name: jax.device_put(value, everywhere) for name, value in runs[0].reads().items()},
+        {name: jax.device_put(value, everywhere) for name, value in runs[0].shared_arrays().items()},
     )

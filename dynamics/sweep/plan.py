@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
-from dynamics import spec as specs
-from dynamics.core import Cost
-from dynamics.spec import RunSpec
+from dynamics.core import spec as specs
+from dynamics.core.dynamics import Cost
+from dynamics.core.spec import RunSpec
 
 MOST_RUNS = 32768  # in one chunk: their records are held in memory until they are written
 

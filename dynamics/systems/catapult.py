@@ -17,9 +17,9 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dynamics.core import Cost, Dynamics, Hyper
+from dynamics.core.dynamics import Cost, Dynamics, Hyper
+from dynamics.core.spec import RunSpec
 from dynamics.errors import choose, require
-from dynamics.spec import RunSpec
 
 
 @dataclass(frozen=True)

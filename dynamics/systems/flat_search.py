@@ -23,20 +23,20 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from dynamics.core import Cost, Dynamics, Hyper
+from dynamics.core.dynamics import Cost, Dynamics, Hyper
+from dynamics.core.spec import RunSpec
 from dynamics.curvature.hessian import sharpness
 from dynamics.data.closed_forms import ClosedForms
-from dynamics.data.laws import plain, sample
+from dynamics.data.law import plain, sample
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
-from dynamics.measures import activation_statistics
-from dynamics.models import ModelSpec, resolve_width
+from dynamics.measures.stability_checks import path_norms
+from dynamics.measures.table import activation_statistics
+from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Batch, Model
+from dynamics.models.spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import TwoLayer
-from dynamics.spec import RunSpec
-from dynamics.stability.checks import path_norms
-from dynamics.stability.search import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
-from dynamics.view import Fixed, View, fix
+from dynamics.stability.flat_ascent import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
 
 HALF = 0.5  # the loss is (1/2n) sum (f - y)^2, in which the theory's eta is given
 CLIP_NORM = 50.0  # of the descent's gradient, which acts in its first steps only (Liang et al. 2025)
@@ -154,15 +154,15 @@ class Scene(NamedTuple):
     """run: problem and scalars as a training run keeps them; validation: fresh inputs, labelled by f_0; start: where the
     search began."""
 
-    run: Fixed
+    run: RunData
     validation: Batch
     start: TwoLayer
 
 
-Start = Callable[[Model, ClosedForms, jax.Array, Fixed, int], TwoLayer]
+Start = Callable[[Model, ClosedForms, jax.Array, RunData, int], TwoLayer]
 
 
-def descended(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def descended(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """The GD solution: full-batch descent on the data at the flat set's own learning rate, from a fresh net."""
     clip = optax.clip_by_global_norm(CLIP_NORM)
     slope = model.squared_gradient
@@ -175,7 +175,7 @@ def descended(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_st
     return lax.fori_loop(0, num_steps, descend, model.init(key, run.hyper))
 
 
-def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """Neurons in random directions with their kinks just beyond the last training input, each of height `bound` on the ball.
 
     None is active on the data, so that f = 0 there and the sharpness is 1 exactly (the net of Prop. I.2 and Cor. I.3 of
@@ -193,7 +193,7 @@ def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_s
     return TwoLayer(root * jnp.concatenate([-kink[None], u]), root, jnp.zeros((), like.dtype))
 
 
-def fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: Fixed, num_steps: int) -> TwoLayer:
+def fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """A random initialisation."""
     return model.init(key, run.hyper)
 
@@ -216,7 +216,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         norm = jnp.linalg.norm(x, axis=1, keepdims=True)
         return x, hyper["data.scale"] * law.radius * x / jnp.maximum(norm, TINY)
 
-    def peaks(params: TwoLayer, run: Fixed, points: jax.Array) -> jax.Array:
+    def peaks(params: TwoLayer, run: RunData, points: jax.Array) -> jax.Array:
         """Where |f| may be largest: climbed to from these points and from every neuron's direction, and the training inputs."""
         radius = run.hyper["data.scale"] * law.radius
         norm = jnp.linalg.norm(params.hidden[1:], axis=0)
@@ -224,21 +224,21 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         found = climb(lambda x: output(params, x), jnp.concatenate([points, ridge]), radius, CLIMB_STEPS)
         return jnp.concatenate([found, run.problem.train.inputs])
 
-    def look(params: TwoLayer, run: Fixed, vector: jax.Array, key: jax.Array) -> Seen:
+    def look(params: TwoLayer, run: RunData, vector: jax.Array, key: jax.Array) -> Seen:
         """The check: true Hessian (its guess is the kernel's eigenvector lifted) and |f| on fresh points."""
         view = View(model, params, run, HALF)
-        top = sharpness(view.loss, params, gradient=view.slope, guess=pull_back(params, run.train, vector))
+        top = sharpness(view.loss, params, gradient=view.loss_gradient, guess=pull_back(params, run.train, vector))
         _, surface = fresh(key, run.hyper, spec.num_check)
         largest = jnp.max(jnp.abs(output(params, peaks(params, run, surface))))
         return Seen((top.value + top.residual) * run.hyper["learning_rate"] / 2, largest)
 
-    def gap(params: TwoLayer, run: Fixed, batch: Batch) -> jax.Array:
+    def gap(params: TwoLayer, run: RunData, batch: Batch) -> jax.Array:
         """E (f - y)^2 - (1/n) sum (f - y)^2, the first over a batch whose labels are f_0."""
         risk = jnp.sum(batch.weights * (model.apply(params, batch) - batch.labels) ** 2)
         variance = clipped_noise_variance(run.hyper["data.noise_std"], run.hyper["bound"])
         return risk + variance - View(model, params, run, HALF).mean_square
 
-    def offer(best: Found, params: TwoLayer, run: Fixed, validation: Batch, vector: jax.Array, key: jax.Array):
+    def offer(best: Found, params: TwoLayer, run: RunData, validation: Batch, vector: jax.Array, key: jax.Array):
         """Shrink the point into the flat set, check it there, and keep it if it is feasible and better.
 
         Returns the best point, the shrunk one, what the check saw before it was shrunk, and whether it is feasible.
@@ -263,7 +263,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         """Relative violations of what is aimed at."""
         return Seen(seen.edge / AIM - 1, seen.sup_norm / (AIM * bound) - 1)
 
-    def lagrangian(params: TwoLayer, state: SearchState, run: Fixed, x: jax.Array, far: jax.Array) -> jax.Array:
+    def lagrangian(params: TwoLayer, state: SearchState, run: RunData, x: jax.Array, far: jax.Array) -> jax.Array:
         hyper, train = run.hyper, run.problem.train
         bound, penalty = hyper["bound"], hyper["penalty"]
         values = output(params, x)
@@ -275,7 +275,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         price = jax.tree.map(lambda v, p: augmented(v, p, penalty), violations, state.prices)
         return fit - risk + price.edge + price.sup_norm + penalty * jnp.mean(jnp.maximum(magnitude / bound - 1, 0) ** 2)
 
-    def ascend(state: SearchState, run: Fixed, key: jax.Array, num_steps: jax.Array) -> SearchState:
+    def ascend(state: SearchState, run: RunData, key: jax.Array, num_steps: jax.Array) -> SearchState:
         high = peaks(state.params, run, run.problem.train.inputs)
         rate = run.hyper["ascent_rate"] / jnp.sqrt(1 + state.iteration.astype(dtype) / SETTLE)
 
@@ -299,7 +299,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         test, validation = (Samples(*(leaf[part] for leaf in test)) for part in (slice(count), slice(count, 2 * count)))
         test, validation = (part._replace(weights=jnp.full(count, 1 / count, dtype)) for part in (test, validation))
         train = Samples(x, jnp.clip(y, -hyper["bound"], hyper["bound"]), clean, weights)
-        run = fix(model, Problem(train, test), hyper, key)
+        run = prepare_run_data(model, Problem(train, test), hyper, key)
         held_out = model.prepare(validation.inputs, validation.clean, validation.weights)
 
         params = STARTS[spec.start](model, law, start_key, run, spec.descent_steps)

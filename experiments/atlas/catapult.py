@@ -10,7 +10,7 @@ import polars as pl
 
 from dynamics.analysis.claims import Claim, Finding, exact, judge
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 SOURCE = "Lewkowycz et al. 2020"
 DERIVED = "derived from the map of Lewkowycz et al. 2020"

@@ -13,9 +13,9 @@ from scipy import stats
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import FAILS, Claim, Finding, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rates import trend
-from dynamics.study import Study
-from dynamics.theory.stability import threshold
+from dynamics.analysis.slopes import trend
+from dynamics.study.tables import Study
+from dynamics.theory.edge import threshold
 
 SOURCE = "Cohen et al. 2021"
 DERIVED = "linear stability, derived"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dynamics.analysis.activation_pages import at_start, final_values, median, statistics
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.shattering import at_start, final_values, median, statistics
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X8"
 TITLES = {"signal": "labels of the signal", "random": "random labels"}

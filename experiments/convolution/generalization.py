@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from dynamics.analysis.against import draw_against, slopes
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, Page
@@ -26,9 +25,10 @@ from dynamics.analysis.gaps import (
     trend_table,
 )
 from dynamics.analysis.rate_figures import label_only, share_limits
-from dynamics.analysis.rates import num_diverged, stopping_times
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.slope_groups import draw_against, slopes
+from dynamics.analysis.slopes import num_diverged, stopping_times
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X1"
 BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "columnspacing": 1}

@@ -11,7 +11,7 @@ import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
-from dynamics.analysis.depth import (
+from dynamics.analysis.depth_curves import (
     count_for,
     draw_curve,
     energy,
@@ -24,9 +24,9 @@ from dynamics.analysis.depth import (
 from dynamics.analysis.figures import COLORS, Page
 from dynamics.analysis.rate_figures import label_only
 from dynamics.data.views import views
-from dynamics.stability.depth import THRESHOLDS
-from dynamics.study import Study
-from dynamics.systems.depth import DepthSpec
+from dynamics.stability.half_space_depth import THRESHOLDS
+from dynamics.study.tables import Study
+from dynamics.systems.depth_search import DepthSpec
 
 SOURCE = "Liang et al. 2026b, X5"
 DRAWN = ("sliding", "random_placement", "random_local", "shuffle", "")  # with lines of their own; the others are in the table

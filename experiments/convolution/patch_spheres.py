@@ -6,14 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.against import ratio_at_common_step
+from dynamics.analysis.activation_pages import EDGE, at_start, final_values, late_values, median, statistics
 from dynamics.analysis.claims import Claim, judge, within
 from dynamics.analysis.curves import draw_sharpness, draw_training
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.neurons import neuron_table, scatter
-from dynamics.analysis.shattering import EDGE, at_start, final_values, late_values, median, statistics
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.neuron_tables import neuron_table, scatter
+from dynamics.analysis.slope_groups import ratio_at_common_step
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X2"
 TITLES = {

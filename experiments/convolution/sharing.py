@@ -6,12 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.against import absolute, draw_against, level_ratio, slopes
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, Page
 from dynamics.analysis.rate_pages import losses
-from dynamics.study import Study
+from dynamics.analysis.slope_groups import absolute, draw_against, level_ratio, slopes
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, beyond their figures"
 NETS = {

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dynamics.analysis.against import ratio_at_common_step
+from dynamics.analysis.activation_pages import difference, final_values, median, negative, statistics
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
 from dynamics.analysis.curves import band
 from dynamics.analysis.figures import COLORS, Page
 from dynamics.analysis.gaps import with_memorised
-from dynamics.analysis.rates import at_step, num_diverged
-from dynamics.analysis.shattering import difference, final_values, median, negative, statistics
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.slope_groups import ratio_at_common_step
+from dynamics.analysis.slopes import at_step, num_diverged
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X6"
 TITLES = {

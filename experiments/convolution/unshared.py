@@ -5,15 +5,15 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dynamics.analysis.against import draw_against, slopes
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.gaps import GAP, by_dim, candidate_table, cells, draw_candidates, draw_over_dims, gaps, largest_ratio
 from dynamics.analysis.rate_figures import label_only
-from dynamics.analysis.rates import num_diverged, stopping_times
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.slope_groups import draw_against, slopes
+from dynamics.analysis.slopes import num_diverged, stopping_times
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X4"
 LEFT_OUT = 16384  # of the fits, as in the paper

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
+from dynamics.analysis.activation_pages import final_values, median
 from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.claims import Claim, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.shattering import final_values, median
-from dynamics.study import Study
-from dynamics.training import TrainingSpec
+from dynamics.study.tables import Study
+from dynamics.systems.training import TrainingSpec
 
 SOURCE = "Liang et al. 2026b, experiment X7"
 TITLES = {

@@ -12,16 +12,16 @@ import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
-from dynamics.analysis.depth import draw_curve, frame_curves, mean_over_seeds, saved_curves, saved_depths
+from dynamics.analysis.depth_curves import draw_curve, frame_curves, mean_over_seeds, saved_curves, saved_depths
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.rate_figures import label_only
-from dynamics.analysis.rates import at_step
+from dynamics.analysis.slopes import at_step
 from dynamics.data.closed_forms import ClosedForms, radial
-from dynamics.data.laws import LAWS
-from dynamics.revisit import restart
-from dynamics.stability.depth import THRESHOLDS, curve_area, exponent, fit_shatterability, isotropic_curve
-from dynamics.study import Study
-from dynamics.systems.depth import DepthSpec
+from dynamics.data.law import LAWS
+from dynamics.stability.half_space_depth import THRESHOLDS, curve_area, exponent, fit_shatterability, isotropic_curve
+from dynamics.study.reload import restart
+from dynamics.study.tables import Study
+from dynamics.systems.depth_search import DepthSpec
 
 SOURCE = "Liang et al. 2026"
 LAW_PANELS = {"ball": "ball", "gaussian": "Gaussian", "patch": "patch of a sphere", "sphere": "sphere"}

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.caps import (
+from dynamics.analysis.cap_statistics import (
     TOLERANCE,
     Cell,
     as_expected,
@@ -23,9 +23,9 @@ from dynamics.analysis.caps import (
 )
 from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.study import Study
-from dynamics.theory import caps as theory
-from dynamics.theory.geometry import radial_lower
+from dynamics.study.tables import Study
+from dynamics.theory import cap_geometry as theory
+from dynamics.theory.geometry_exponents import radial_lower
 
 SOURCE = "Liang et al. 2026, lower bound for the isotropic family"
 Exponent = Callable[[int, float], float]

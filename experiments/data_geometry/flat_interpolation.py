@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from dynamics.analysis.claims import FAILS, Claim, Finding, exact, judge
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.data.closed_forms import BALL
-from dynamics.study import Study
-from dynamics.theory.interpolation import kernel_diagonal, memorable_share, patch_bound
+from dynamics.study.tables import Study
+from dynamics.theory.flat_interpolators import kernel_diagonal, memorable_share, patch_bound
 
 SPHERE = "Liang et al. 2026, flat interpolation on the sphere"
 PATCH = "Liang et al. 2026b, failure on unstructured patches"

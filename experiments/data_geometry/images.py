@@ -9,18 +9,18 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics import spec as specs
+from dynamics.analysis.activation_pages import EDGE, at_start, late_values, median
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import FAILS, Claim, Finding, judge, within
 from dynamics.analysis.curves import draw_band
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.rate_figures import share_limits
-from dynamics.analysis.rates import UNKNOWN
-from dynamics.analysis.shattering import EDGE, at_start, late_values, median
-from dynamics.analysis.stability import stability_claims
-from dynamics.revisit import restart
-from dynamics.study import Study
-from dynamics.training import TrainingSpec
+from dynamics.analysis.slopes import UNKNOWN
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.core import spec as specs
+from dynamics.study.reload import restart
+from dynamics.study.tables import Study
+from dynamics.systems.training import TrainingSpec
 
 SOURCE = "Liang et al. 2026, experiment E3"
 TITLES = {

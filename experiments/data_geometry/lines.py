@@ -9,16 +9,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.against import Groups, draw_against, draw_guide, slopes, spread_of_slopes, table_of
 from dynamics.analysis.bootstrap import over_seeds
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.rate_figures import label_only, share_limits
 from dynamics.analysis.rate_pages import losses, setup
-from dynamics.analysis.rates import ERROR, UNKNOWN, stopping_times
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
-from dynamics.theory.geometry import mixture_upper
+from dynamics.analysis.slope_groups import Groups, draw_against, draw_guide, slopes, spread_of_slopes, table_of
+from dynamics.analysis.slopes import ERROR, UNKNOWN, stopping_times
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
+from dynamics.theory.geometry_exponents import mixture_upper
 
 SOURCE = "Liang et al. 2026, experiment E1"
 TITLES = {"lines": "lines through the origin", "affine": "lines at distance 1", "isotropic": "isotropic, alpha = 1"}

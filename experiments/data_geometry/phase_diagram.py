@@ -15,8 +15,8 @@ from dynamics.analysis.bootstrap import over_seeds
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import Page
 from dynamics.analysis.rate_pages import losses
-from dynamics.analysis.rates import UNKNOWN, whole_seeds
-from dynamics.study import Study
+from dynamics.analysis.slopes import UNKNOWN, whole_seeds
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026 and 2026b, beyond their figures"
 NETS = {"full": "fully connected", "unshared": "unshared filters", "shared": "shared filters"}

@@ -8,16 +8,16 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dynamics.analysis.against import Groups, draw_against, level_ratio, slopes, trend_of_slopes
 from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import Page
 from dynamics.analysis.rate_claims import at_the_edge
 from dynamics.analysis.rate_pages import losses, setup
-from dynamics.analysis.rates import ERROR, stopping_times
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
-from dynamics.theory.geometry import radial_lower, radial_upper, radial_upper_valid
+from dynamics.analysis.slope_groups import Groups, draw_against, level_ratio, slopes, trend_of_slopes
+from dynamics.analysis.slopes import ERROR, stopping_times
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
+from dynamics.theory.geometry_exponents import radial_lower, radial_upper, radial_upper_valid
 
 SOURCE = "Liang et al. 2026, experiment E2"
 GUIDES = (("--", "upper", radial_upper), ("-.", "upper, with validity", radial_upper_valid), (":", "lower", radial_lower))

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
+from dynamics.analysis.activation_pages import final_values, median, statistics
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.neurons import neuron_table, scatter
-from dynamics.analysis.shattering import final_values, median, statistics
-from dynamics.revisit import views
-from dynamics.stability.depth import depth_by_directions
-from dynamics.study import Study
+from dynamics.analysis.neuron_tables import neuron_table, scatter
+from dynamics.stability.half_space_depth import depth_by_directions
+from dynamics.study.reload import views
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026, experiment E4"
 TITLES = {"images": "images", "gaussian": "Gaussian"}

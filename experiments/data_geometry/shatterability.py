@@ -10,10 +10,10 @@ import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.depth_index import index_table, rank_correlation
 from dynamics.analysis.figures import COLORS, MARKERS, Page
 from dynamics.analysis.rate_pages import losses
-from dynamics.analysis.shatterability import index_table, rank_correlation
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026, beyond their figures"
 METRICS = ["excess_risk", "generalization_gap", "clean_train_error", "train_loss"]

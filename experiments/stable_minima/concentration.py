@@ -13,10 +13,10 @@ from scipy import stats
 from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rates import fit_slope
+from dynamics.analysis.slopes import fit_slope
 from dynamics.stability.weight import population_weight
-from dynamics.study import Study
-from dynamics.theory import concentration as theory
+from dynamics.study.tables import Study
+from dynamics.theory import uniform_deviation as theory
 
 SOURCE = "Liang et al. 2025"
 DELTAS = (0.1, 0.05, 0.01)

@@ -12,11 +12,11 @@ import polars as pl
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rates import fit_slope
-from dynamics.revisit import final_state, restart
-from dynamics.stability.conservation import conserved
-from dynamics.study import Study
-from dynamics.training import TrainingSpec
+from dynamics.analysis.slopes import fit_slope
+from dynamics.measures.conservation import conserved
+from dynamics.study.reload import final_state, restart
+from dynamics.study.tables import Study
+from dynamics.systems.training import TrainingSpec
 
 DU = "Du, Hu and Lee 2018"
 DERIVED = "derived"

@@ -14,11 +14,11 @@ from matplotlib.patches import Arc, Circle, Polygon
 
 from dynamics.analysis.claims import Claim, Finding, exact, judge
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.data.laws import sample
-from dynamics.revisit import final_state
-from dynamics.study import Study
-from dynamics.systems.caps import CapsSpec, geometry, held
-from dynamics.theory import caps as theory
+from dynamics.data.law import sample
+from dynamics.study.reload import final_state
+from dynamics.study.tables import Study
+from dynamics.systems.cap_packing import CapsSpec, geometry, held
+from dynamics.theory import cap_geometry as theory
 
 SOURCE = "Liang et al. 2025, Section 3.2 and Figures 1, 16, 17"
 EMPTY, TAKEN, POINT = COLORS[2], COLORS[1], "0.35"

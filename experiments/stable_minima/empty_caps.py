@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.colors import to_rgb
 
 from dynamics.analysis.bootstrap import over_seeds
-from dynamics.analysis.caps import (
+from dynamics.analysis.cap_statistics import (
     TOLERANCE,
     Cell,
     as_expected,
@@ -27,11 +27,11 @@ from dynamics.analysis.caps import (
 )
 from dynamics.analysis.claims import Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rates import fit_slope, median_slope
-from dynamics.stability.neurons import reduced, weighted_path_norm
-from dynamics.study import Study
-from dynamics.theory import caps as theory
-from dynamics.theory.rates import stable_lower
+from dynamics.analysis.slopes import fit_slope, median_slope
+from dynamics.stability.ridges import reduced, weighted_path_norm
+from dynamics.study.tables import Study
+from dynamics.theory import cap_geometry as theory
+from dynamics.theory.rate_exponents import stable_lower
 
 PROPOSITION, COROLLARY = "Liang et al. 2025, Proposition I.1", "Liang et al. 2025, Corollary I.3"
 THEOREM = "Liang et al. 2025, Theorem 3.7"

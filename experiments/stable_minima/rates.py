@@ -9,9 +9,9 @@ from dynamics.analysis.figures import Page
 from dynamics.analysis.rate_claims import at_the_edge, flat, keeps_half, loses_half, steep
 from dynamics.analysis.rate_figures import bars, draw_errors, draw_guides, final_slopes, of_setting, shades, share_limits, title
 from dynamics.analysis.rate_pages import FITS, METRICS, losses, setup
-from dynamics.analysis.rates import ERROR, common_steps, settings, slope_table
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.slopes import ERROR, common_steps, settings, slope_table
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figure 2"
 

@@ -6,8 +6,8 @@ from dynamics.analysis.claims import Claim
 from dynamics.analysis.figures import Page
 from dynamics.analysis.rate_claims import stable_against_low_norm
 from dynamics.analysis.rate_pages import over_learning_rates
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 NAME, SOURCE = "rates_holder", "Liang et al. 2025, Figures 13 to 15"
 

@@ -6,8 +6,8 @@ from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.figures import Page
 from dynamics.analysis.rate_claims import at_the_edge, flat, larger_rate_is_worse, loses_half
 from dynamics.analysis.rate_pages import over_learning_rates
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 NAME, SOURCE = "rates_learning_rate", "Liang et al. 2025, Figures 9 and 10"
 LARGE = 0.1  # learning rates from here on are claimed to lose their slope

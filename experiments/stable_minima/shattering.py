@@ -6,13 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
+from dynamics.analysis.activation_pages import EDGE, describe, final_values, late_values, median, statistics
 from dynamics.analysis.claims import Claim, judge, within
 from dynamics.analysis.curves import draw_sharpness, draw_training
 from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.neurons import neuron_table, scatter
-from dynamics.analysis.shattering import EDGE, describe, final_values, late_values, median, statistics
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.neuron_tables import neuron_table, scatter
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figures 1 and 3"
 TITLES = {"large_step": "large step", "decay": "decay"}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynamics.analysis.bootstrap import over_seeds
-from dynamics.analysis.claims import Claim, Finding, judge, within
-from dynamics.analysis.figures import Page
-from dynamics.analysis.shattering import (
+from dynamics.analysis.activation_pages import (
     at_start,
     difference,
     dimension_page,
@@ -16,8 +13,11 @@ from dynamics.analysis.shattering import (
     positive,
     relative_to_start,
 )
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.bootstrap import over_seeds
+from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.figures import Page
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figure 4"
 

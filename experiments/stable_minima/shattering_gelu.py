@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from dynamics.analysis.activation_pages import at_start, dimension_page, final_values
 from dynamics.analysis.bootstrap import over_seeds
 from dynamics.analysis.claims import Claim, Finding, judge, within
 from dynamics.analysis.figures import Page
-from dynamics.analysis.shattering import at_start, dimension_page, final_values
-from dynamics.study import Study
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figure 8"
 METRIC = "rate_weight_norm_correlation"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dynamics.analysis.activation_pages import at_start, axis_page, difference, positive
 from dynamics.analysis.claims import Claim, Finding, judge
 from dynamics.analysis.figures import Page
-from dynamics.analysis.shattering import at_start, axis_page, difference, positive
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figure 5"
 

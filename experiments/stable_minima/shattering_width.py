@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dynamics.analysis.claims import Claim, judge
-from dynamics.analysis.figures import Page
-from dynamics.analysis.shattering import (
+from dynamics.analysis.activation_pages import (
     CORRELATIONS,
     ERRORS,
     SURVIVAL,
@@ -15,8 +13,10 @@ from dynamics.analysis.shattering import (
     scatter_grid,
     statistics,
 )
-from dynamics.analysis.stability import stability_claims
-from dynamics.study import Study
+from dynamics.analysis.claims import Claim, judge
+from dynamics.analysis.figures import Page
+from dynamics.analysis.stability_claims import stability_claims
+from dynamics.study.tables import Study
 
 SOURCES = {
     "plain": "Liang et al. 2025, Figure 6",

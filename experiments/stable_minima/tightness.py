@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rates import fit_slope, median_slope
-from dynamics.study import Study
-from dynamics.theory import rates
+from dynamics.analysis.slopes import fit_slope, median_slope
+from dynamics.study.tables import Study
+from dynamics.theory import rate_exponents as rates
 
 SOURCE = "Liang et al. 2025, Theorem 3.5"
 KEYS = ["panel", "learning_rate", "data.noise_std"]

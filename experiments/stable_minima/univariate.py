@@ -11,14 +11,14 @@ import polars as pl
 from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
 from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.stability import ROUNDING, stability_claims
+from dynamics.analysis.stability_claims import ROUNDING, stability_claims
 from dynamics.models.two_layer import TwoLayer
-from dynamics.revisit import final_state, restart
-from dynamics.stability.neurons import path_norm, reduced, ridges, weighted_path_norm
+from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
 from dynamics.stability.univariate import curvature_integral, effective_knots, knots
 from dynamics.stability.weight import line_weight
-from dynamics.study import Study
-from dynamics.training import TrainingSpec
+from dynamics.study.reload import final_state, restart
+from dynamics.study.tables import Study
+from dynamics.systems.training import TrainingSpec
 
 MULAYOFF, QIAO = "Mulayoff et al. 2021", "Qiao et al. 2024"
 

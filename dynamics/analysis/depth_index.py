@@ -1,0 +1,94 @@
+"""The depth of a run's inputs, known before it trains, beside what training made of it; rank correlations over laws."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.core.spec import RunSpec
+from dynamics.stability.half_space_depth import concentration_curve, curve_area, depth_by_directions
+from dynamics.study.reload import restart
+from dynamics.study.tables import Study
+
+RANDOM_DIRECTIONS = 256
+MOST_POINTS = 2000  # of the reference
+
+
+def own_directions(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sigma^-1 (x - mean) of every point (n, d), mean and covariance Sigma those of the reference (N, d); rows (n, d).
+
+    For an elliptical law this is the direction whose half-space at x is the lightest. Sigma's pseudo-inverse where it is
+    singular.
+    """
+    centred = reference - reference.mean(axis=0)
+    return (points - reference.mean(axis=0)) @ np.linalg.pinv(centred.T @ centred / len(centred), hermitian=True)
+
+
+def depths(points: np.ndarray, reference: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Upper bounds (n,) on the depth of points (n, d) in the reference (N, d): random directions and each point's own."""
+    points, reference = np.asarray(points, float), np.asarray(reference, float)
+    drawn = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, points.shape[1]))
+    own = own_directions(points, reference)
+    ahead = np.mean(reference @ own.T >= np.sum(points * own, axis=1) * (1 - 1e-9), axis=0)
+    return np.minimum(depth_by_directions(points, reference, drawn), ahead)
+
+
+class Index(NamedTuple):
+    """What is known of a run's inputs before it trains: int Psi and mean depth of the training inputs among fresh ones.
+
+    effective_rank: exp of the entropy of the covariance's spectrum, a simpler index to compare with
+    """
+
+    depth_area: float
+    mean_depth: float
+    effective_rank: float
+
+
+@cache  # figure and claims ask for the same runs
+def index_of(spec: RunSpec) -> Index:
+    """The inputs are drawn anew from the run's seed: no trained parameter is looked at."""
+    fixed, _ = restart(spec)
+    train, fresh = (np.asarray(part.inputs, float) for part in fixed.problem)
+    depth = depths(train, fresh[:MOST_POINTS], spec.seed)
+    spectrum = np.clip(np.linalg.eigvalsh(np.cov(fresh.T)), 1e-12, None)
+    share = spectrum / spectrum.sum()
+    area = float(curve_area(concentration_curve(depth)))
+    return Index(area, float(np.mean(depth)), float(np.exp(-np.sum(share * np.log(share)))))
+
+
+def index_table(study: Study, metrics: list[str]) -> pl.DataFrame:
+    """One row a run: panel, seed, the fields of `Index`, and metrics at the end (NaN where a run has none)."""
+    ends = {row["run"]: row for row in study.final.unique(["run", "panel"]).iter_rows(named=True)}
+    rows = []
+    for run in study.runs.unique(["run", "panel"], maintain_order=True).iter_rows(named=True):
+        measured = [ends[run["run"]][metric] if run["run"] in ends else np.nan for metric in metrics]
+        rows.append((run["panel"], run["seed"], *index_of(study.specs[run["run"]]), *measured))
+    names = ["panel", "seed", *Index._fields, *metrics]
+    return pl.DataFrame(rows, schema=names, orient="row").sort("panel", "seed", maintain_order=True)
+
+
+def rank_correlation(table: pl.DataFrame, index: str, metric: str, num_resamples: int = 4000) -> Estimate:
+    """Spearman's correlation over laws of the medians over seeds; the interval resamples laws, and seeds within each."""
+    groups = [own.select(index, metric).to_numpy() for _, own in table.group_by("panel", maintain_order=True)]
+    groups = [own[np.isfinite(own).all(axis=1)] for own in groups]
+    groups = [own for own in groups if len(own)]
+    if len(groups) < 4:
+        return Estimate(np.nan, np.nan, np.nan)
+    rng = np.random.default_rng(0)
+
+    def correlation(chosen: list[np.ndarray]) -> float:
+        a, b = np.array([np.median(own, axis=0) for own in chosen]).T
+        ranks = [stats.rankdata(side) for side in (a, b)]
+        return float(np.corrcoef(ranks)[0, 1]) if np.ptp(a) and np.ptp(b) else np.nan
+
+    def resampled() -> float:
+        laws = rng.integers(len(groups), size=len(groups))
+        return correlation([groups[i][rng.integers(len(groups[i]), size=len(groups[i]))] for i in laws])
+
+    low, high = np.nanquantile([resampled() for _ in range(num_resamples)], [0.025, 0.975])
+    return Estimate(correlation(groups), float(low), float(high))

@@ -1,0 +1,124 @@
+"""Errors against n (or another axis) in several groups of runs: curves with fitted slopes, and what is claimed of the slopes.
+
+A group is a part of a study: one law, one dimension, one architecture. Seeds are resampled as wholes, the same ones in every
+group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.figures import COLORS, MARKERS
+from dynamics.analysis.rate_figures import label_only, quartile_bars
+from dynamics.analysis.slopes import UNKNOWN, at_step, common_steps, fit_slope, median_slope, trend, whole_seeds
+from dynamics.study.tables import Study
+
+Groups = Mapping[str, Study]
+
+
+def absolute(study: Study, metric: str) -> Study:
+    """The study with a metric's sign taken away: of a gap, say, whose logarithm is wanted."""
+    return replace(study, records=study.records.with_columns(pl.col(metric).abs()))
+
+
+def table_of(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
+    """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at every
+    one."""
+    step = common_steps(part)[-1] if step is None else step
+    values, (_, positions) = at_step(part, step).grid(metric, "seed", axis)
+    return np.array(positions, float), values[whole_seeds(values)]
+
+
+def draw_against(
+    ax: Axes, groups: Groups, metric: str, *, axis: str = "num_samples", label: str = "$n$", ylabel: str = ""
+) -> None:
+    """Median with quartiles against the axis and the fitted line, a colour a group, slopes in the legend; logarithmic."""
+    places = np.linspace(-0.5, 0.5, len(groups)) if len(groups) > 1 else [0.0]
+    ticks: set[float] = set()
+    for i, ((name, part), place) in enumerate(zip(groups.items(), places, strict=True)):
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+        x, values = table_of(part, metric, axis=axis)
+        ticks |= set(x)
+        if not len(values):
+            ax.plot([], [], marker, color=color, label=f"{name}: no whole seed")
+            continue
+        middle, spread = quartile_bars(values)
+        slope = fit_slope(x, values).value
+        ax.errorbar(x * 1.05**place, middle, yerr=spread, fmt=marker, color=color, lw=1, label=f"{name}: {slope:+.2f}")
+        if np.isfinite(slope):
+            ax.plot(x, np.exp(np.mean(np.log(middle)) + slope * (np.log(x) - np.mean(np.log(x)))), "-", color=color)
+    ax.set(xlabel=label, ylabel=ylabel or metric.replace("_", " "), xscale="log", yscale="log")
+    label_only(ax, sorted(ticks))
+
+
+def draw_guide(ax: Axes, exponent: float, label: str, *, style: str = "--", at: float = 0.5) -> None:
+    """A line of slope -exponent across the axes' limits, through the middle of what is drawn: a guide, not a prediction."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    x = np.array([left, right])
+    y = np.exp(np.log(low) + at * (np.log(high) - np.log(low))) * (x / np.sqrt(left * right)) ** -exponent
+    ax.plot(x, y, style, color="0.55", lw=1, label=label, zorder=0)
+    ax.set(xlim=(left, right), ylim=(low, high))
+
+
+def slopes(groups: Groups, metric: str, steps: Sequence[int] | None = None, axis: str = "num_samples") -> pl.DataFrame:
+    """One row a group and stopping time (the last common step unless given): slope, interval, number of seeds in the fit."""
+    rows = []
+    for name, part in groups.items():
+        due = [common_steps(part)[-1]] if steps is None else [s for s in steps if s in common_steps(part)]
+        for step in due:
+            x, values = table_of(part, metric, step, axis)
+            rows.append((name.replace("$", "").replace("\\", ""), metric, step, *fit_slope(x, values), len(values)))
+    return pl.DataFrame(rows, schema=["group", "metric", "step", "slope", "low", "high", "num_seeds"], orient="row")
+
+
+def together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Positions and values (S, N) of every group at its last common step, over the seeds that are whole in all of them."""
+    found = []
+    for part in groups.values():
+        values, (seeds, positions) = at_step(part, common_steps(part)[-1]).grid(metric, "seed", axis)
+        found.append((np.array(positions, float), values, seeds, whole_seeds(values)))
+    shared = set.intersection(*({s for s, whole in zip(seeds, fine, strict=True) if whole} for _, _, seeds, fine in found))
+    rows = [[seeds.index(s) for s in sorted(shared)] for _, _, seeds, _ in found]
+    return [x for x, *_ in found], [values[own] for (_, values, *_), own in zip(found, rows, strict=True)]
+
+
+def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
+    """Greatest minus least slope over the groups."""
+    positions, values = together(groups, metric)
+    if not len(values[0]):
+        return UNKNOWN
+    statistics = [median_slope(x, v) for x, v in zip(positions, values, strict=True)]
+    return over_seeds(lambda index: np.ptp(np.stack([s(index) for s in statistics]), axis=0), len(values[0]))
+
+
+def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Estimate:
+    """Least-squares trend of |slope| (as -slope) over one number a group."""
+    positions, values = together(groups, metric)
+    if not len(values[0]):
+        return UNKNOWN
+    steep = trend(np.asarray(along), [median_slope(x, v) for x, v in zip(positions, values, strict=True)], len(values[0]))
+    return Estimate(-steep.value, -steep.high, -steep.low)
+
+
+def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
+    """Median of the second over median of the first at the largest position of each, seeds resampled together."""
+    _, (a, b) = together({"first": first, "second": second}, metric)
+    if not len(a):
+        return UNKNOWN
+    return over_seeds(lambda i: np.median(b[i][..., -1], axis=1) / np.median(a[i][..., -1], axis=1), len(a))
+
+
+def ratio_at_common_step(first: Study, second: Study, metric: str = "clean_train_error") -> Estimate:
+    """Median over seeds of the second's metric over the first's, at the last step that both have recorded; seeds are paired."""
+    step = max(set(common_steps(first)) & set(common_steps(second)))
+    a, b = (at_step(part, step).records.unique("run").select("seed", metric) for part in (first, second))
+    both = a.join(b, on="seed", suffix="_second").sort("seed")
+    values = (both[f"{metric}_second"] / both[metric]).to_numpy()
+    values = values[np.isfinite(values)]
+    return over_seeds(lambda index: np.median(values[index], axis=1), len(values)) if len(values) else UNKNOWN

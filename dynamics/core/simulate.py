@@ -1,0 +1,178 @@
+"""Run a dynamics over a measurement schedule, segment by segment.
+
+Between two recorded steps lies a segment; its length is a traced number, so one compiled program serves
+them all. What needs the host (progress, checkpoints, the non-finite check) happens at segment boundaries only;
+a long segment is cut into pieces for it, which changes no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dynamics.core.dynamics import Dynamics, Fixed, Hyper, State
+
+FINITE = "finite"
+
+
+class Trajectory(NamedTuple):
+    """What came of a run, or of an ensemble of runs on a leading axis.
+
+    steps: the recorded steps, shape (T,)
+    records: observations by name, shape (..., T, *)
+    finite: whether the state was finite at each record, shape (..., T)
+    state: the final state
+    """
+
+    steps: np.ndarray
+    records: dict[str, np.ndarray]
+    finite: np.ndarray
+    state: State
+
+    @property
+    def status(self) -> np.ndarray:
+        """`ok`, or `diverged` if the state was not finite at some record; shape (...)."""
+        return np.where(self.finite.all(-1), "ok", "diverged")
+
+    @property
+    def diverged_at(self) -> np.ndarray:
+        """First recorded step at which the state was not finite, -1 if none; shape (...)."""
+        return np.where(self.finite.all(-1), -1, self.steps[np.argmin(self.finite, axis=-1)])
+
+
+class ResumeState(NamedTuple):
+    """A run (or an ensemble) part of the way: where it stands, and the records up to there.
+
+    step: the steps taken; state: where they led; steps, records: what was recorded so far, by time
+    """
+
+    step: int
+    state: State
+    steps: list[int]
+    records: list[dict[str, np.ndarray]]
+
+
+class SegmentHook:
+    """What the host does at segment boundaries besides looking. This one lets every segment run through and keeps nothing."""
+
+    def piece(self, steps: int) -> int:
+        """How many of the next `steps` steps may be taken before the host is asked again; at least 1."""
+        return steps
+
+    def took(self, steps: int) -> None:
+        """Told once so many further steps are done."""
+
+    def due(self) -> bool:
+        """Whether to save at this boundary."""
+        return False
+
+    def save(self, resume_state: ResumeState) -> None:
+        """Keep this; may raise to stop the run here."""
+
+
+def start(dynamics: Dynamics, key: jax.Array, hyper: Hyper) -> tuple[Fixed, State]:
+    """Draw what the run keeps and its first state."""
+    return dynamics.init(jax.random.fold_in(key, 0), hyper)
+
+
+def advance(
+    dynamics: Dynamics,
+    key: jax.Array,
+    fixed: Fixed,
+    state: State,
+    begin: jax.Array,
+    end: jax.Array,
+    look: jax.Array | bool = True,
+) -> tuple[State, dict[str, jax.Array]]:
+    """Take the steps `begin, ..., end - 1`, then observe if asked to `look` (zeros stand for what was not seen).
+
+    Bounds and `look` are traced: one program for every segment, whole or in pieces, so its numbers are the same.
+    """
+    step_key = jax.random.fold_in(key, 1)
+    if dynamics.leap is not None:
+        state = dynamics.leap(state, fixed, end - begin)
+    else:
+        state = lax.fori_loop(begin, end, lambda t, s: dynamics.step(s, fixed, jax.random.fold_in(step_key, t)), state)
+    observe = jax.jit(dynamics.observe, inline=True)  # traced once for its shapes and its branch
+    shapes = jax.eval_shape(observe, state, fixed)
+    nothing = jax.tree.map(lambda seen: jnp.zeros(seen.shape, seen.dtype), shapes)
+    record = lax.cond(look, lambda s: observe(s, fixed), lambda s: nothing, state)
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return state, {**record, FINITE: jnp.all(jnp.stack(leaves))}
+
+
+def drive(
+    advance: Callable[[State, np.int32, np.int32, bool], tuple[State, dict[str, jax.Array]]],
+    state: State,
+    schedule: Sequence[int],
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    hook: SegmentHook | None = None,
+    resume_from: ResumeState | None = None,
+) -> Trajectory:
+    """Carry a state (of one run or of an ensemble) over the schedule and collect its records.
+
+    The next segment is dispatched before the last one's record is fetched, so the device does not wait for
+    the host. One segment after every run has diverged the remaining ones are left out. `resume_from` is a run part of the way
+    (its state is used, not `state`), which goes on from there to the very same end.
+    """
+    hook = hook or SegmentHook()
+    position, state, steps, records = resume_from or ResumeState(0, state, [], [])
+    steps, records = list(steps), list(records)
+    all_diverged_at = next(
+        (step for step, r in zip(steps, records, strict=True) if not r[FINITE].any()), None
+    )  # all diverged there
+    waiting: tuple[int, int, bool, dict[str, Any]] | None = None  # the boundary whose record is still to be fetched
+
+    def fetch() -> None:
+        nonlocal waiting, all_diverged_at
+        if waiting is None:
+            return
+        (step, taken, look, record), waiting = waiting, None
+        host = {name: np.asarray(value) for name, value in record.items()} if look else {FINITE: np.asarray(record[FINITE])}
+        hook.took(taken)
+        if look:
+            steps.append(step)
+            records.append(host)
+            all_diverged_at = step if all_diverged_at is None and not host[FINITE].any() else all_diverged_at
+        if watch is not None:
+            watch(step, host)
+
+    for end in schedule:
+        if (steps and end <= steps[-1]) or (all_diverged_at is not None and all_diverged_at < steps[-1]):
+            continue
+        while True:
+            to = min(end, position + hook.piece(end - position)) if end > position else end
+            state, record = advance(state, np.int32(position), np.int32(to), to == end)
+            fetch()
+            waiting, position = (to, to - position, to == end, record), to
+            if hook.due():
+                fetch()
+                hook.save(ResumeState(position, state, steps, records))
+            if position == end:
+                break
+        if (
+            all_diverged_at is not None and all_diverged_at < position
+        ):  # not `<=`: the same end whether or not this record was waited for
+            break
+    fetch()
+
+    axis = records[0][FINITE].ndim
+    table = {name: np.stack([r[name] for r in records], axis=axis) for name in records[0]}
+    return Trajectory(np.array(steps), {k: v for k, v in table.items() if k != FINITE}, table[FINITE], state)
+
+
+def simulate(dynamics: Dynamics, key: jax.Array, hyper: Hyper, schedule: Sequence[int]) -> Trajectory:
+    """One run, compiled and driven over the schedule (increasing steps, 0 to record the start).
+
+    >>> halve = Dynamics(lambda key, h: (h, h["x0"]), lambda x, h, key: x / 2, lambda x, h: {"x": x})
+    >>> simulate(halve, jax.random.key(0), {"x0": jnp.float32(8.0)}, (0, 1, 3)).records["x"].tolist()
+    [8.0, 4.0, 1.0]
+    """
+    fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
+    segment = jax.jit(lambda s, begin, end, look: advance(dynamics, key, fixed, s, begin, end, look))
+    return drive(segment, state, schedule)

@@ -1,0 +1,254 @@
+"""What was asked: frozen dataclasses, content-hashed, split into static choices and swept scalars.
+
+The split is by type, so that it needs no list to keep up to date:
+
+* a `float` field is a swept scalar: an array leaf of the compiled program, one program for all values;
+* the integers named in `shape_fields` are array leaves too, beside the shape that the program has, which may be larger
+  (padded) for those that `paddable` names;
+* `seed` becomes the run's key;
+* every other field is a static choice, and runs that differ in one need programs of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar, get_type_hints
+
+import numpy as np
+
+from dynamics.core.dynamics import Cost, Dynamics
+from dynamics.core.recording import RecordSpec
+from dynamics.errors import InputError, require, suggest
+
+PRECISIONS = ("float32", "float64")
+
+
+def added_field(default: Any) -> Any:
+    """A field that came after runs had been stored: while it has this default it does not count in a run's identity."""
+    return field(default=default, metadata={"added": True})
+
+
+def unhashed_field(default: Any) -> Any:
+    """A field that says where something lies and not what it is: it never counts in a run's identity."""
+    return field(default=default, metadata={"unhashed": True})
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run of some dynamics. Subclasses add the fields of their dynamics and say how to build it."""
+
+    seed: int = 0
+    steps: int = 1000
+    record: RecordSpec = field(default_factory=RecordSpec)
+    precision: str = "float32"
+
+    system: ClassVar[str] = ""
+    shape_fields: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        """Those of `shape_fields` that this run may be padded in without changing any of its numbers."""
+        return self.shape_fields
+
+    def resolve(self) -> RunSpec:
+        """The same run with every derived value (a width that follows n, say) worked out."""
+        return self
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that is not allowed, before any compute starts."""
+        require(0 <= self.seed < 2**31, "seed", self.seed, "must be an integer from 0 to 2^31 - 1")
+        require(self.steps >= 1, "steps", self.steps, "must be at least 1")
+        require(self.precision in PRECISIONS, "precision", self.precision, f"choose one of {', '.join(PRECISIONS)}")
+        self.record.check(self.steps)
+
+    def warnings(self) -> list[str]:
+        """One line for each thing that is allowed but hardly meant."""
+        return []
+
+    def dynamics(self) -> Dynamics:
+        """The triple, closed over static fields only (float fields are NaN when the engine calls this)."""
+        raise NotImplementedError
+
+    def cost(self) -> Cost:
+        """Estimated cost of one run at this spec's shapes."""
+        raise NotImplementedError
+
+    def shared_arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that all runs of a program share, read and not drawn (images); `init` finds them among its scalars."""
+        return {}
+
+    def derived_columns(self) -> dict[str, Any]:
+        """Derived numbers to keep beside the configuration in the run table."""
+        return {}
+
+
+@cache
+def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
+    """Dotted path and type of every leaf field of a spec class."""
+    hints = get_type_hints(cls)
+    leaves: list[tuple[str, Any]] = []
+    for f in fields(cls):
+        kind = hints[f.name]
+        if is_dataclass(kind):
+            leaves += [(f"{f.name}.{path}", sub) for path, sub in _layout(kind)]  # type: ignore[arg-type]
+        else:
+            leaves.append((f.name, kind))
+    return tuple(leaves)
+
+
+@cache
+def marked(cls: type, mark: str) -> dict[str, Any]:
+    """The default by path of every field that was declared with this mark: `added_field`, `unhashed_field`."""
+    hints = get_type_hints(cls)
+    found = {f.name: f.default for f in fields(cls) if f.metadata.get(mark)}
+    for f in fields(cls):
+        if is_dataclass(hints[f.name]):
+            below = marked(hints[f.name], mark)  # type: ignore[arg-type]
+            found |= {f"{f.name}.{path}": value for path, value in below.items()}
+    return found
+
+
+def latecomers(cls: type) -> dict[str, Any]:
+    """The default by path of every field that runs stored earlier may lack."""
+    return marked(cls, "added") | marked(cls, "unhashed")
+
+
+@cache
+def leaf_paths(cls: type[RunSpec]) -> tuple[str, ...]:
+    """The dotted path of every field, in order."""
+    return tuple(path for path, _ in _layout(cls))
+
+
+def paths(spec: RunSpec) -> tuple[str, ...]:
+    """The dotted path of every field of the run, in order."""
+    return leaf_paths(type(spec))
+
+
+def get(spec: Any, path: str) -> Any:
+    """The value at a dotted path."""
+    for name in path.split("."):
+        spec = getattr(spec, name)
+    return spec
+
+
+@cache
+def _getter(cls: type[RunSpec]) -> attrgetter:
+    return attrgetter(*leaf_paths(cls))
+
+
+def flatten(spec: RunSpec) -> dict[str, Any]:
+    """Every field by dotted path."""
+    return dict(zip(paths(spec), _getter(type(spec))(spec), strict=True))
+
+
+def put(spec: Any, values: Mapping[str, Any]) -> Any:
+    """A copy with the values at these dotted paths; types are checked and an unknown path is named."""
+    kinds = dict(_layout(type(spec)))
+    for path in values:
+        if path not in kinds:
+            raise InputError(path, values[path], f"no such field{suggest(path, kinds)}")
+    return _put(spec, {path: coerce(path, value, kinds[path]) for path, value in values.items()})
+
+
+def _put(spec: Any, values: Mapping[str, Any]) -> Any:
+    own: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        head, _, rest = path.partition(".")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            own[head] = value
+    for head, sub in nested.items():
+        own[head] = _put(getattr(spec, head), sub)
+    return replace(spec, **own)
+
+
+def coerce(path: str, value: Any, kind: Any) -> Any:
+    """`value` as the field's type, or an `InputError`; an integer may stand for a float, nothing else bends."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float:
+        require(number and not math.isnan(value), path, value, "must be a number")
+        return float(value)
+    if kind is int:
+        require(number and math.isfinite(value) and value == int(value), path, value, "must be an integer")
+        return int(value)
+    if kind is bool:
+        require(isinstance(value, bool), path, value, "must be true or false")
+    elif kind is str:
+        require(isinstance(value, str), path, value, "must be a name")
+    elif isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def freeze(spec: Any) -> Any:
+    """Lists made tuples at every level, so that a spec is immutable and hashable through and through."""
+    own: dict[str, Any] = {}
+    for f in fields(spec):
+        value = getattr(spec, f.name)
+        if is_dataclass(value):
+            own[f.name] = freeze(value)
+        elif isinstance(value, list):
+            own[f.name] = tuple(value)
+    return replace(spec, **own)
+
+
+def content_hash(payload: Any) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of canonical JSON."""
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_id(spec: RunSpec) -> str:
+    """Return the identity of a run: a hash of everything that determines its numbers, and of nothing else.
+
+    See `added_field` and `unhashed_field` for the fields that do not count.
+    """
+    if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
+        late, left_out = marked(type(spec), "added"), marked(type(spec), "unhashed")
+        counted = {
+            path: value
+            for path, value in flatten(spec).items()
+            if path not in left_out and (path not in late or value != late[path])
+        }
+        spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
+    return spec.__dict__["_id"]
+
+
+@cache
+def swept(cls: type[RunSpec]) -> tuple[str, ...]:
+    """Paths of the swept scalars: the float fields."""
+    return tuple(path for path, kind in _layout(cls) if kind is float)
+
+
+def hyper(spec: RunSpec) -> dict[str, float | int]:
+    """The run's array leaves: its swept scalars and its true sizes."""
+    return {path: get(spec, path) for path in (*swept(type(spec)), *spec.shape_fields)}
+
+
+def shape(spec: RunSpec) -> tuple[int, ...]:
+    """The run's true sizes, in the order of `paddable`."""
+    return tuple(get(spec, path) for path in spec.paddable)
+
+
+def family(spec: RunSpec) -> str:
+    """Hash of all static choices but the paddable sizes: runs of one family may share a program by padding."""
+    left_out = {"seed", *swept(type(spec)), *spec.paddable}
+    return content_hash({"system": spec.system, **{p: v for p, v in flatten(spec).items() if p not in left_out}})
+
+
+def static(spec: RunSpec, padded: tuple[int, ...] | None = None) -> RunSpec:
+    """The spec a program is built from: padded sizes, and NaN wherever a traced value will stand.
+
+    A builder that closes over a swept scalar by mistake then yields NaN, not a silently wrong number.
+    """
+    values: dict[str, Any] = dict.fromkeys(swept(type(spec)), math.nan)
+    values |= dict(zip(spec.paddable, padded or shape(spec), strict=True))
+    return _put(spec, {"seed": 0, **values})

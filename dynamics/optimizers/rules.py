@@ -1,0 +1,128 @@
+"""Update rules by name: optax transformations built with traced hyperparameters, and the few rules optax lacks.
+
+A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path.
+
+Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
+the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
+preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's (`rmsprop` has its
+epsilon under the root and decays by beta2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from dynamics.core.dynamics import Hyper
+from dynamics.errors import choose, require
+
+Gradient = Callable[[Any], Any]
+
+
+class Rule(NamedTuple):
+    """init(params): the rule's state; update(params, state, gradient): the next (params, state)."""
+
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Gradient], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """kind: the rule; the scalars it uses are swept.
+
+    batch_size: 0 for full-batch descent, else samples a step, without replacement within an epoch
+    decay: what weight_decay acts on, `all` parameters (PyTorch's habit) or `weights` alone
+    """
+
+    kind: str = "gd"
+    learning_rate: float = 0.1
+    weight_decay: float = 0.0
+    decay: str = "all"
+    clip_norm: float = math.inf
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    batch_size: int = 0
+
+    def check(self, num_samples: int) -> None:
+        choose("optimizer.kind", self.kind, RULES)
+        choose("optimizer.decay", self.decay, dict.fromkeys(("all", "weights")))
+        rate, clip, decay, batch = self.learning_rate, self.clip_norm, self.weight_decay, self.batch_size
+        require(rate > 0 and math.isfinite(rate), "optimizer.learning_rate", rate, "must be above 0")
+        require(decay >= 0, "optimizer.weight_decay", decay, "must be at least 0")
+        require(clip > 0, "optimizer.clip_norm", clip, "must be above 0 (inf for no clipping)")
+        for name in ("momentum", "beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "must be in [0, 1)")
+        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be above 0")
+        require(0 <= batch <= num_samples, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
+
+
+def from_optax(transform: optax.GradientTransformation) -> Rule:
+    """The rule that asks for one gradient, at the parameters, and hands it to optax."""
+
+    def update(params, state, gradient):
+        updates, state = transform.update(gradient(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    return Rule(transform.init, update)
+
+
+def _decay(coefficient: jax.Array, mask: Any) -> optax.GradientTransformation:
+    """Add coefficient * mask * params to the updates; the mask is an array, so part of a leaf may be spared."""
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, m: u + coefficient * m * p, updates, params, mask))
+
+
+def _chain(hyper: Hyper, mask: Any, core: optax.GradientTransformation, *, decoupled: bool = False) -> Rule:
+    clip = optax.clip_by_global_norm(hyper["optimizer.clip_norm"])
+    decay = _decay(hyper["optimizer.weight_decay"], mask)
+    rate = optax.scale(-hyper["optimizer.learning_rate"])
+    return from_optax(optax.chain(clip, core, decay, rate) if decoupled else optax.chain(clip, decay, core, rate))
+
+
+def _trace(hyper: Hyper, nesterov: bool) -> optax.GradientTransformation:
+    return optax.trace(hyper["optimizer.momentum"], nesterov)
+
+
+def _adam(hyper: Hyper) -> optax.GradientTransformation:
+    return optax.scale_by_adam(hyper["optimizer.beta1"], hyper["optimizer.beta2"], hyper["optimizer.epsilon"])
+
+
+def gradient_flow(hyper: Hyper, mask: Any) -> Rule:
+    """The flow d theta/dt = -grad L by the classical fourth-order Runge-Kutta method, step `learning_rate`.
+
+    Weight decay belongs to the flow, clipping does not exist for it. Stable while learning_rate * sharpness < 2.78.
+    """
+    h, decay = hyper["optimizer.learning_rate"], hyper["optimizer.weight_decay"]
+
+    def update(params, state, gradient):
+        def velocity(p):
+            return jax.tree.map(lambda g, q, m: -(g + decay * m * q), gradient(p), p, mask)
+
+        def move(scale, k):
+            return jax.tree.map(lambda p, v: p + scale * v, params, k)
+
+        k1 = velocity(params)
+        k2 = velocity(move(h / 2, k1))
+        k3 = velocity(move(h / 2, k2))
+        k4 = velocity(move(h, k3))
+        return move(h / 6, jax.tree.map(lambda a, b, c, d: a + 2 * b + 2 * c + d, k1, k2, k3, k4)), state
+
+    return Rule(lambda params: (), update)
+
+
+RULES: dict[str, Callable[[Hyper, Any], Rule]] = {
+    "gd": lambda h, m: _chain(h, m, optax.identity()),
+    "momentum": lambda h, m: _chain(h, m, _trace(h, nesterov=False)),
+    "nesterov": lambda h, m: _chain(h, m, _trace(h, nesterov=True)),
+    "adam": lambda h, m: _chain(h, m, _adam(h)),
+    "adamw": lambda h, m: _chain(h, m, _adam(h), decoupled=True),
+    "rmsprop": lambda h, m: _chain(h, m, optax.scale_by_rms(h["optimizer.beta2"], h["optimizer.epsilon"])),
+    "signgd": lambda h, m: _chain(h, m, optax.scale_by_sign()),
+    "gradient_flow": gradient_flow,
+}

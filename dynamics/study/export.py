@@ -1,0 +1,95 @@
+"""`dynamics export`: a study's tables as one file for other programs: CSV, Parquet, or netCDF for xarray."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from dynamics.core import spec as specs
+from dynamics.core.text import counted
+from dynamics.errors import InputError, choose, require
+from dynamics.store.files import flush
+from dynamics.study import trust
+from dynamics.study.config import compose, home
+from dynamics.study.run import load_study, open_store
+from dynamics.study.tables import Study
+
+TABLES = ("records", "runs")
+SUFFIXES = (".csv", ".parquet", ".nc")
+
+
+def export(arguments: list[str], *, overwrite: bool = False) -> None:
+    """Write the study that the overrides mean to the file of `to=`, whole or not at all."""
+    own = {name: value for name, _, value in (a.partition("=") for a in arguments) if name in ("to", "table", "experiment")}
+    overrides = [a for a in arguments if a.partition("=")[0] not in own]
+    target, table = Path(own.get("to", "")), own.get("table", "records")
+    require(bool(own.get("to")), "to", own.get("to", ""), f"name the file to write, ending in {', '.join(SUFFIXES)}")
+    require(target.suffix in SUFFIXES, "to", str(target), f"must end in one of {', '.join(SUFFIXES)}")
+    choose("table", table, dict.fromkeys(TABLES))
+    require(target.suffix != ".nc" or "table" not in own, "table", table, "a netCDF file holds runs and records together")
+    require(overwrite or not target.exists(), "to", str(target), "is there already; add --overwrite to replace it")
+    require(not target.is_dir(), "to", str(target), "is a folder")
+    missing = [name for name in ("xarray", "netCDF4") if importlib.util.find_spec(name) is None]
+    if target.suffix == ".nc" and missing:
+        raise InputError("to", str(target), f"needs {' and '.join(missing)}: pip install 'dynamics[xarray]'")
+
+    study = open_finished(own.get("experiment", ""), *overrides)
+    with new_file(target) as file:
+        if target.suffix == ".nc":
+            from dynamics.study.labelled import to_dataset
+
+            to_dataset(study).to_netcdf(file, engine="netcdf4")
+        elif target.suffix == ".parquet":
+            tidy(study, table).write_parquet(file)
+        else:
+            as_text(tidy(study, table)).write_csv(file)
+    print(f"{target}: {counted(study.runs['run'].n_unique(), 'run')}")
+
+
+def open_finished(name: str, *overrides: str) -> Study:
+    """The study from its store; an `InputError` if some of its runs are not there."""
+    trust.check([f"experiment={name}", *overrides], home())
+    request = compose(name, *overrides)
+    store = open_store(request)
+    missing = {specs.run_id(run) for run in request.runs} - store.finished()
+    allowed = f"{len(missing)} of its {len(request.runs)} runs are not in {store.folder}; run it first, with the same overrides"
+    require(not missing, "experiment", name, allowed)
+    return load_study(request, store)
+
+
+def tidy(study: Study, table: str) -> pl.DataFrame:
+    """The run table, or the record table with the configuration and the status of its run in every row."""
+    if table == "runs":
+        return study.runs
+    status = study.runs.select("run", "status").unique("run")
+    records = study.records.join(status, on="run", how="left", maintain_order="left")
+    return records.select("panel", "run", "status", pl.exclude("panel", "run", "status"))
+
+
+def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same table with vectors and matrices as JSON, for formats that have none."""
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    columns = [
+        pl.Series(name, [None if value is None else json.dumps(value) for value in frame[name].to_list()], pl.String)
+        for name in nested
+    ]
+    return frame.with_columns(columns)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A name to write to, whose file becomes `target` when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        file = Path(folder) / target.name
+        yield file
+        flush(file)
+        os.replace(file, target)
+    flush(target.parent)

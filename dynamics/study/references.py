@@ -1,0 +1,82 @@
+"""Which runs somebody still refers to: the configs, the sweeps whose folders are there, the commands that asked for them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Set
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dynamics.core import spec as specs
+from dynamics.errors import InputError
+from dynamics.study.config import compose, experiment_names, home
+
+
+def config_runs(name: str, among: Set[str]) -> set[str] | None:
+    """Those of some runs that an experiment's config asks for, at any size it has; None if there is no such config."""
+    if name not in experiment_names():
+        return None
+    found: set[str] = set()
+    for size in sorted(
+        _sizes(home(), name), key=lambda size: size == "paper"
+    ):  # the paper's runs are many, and seldom needed to know
+        found |= among & _size_runs(home(), name, size)
+        if found == among:
+            break
+    return found
+
+
+@cache
+def _sizes(suite: Path, name: str) -> tuple[str, ...]:
+    return tuple(compose(name).settings.sizes) or ("laptop",)
+
+
+@cache
+def _size_runs(suite: Path, name: str, size: str) -> frozenset[str]:
+    return frozenset(specs.run_id(run) for run in compose(name, f"size={size}").runs)
+
+
+def sweep_runs(output: Path) -> set[str]:
+    """The runs of the sweeps whose folders are in `multirun/`."""
+    runs: set[str] = set()
+    for folder in sorted(child for child in (output / "multirun").glob("*") if child.is_dir()):
+        for file in sorted(folder.glob("results*.parquet")) or sorted(folder.rglob("result.json")):
+            runs |= _runs_in(file)
+    return runs
+
+
+def _runs_in(file: Path) -> set[str]:
+    try:
+        if file.suffix == ".parquet":
+            return set(pl.read_parquet(file, columns=["run"])["run"])
+        return {row["run"] for row in json.loads(file.read_bytes())["results"]}
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+        allowed = "cannot be read, so it is not known which runs it refers to; delete it or run that sweep again"
+        raise InputError("multirun", str(file), allowed) from None
+
+
+def is_older_than(note: dict[str, Any], days: float) -> bool:
+    """Whether a command asked so many days ago; no, if that cannot be told."""
+    try:
+        return datetime.now(UTC) - datetime.fromisoformat(note["when"]) >= timedelta(days=days)
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def runs_of(notes: Iterable[dict[str, Any]]) -> set[str]:
+    """All runs that these requests name."""
+    return {run for note in notes for run in note["runs"]}
+
+
+def as_typed(command: str) -> str:
+    """A command line as it was typed: without the interpreter and the folder of the program."""
+    words = shlex.split(command)
+    for i, word in enumerate(words):
+        if Path(word).name == "dynamics":
+            return shlex.join(["dynamics", *words[i + 1 :]])
+    return command

@@ -1,0 +1,223 @@
+"""Training as a dynamics: problem + model + loss + update rule + measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynamics.core.dynamics import Cost, Dynamics, Hyper
+from dynamics.core.spec import RunSpec
+from dynamics.data.law import LAWS
+from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
+from dynamics.errors import InputError, choose, require
+from dynamics.kernels import gates
+from dynamics.measures.table import CLASS_MEASURES, MEASURES, NEURON_MEASURES, RELU_MEASURES, SQUARED_MEASURES
+from dynamics.measures.view import RunData, View, prepare_run_data
+from dynamics.models import stepping
+from dynamics.models.base import Batch, Model
+from dynamics.models.losses import LossSpec, loss
+from dynamics.models.spec import MODELS, ModelSpec, resolve_width
+from dynamics.optimizers.rules import RULES, OptimizerSpec
+
+ONE_HIDDEN_LAYER = ("two_layer", "convolutional", "locally_connected")
+DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
+
+
+@dataclass(frozen=True)
+class TrainingSpec(RunSpec):
+    """A network trained on a regression or classification problem."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    target: TargetSpec = field(default_factory=TargetSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+
+    system: ClassVar[str] = "training"
+    shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
+
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
+        bends = self.model.activation != "relu" and "sharpness" in self.measures
+        if bends or self.outputs:
+            return ("data.num_samples",)
+        pads = LAWS[self.data.law].pads and self.target.pads
+        return tuple(size for size in MODELS[self.model.kind].pads if pads or size != "data.input_dim")
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has, 0 for a scalar."""
+        return self.target.outputs(self.data)
+
+    def network(self) -> Model:
+        """The model at the spec's shapes."""
+        return self.model.build(self.data.grid, jnp.dtype(self.precision), self.outputs)
+
+    def shared_arrays(self) -> dict[str, np.ndarray]:
+        return self.data.shared_arrays()
+
+    def resolve(self) -> TrainingSpec:
+        require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
+        return replace(self, model=replace(self.model, width=resolve_width(self.model.width, self.data.num_samples)))
+
+    def check(self) -> None:
+        super().check()
+        self.data.check()
+        self.target.check(self.data)
+        self.model.check(self.data.grid, self.outputs)
+        self.loss.check(self.outputs)
+        self.optimizer.check(self.data.num_samples)
+        require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
+        for name in self.measures:
+            choose("measures", name, MEASURES)
+            kinds = ONE_HIDDEN_LAYER if name != "balance" else ONE_HIDDEN_LAYER[:2]
+            if name in NEURON_MEASURES and (self.model.kind not in kinds or self.outputs):
+                raise InputError("measures", name, f"needs model.kind = {' or '.join(kinds)}, and a target.kind of one output")
+            if name in CLASS_MEASURES and not self.outputs:
+                raise InputError("measures", name, "needs a target.kind of several outputs, such as one_hot")
+            if name in SQUARED_MEASURES and self.loss.kind != "squared":
+                raise InputError("measures", name, "needs loss.kind = squared")
+            if name in RELU_MEASURES and self.model.activation != "relu":
+                raise InputError("measures", name, "needs model.activation = relu: its theory is of kinks")
+
+    def warnings(self) -> list[str]:
+        o, limit = self.optimizer, 1 / self.loss.factor
+        biased = self.model.kind != "linear" and self.loss.kind == "squared"  # the output bias alone has curvature 2 * factor
+        if o.kind == "gd" and o.batch_size == 0 and biased and o.learning_rate >= limit:
+            return [
+                f"optimizer.learning_rate = {o.learning_rate!r}: full-batch GD with the {self.loss.normalization} loss"
+                f" cannot settle at or above {limit:g} (the output bias alone has sharpness {2 * self.loss.factor:g})"
+            ]
+        return []
+
+    def derived_columns(self) -> dict[str, Any]:
+        return {"loss_factor": self.loss.factor}
+
+    def dynamics(self) -> Dynamics:
+        return training(self)
+
+    def cost(self) -> Cost:
+        """Counts products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
+        n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
+        size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
+        parameters = self.model.parameters(self.data.grid, self.outputs)
+        views, seen = self.model.rows(self.data.grid)
+        layered = self.model.kind in ("two_layer", "convolutional")
+        per_sample = views * k * (4 * (seen + 1) + 4) if layered else 6 * parameters
+        gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
+        record = (n + self.data.num_test) * per_sample / 3
+        hessian = bool({"sharpness", "stability_checks"} & set(self.measures))
+        if {"gauss_newton_sharpness", "stability_checks"} & set(self.measures):
+            record += 10 * n * per_sample  # Lanczos, and so below
+        if hessian:
+            record += 15 * n * per_sample
+        if set(RELU_MEASURES) & set(self.measures):
+            record += 3 * n * per_sample
+        resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
+        held = 12 if hessian and self.speed(size) == 1 else 3  # arrays over neurons and samples: Hessian products keep some
+        working = itemsize * (max(n, self.data.num_test) * views * k * held + 66 * parameters * hessian)
+        step = gradients * size * per_sample
+        return Cost(step, record, resident, working, self.speed(size))
+
+    def speed(self, size: int) -> float:
+        """`Cost.speed` of the kernels for ReLU gates, measured on two cores, for steps on `size` samples."""
+        model, (_, inputs) = self.model, self.model.rows(self.data.grid)
+        gated = (
+            model.kind in ONE_HIDDEN_LAYER
+            and not self.outputs
+            and model.activation == "relu"
+            and model.gradient == "closed_form"
+        )
+        if not gated or not gates.usable(inputs + 1, self.precision):
+            return 1.0
+        if inputs > 1:
+            return 8.0
+        width = int(model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
+        return size * width * 12 / (150.0 * (size + width)) if model.kind == "two_layer" else 1.0
+
+
+class TrainState(NamedTuple):
+    """params; the rule's state; step: how many were taken."""
+
+    params: Any
+    rule: Any
+    step: jax.Array
+
+
+def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
+    """Indices (size,) of the minibatch at `step`: epochs are shuffled anew, drawn without replacement.
+
+    An epoch has num_samples // size batches; what is left over waits for another epoch's shuffle.
+    """
+    per_epoch = num_samples // size
+    draws = jax.random.uniform(jax.random.fold_in(order, step // per_epoch), (padded,), jnp.float32)
+    shuffled = jnp.argsort(jnp.where(jnp.arange(padded) < num_samples, draws, jnp.inf))
+    return jax.lax.dynamic_slice_in_dim(shuffled, (step % per_epoch) * size, size)
+
+
+def training(spec: TrainingSpec) -> Dynamics:
+    """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
+    dtype = jnp.dtype(spec.precision)
+    model = spec.network()
+    factor = spec.loss.factor
+    closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
+    measures = [MEASURES[name] for name in spec.measures]
+    batch_size = spec.optimizer.batch_size
+    way = quickest(spec, closed)
+    quick = stepping.fused_gradient if way == stepping.GRADIENT else closed
+
+    def rule(hyper: Hyper, params: Any):
+        decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
+        return RULES[spec.optimizer.kind](hyper, decays)
+
+    def gradient(params: Any, batch: Batch) -> Any:
+        if quick is not None:
+            return quick(params, batch, factor)
+        return jax.grad(lambda p: loss(spec.loss.kind, factor, model.apply, p, batch))(params)
+
+    def init(key: jax.Array, hyper: Hyper) -> tuple[RunData, TrainState]:
+        data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
+        problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
+        params = model.init(model_key, hyper)
+        fixed = prepare_run_data(model, problem, hyper, order_key)
+        return fixed, TrainState(params, rule(hyper, params).init(params), jnp.int32(0))
+
+    def step(state: TrainState, fixed: RunData, key: jax.Array) -> TrainState:
+        batch = fixed.train
+        if batch_size:
+            x, y, _, _ = fixed.problem.train
+            count = fixed.hyper["data.num_samples"]
+            index = epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
+            batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
+        update = rule(fixed.hyper, state.params).update
+        params, rule_state = update(state.params, state.rule, lambda p: gradient(p, batch))
+        return TrainState(params, rule_state, state.step + 1)
+
+    def observe(state: TrainState, fixed: RunData) -> dict[str, jax.Array]:
+        view = View(model, state.params, fixed, factor, spec.loss.kind)
+        seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
+        for measure in measures:
+            seen |= measure(view)
+        return seen
+
+    def leap(state: TrainState, fixed: RunData, steps: jax.Array) -> TrainState:
+        rate, clip, decay = (fixed.hyper[f"optimizer.{name}"] for name in ("learning_rate", "clip_norm", "weight_decay"))
+        params = stepping.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
+        return TrainState(params, state.rule, state.step + steps)
+
+    return Dynamics(init, step, observe, leap if way == stepping.DESCEND else None)
+
+
+def quickest(spec: TrainingSpec, closed: stepping.Gradient | None) -> str:
+    """Which way to step this run (`models/stepping.py`); `plain` where kernels are not for it."""
+    layered = spec.model.kind == "two_layer" and spec.model.activation == "relu"
+    if closed is None or not layered or spec.precision != "float32" or spec.optimizer.batch_size:
+        return stepping.PLAIN
+    data, descends = spec.data, spec.optimizer.kind == "gd"
+    return stepping.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)
