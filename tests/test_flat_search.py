@@ -15,7 +15,7 @@ from dynamics.errors import InputError
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.stability.flat_ascent import climb, clipped_noise_variance, power_step, rayleigh, shrink
-from dynamics.systems.flat_search import FlatSearchSpec, Found, Seen, better_of, feasible, output
+from dynamics.systems.flat_search import FeasibleNet, FlatnessCheck, FlatSearchSpec, better_of, feasible, output
 
 SIZES = (2, 8, 6)  # input_dim, num_samples, width of the one program that these tests compile
 SPEC = FlatSearchSpec(
@@ -204,7 +204,7 @@ def test_a_point_that_cannot_be_checked_is_rejected(programs, x64, value):
 def test_an_infeasible_point_is_never_kept_however_large_its_gap():
     def point(score, edge, sup_norm):
         net = TwoLayer(jnp.full((3, 4), score), jnp.full(4, score), jnp.asarray(score))
-        return Found(net, jnp.asarray(score), Seen(jnp.asarray(edge), jnp.asarray(sup_norm)))
+        return FeasibleNet(net, jnp.asarray(score), FlatnessCheck(jnp.asarray(edge), jnp.asarray(sup_norm)))
 
     best, bound = point(0.3, 0.9, 1.0), jnp.asarray(1.0)
     for injected in (point(9.0, 1.001, 0.5), point(9.0, 0.5, 1.001), point(9.0, np.nan, 0.5), point(0.2, 0.5, 0.5)):
@@ -213,10 +213,10 @@ def test_an_infeasible_point_is_never_kept_however_large_its_gap():
 
 
 def test_feasible_means_both_bounds():
-    assert feasible(Seen(jnp.array(1.0), jnp.array(2.0)), jnp.array(2.0))
-    assert not feasible(Seen(jnp.array(1.001), jnp.array(1.0)), jnp.array(2.0))
-    assert not feasible(Seen(jnp.array(0.5), jnp.array(2.001)), jnp.array(2.0))
-    assert not feasible(Seen(jnp.array(np.nan), jnp.array(1.0)), jnp.array(2.0))
+    assert feasible(FlatnessCheck(jnp.array(1.0), jnp.array(2.0)), jnp.array(2.0))
+    assert not feasible(FlatnessCheck(jnp.array(1.001), jnp.array(1.0)), jnp.array(2.0))
+    assert not feasible(FlatnessCheck(jnp.array(0.5), jnp.array(2.001)), jnp.array(2.0))
+    assert not feasible(FlatnessCheck(jnp.array(np.nan), jnp.array(1.0)), jnp.array(2.0))
 
 
 def test_empty_caps_do_not_see_the_data(programs, x64):

@@ -21,7 +21,7 @@ FINITE = "finite"
 
 
 class Trajectory(NamedTuple):
-    """What came of a run, or of an ensemble of runs on a leading axis.
+    """The result of a run, or of an ensemble of runs on a leading axis.
 
     steps: the recorded steps, shape (T,)
     records: observations by name, shape (..., T, *)
@@ -46,9 +46,9 @@ class Trajectory(NamedTuple):
 
 
 class ResumeState(NamedTuple):
-    """A run (or an ensemble) part of the way: where it stands, and the records up to there.
+    """An unfinished run (or ensemble): its state after `step` steps, and its records so far.
 
-    step: the steps taken; state: where they led; steps, records: what was recorded so far, by time
+    step: how many steps were taken; state: the state after them; steps, records: the recorded steps and their records
     """
 
     step: int
@@ -58,25 +58,25 @@ class ResumeState(NamedTuple):
 
 
 class SegmentHook:
-    """What the host does at segment boundaries besides looking. This one lets every segment run through and keeps nothing."""
+    """Host-side hook between segments. The base class lets every segment run through and saves nothing."""
 
     def piece(self, steps: int) -> int:
-        """How many of the next `steps` steps may be taken before the host is asked again; at least 1."""
+        """Return how many of the next `steps` steps may be taken before the host is asked again; at least 1."""
         return steps
 
     def took(self, steps: int) -> None:
-        """Told once so many further steps are done."""
+        """Called when `steps` further steps are done."""
 
     def due(self) -> bool:
-        """Whether to save at this boundary."""
+        """Return whether to save at this boundary."""
         return False
 
     def save(self, resume_state: ResumeState) -> None:
-        """Keep this; may raise to stop the run here."""
+        """Save the state; may raise to stop the run here."""
 
 
 def start(dynamics: Dynamics, key: jax.Array, hyper: Hyper) -> tuple[Fixed, State]:
-    """Draw what the run keeps and its first state."""
+    """Draw the run's fixed data and its first state."""
     return dynamics.init(jax.random.fold_in(key, 0), hyper)
 
 
@@ -87,11 +87,11 @@ def advance(
     state: State,
     begin: jax.Array,
     end: jax.Array,
-    look: jax.Array | bool = True,
+    record: jax.Array | bool = True,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Take the steps `begin, ..., end - 1`, then observe if asked to `look` (zeros stand for what was not seen).
+    """Take the steps `begin, ..., end - 1`; then return the state and, if `record`, what is observed (else zeros).
 
-    Bounds and `look` are traced: one program for every segment, whole or in pieces, so its numbers are the same.
+    Bounds and `record` are traced: one program serves every segment, whole or in pieces, so its numbers are the same.
     """
     step_key = jax.random.fold_in(key, 1)
     if dynamics.leap is not None:
@@ -101,9 +101,9 @@ def advance(
     observe = jax.jit(dynamics.observe, inline=True)  # traced once for its shapes and its branch
     shapes = jax.eval_shape(observe, state, fixed)
     nothing = jax.tree.map(lambda seen: jnp.zeros(seen.shape, seen.dtype), shapes)
-    record = lax.cond(look, lambda s: observe(s, fixed), lambda s: nothing, state)
+    observed = lax.cond(record, lambda s: observe(s, fixed), lambda s: nothing, state)
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return state, {**record, FINITE: jnp.all(jnp.stack(leaves))}
+    return state, {**observed, FINITE: jnp.all(jnp.stack(leaves))}
 
 
 def drive(
@@ -114,11 +114,11 @@ def drive(
     hook: SegmentHook | None = None,
     resume_from: ResumeState | None = None,
 ) -> Trajectory:
-    """Carry a state (of one run or of an ensemble) over the schedule and collect its records.
+    """Advance a state (of one run or of an ensemble) over the schedule and return its trajectory.
 
     The next segment is dispatched before the last one's record is fetched, so the device does not wait for
-    the host. One segment after every run has diverged the remaining ones are left out. `resume_from` is a run part of the way
-    (its state is used, not `state`), which goes on from there to the very same end.
+    the host. One segment after every run has diverged the remaining ones are skipped. With `resume_from` its state is
+    used, not `state`, and the result is that of the uninterrupted run.
     """
     hook = hook or SegmentHook()
     position, state, steps, records = resume_from or ResumeState(0, state, [], [])
@@ -132,10 +132,10 @@ def drive(
         nonlocal waiting, all_diverged_at
         if waiting is None:
             return
-        (step, taken, look, record), waiting = waiting, None
-        host = {name: np.asarray(value) for name, value in record.items()} if look else {FINITE: np.asarray(record[FINITE])}
+        (step, taken, recorded, record), waiting = waiting, None
+        host = {name: np.asarray(value) for name, value in record.items()} if recorded else {FINITE: np.asarray(record[FINITE])}
         hook.took(taken)
-        if look:
+        if recorded:
             steps.append(step)
             records.append(host)
             all_diverged_at = step if all_diverged_at is None and not host[FINITE].any() else all_diverged_at
@@ -174,5 +174,5 @@ def simulate(dynamics: Dynamics, key: jax.Array, hyper: Hyper, schedule: Sequenc
     [8.0, 4.0, 1.0]
     """
     fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
-    segment = jax.jit(lambda s, begin, end, look: advance(dynamics, key, fixed, s, begin, end, look))
+    segment = jax.jit(lambda s, begin, end, record: advance(dynamics, key, fixed, s, begin, end, record))
     return drive(segment, state, schedule)

@@ -16,25 +16,22 @@ hash, so a run is never computed twice and a grown study computes only what is n
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
-from dynamics.core.provenance import provenance
 from dynamics.errors import InputError
+from dynamics.store.encoding import encode_tables, read_final, write_final
 from dynamics.store.files import (
     MANIFEST,
     Damage,
@@ -42,10 +39,11 @@ from dynamics.store.files import (
     check_inside,
     new_folder,
     read_checked,
-    remove_leftovers,
     write_file,
     write_manifest,
 )
+from dynamics.store.locks import ChunkLocks, refuse_link
+from dynamics.store.notes import Notes
 
 if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs none of it
     from dynamics.core.spec import RunSpec
@@ -62,7 +60,7 @@ def chunk_name(runs: Iterable[RunSpec], *, with_final: bool) -> str:
     return specs.content_hash(sorted(specs.run_id(run) for run in runs)) + ("-final" if with_final else "")
 
 
-class Store:
+class Store(ChunkLocks, Notes):
     """A study's results on disk. Opening it reads the run tables; nothing is created before the first write.
 
     damaged: parts that are not what was written, and why; they are not read. `mend` sets them aside.
@@ -75,14 +73,9 @@ class Store:
         self._tables: dict[str, pl.DataFrame] = {}
         self._finished: dict[bool, set[str]] = {False: set(), True: set()}  # with_final
         for name in ("store.json", "parts", "work", "failed", "asked", "damaged"):
-            self._check_own(self.folder / name)
+            refuse_link(self.folder / name)
         self.format = self._read_format()
         self.refresh()
-
-    def _check_own(self, path: Path) -> None:
-        """Raise `InputError` if this is a link: a store from elsewhere must not lead us to write or delete beside it."""
-        if path.is_symlink():
-            raise InputError("output", str(path), "is a link; a store keeps its files itself")
 
     def _read_format(self) -> int | None:
         """The store's format, None if there is no store yet (or its marker is lost)."""
@@ -223,48 +216,6 @@ class Store:
         write_file(self.folder / "store.json", json.dumps({"format": FORMAT}))
         self.format = FORMAT
 
-    @contextmanager
-    def claim(self, chunk: str) -> Iterator[Path | None]:
-        """The folder where a chunk's work is kept, or None while another process has it; a process that dies lets go."""
-        folder = self.folder / "work" / chunk
-        self._check_own(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield None
-            return
-        try:
-            remove_leftovers(self.parts / chunk)
-            remove_leftovers(folder / "checkpoint")
-            yield folder
-        finally:
-            lock.release()
-
-    def under_way(self) -> dict[str, bool]:
-        """The chunks that a living process has (True) or that have a checkpoint and wait to be gone on with (False)."""
-        found = {}
-        for folder in sorted((self.folder / "work").glob("[!.]*")):
-            held = self.held(folder.name)
-            if held or (folder / "checkpoint").exists():
-                found[folder.name] = held
-        return found
-
-    def held(self, chunk: str) -> bool:
-        """Whether a living process has a chunk; only looks, and creates no file."""
-        try:
-            descriptor = os.open(self.folder / "work" / chunk / "lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
-
     # ---- after computing
 
     def contents(self) -> dict[str, pl.DataFrame]:
@@ -282,7 +233,7 @@ class Store:
 
     def write(self, result: ChunkResult, *, save_final: bool = False) -> Path:
         """Write one part, whole or not at all: on failure (a full disk, say) nothing partial stays."""
-        runs, records = tables(result)
+        runs, records = encode_tables(result)
         runs = runs.with_columns(pl.lit(save_final).alias("has_final"))
         target = self.parts / chunk_name(result.runs, with_final=save_final)
         if self.format is None:
@@ -293,64 +244,10 @@ class Store:
                 frame.write_parquet(buffer)
                 (folder / f"{table}.parquet").write_bytes(buffer.getbuffer())
             if save_final:
-                _write_final(folder / "final", result)
+                write_final(folder / "final", result)
         self._take_in(target.name)
         (self.folder / "failed" / f"{target.name}.json").unlink(missing_ok=True)
         return target
-
-    def write_failure(self, runs: Iterable[RunSpec], reason: str) -> None:
-        """Note that these runs could not be computed; the next time they are tried again."""
-        from dynamics.core import spec as specs
-
-        ids = [specs.run_id(run) for run in runs]
-        note = {"runs": ids, "reason": reason, "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        write_file(self.folder / "failed" / f"{specs.content_hash(sorted(ids))}.json", json.dumps(note))
-
-    def failures(self) -> dict[str, str]:
-        """Why a run could not be computed, for each that could not and has not been since."""
-        there, found = self.finished(), {}
-        for note in self._notes("failed"):
-            found |= {run: note["reason"] for run in note["runs"] if run not in there}
-        return found
-
-    def write_asked(self, ids: Iterable[str], **about: Any) -> None:
-        """Note what a command asks for, once."""
-        from dynamics.core import spec as specs
-
-        ids = sorted(set(ids))
-        file = self.folder / "asked" / f"{specs.content_hash(ids)}.json"
-        if not file.exists():
-            when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            write_file(file, json.dumps({"runs": ids, "command": provenance()["command"], "when": when, **about}))
-
-    def asked(self) -> list[dict]:
-        """What commands have asked for: the identities of the runs, the command, when."""
-        return self._notes("asked")
-
-    def write_cut(self, key: str, size: int) -> None:
-        """Note into parts of how many runs a chunk was cut that did not fit, so that it is cut so again."""
-        write_file(self.folder / "work" / f"{key}.cut.json", json.dumps({"size": size}))
-
-    def cut(self, key: str) -> int | None:
-        """What `write_cut` noted, if it did."""
-        try:
-            size = json.loads((self.folder / "work" / f"{key}.cut.json").read_bytes())["size"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return size if isinstance(size, int) and size >= 1 else None
-
-    def _notes(self, kind: str) -> list[dict]:
-        notes = map(self.note, sorted((self.folder / kind).glob("[!.]*.json")))
-        return [note for note in notes if note is not None]
-
-    @staticmethod
-    def note(file: Path) -> dict | None:
-        """What a file in failed/ or asked/ says; None if it is torn: a note is no result, a torn one as good as none."""
-        try:
-            note = json.loads(file.read_bytes())
-            return note if isinstance(note["runs"], list) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     def read(self, ids: Iterable[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Run table and record table of these runs; a run stored twice is read once."""
@@ -370,70 +267,10 @@ class Store:
         return runs, records
 
     def final(self, run: str) -> dict[str, np.ndarray]:
-        """The final state of a run as arrays by path, if it was saved."""
+        """Return the final state of a run as arrays by path, if it was saved."""
         for name, table in self._tables.items():
             rows = table.with_row_index().filter(pl.col("run") == run, pl.col("has_final"))["index"]
-            folder = self.parts / name / "final"
-            if folder.is_symlink() or (folder / f"{run}.npz").is_symlink():
-                continue
-            if len(rows) and (folder / f"{run}.npz").exists():  # format 1
-                with np.load(folder / f"{run}.npz", allow_pickle=False) as arrays:
-                    return dict(arrays)
-            if len(rows):
-                files = {
-                    str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy")) if not f.is_symlink()
-                }
-                if not files:
-                    continue
-                return {p: np.array(np.load(f, mmap_mode="r", allow_pickle=False)[rows[0]]) for p, f in files.items()}
+            found = read_final(self.parts / name / "final", run, rows[0]) if len(rows) else None
+            if found is not None:
+                return found
         raise InputError("run", run, "has no saved final state; run with save_final=true")
-
-
-def tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The run table and the record table of a chunk. A diverged run's records end with the first non-finite one."""
-    from dynamics.core import spec as specs
-
-    trajectory, runs = result.trajectory, result.runs
-    ids = [specs.run_id(run) for run in runs]
-    steps, finite, status, lost = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
-    kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
-    shared = {
-        "group": result.program,
-        "seconds": result.seconds / len(runs),
-        "compile_seconds": result.compile_seconds,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **provenance(),
-    }
-    rows = [
-        {
-            "run": ids[i],
-            "system": run.system,
-            **{path: _cell(value) for path, value in specs.flatten(run).items()},
-            **run.derived_columns(),
-            "status": str(status[i]),
-            "diverged_at": int(lost[i]) if lost[i] >= 0 else None,
-            "steps_done": int(steps[kept[i] - 1]),
-            **shared,
-        }
-        for i, run in enumerate(runs)
-    ]
-    mask = np.arange(len(steps)) < kept[:, None]
-    columns: dict[str, Any] = {
-        "run": np.repeat(np.array(ids), len(steps)).reshape(mask.shape)[mask],
-        "step": np.broadcast_to(steps, mask.shape)[mask],
-    }
-    columns |= {name: value[mask] for name, value in trajectory.records.items()}
-    return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(columns)
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, tuple) else value
-
-
-def _write_final(folder: Path, result: ChunkResult) -> None:
-    import jax
-
-    for path, leaf in jax.tree_util.tree_leaves_with_path(result.trajectory.state):
-        file = folder / f"{jax.tree_util.keystr(path, simple=True, separator='/')}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, np.asarray(leaf), allow_pickle=False)

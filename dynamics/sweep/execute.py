@@ -47,7 +47,7 @@ class OutOfMemory(MemoryError):
 
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, look) -> state, record; all over
+    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, record) -> state, observations; all over
     `size` runs.
 
     bytes: what they take over all devices, arguments, results and temporaries (known once compiled)
@@ -79,8 +79,8 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
     def start_all(keys, hyper, shared):
         return over_ensemble(lambda k, h: start(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
 
-    def advance_all(keys, fixed, state, begin, end, look):
-        return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, look), lanes)(keys, fixed, state)
+    def advance_all(keys, fixed, state, begin, end, record):
+        return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, record), lanes)(keys, fixed, state)
 
     def shard(function, in_specs):
         return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=runs, check_vma=False)
@@ -105,8 +105,8 @@ def compile_programs(programs: Programs, *given: Any) -> Programs:
     step = np.int32(0)
     then = programs.advance.lower(given[0], fixed, state, step, step, np.bool_(True)).compile()
 
-    def advance(keys, fixed, state, begin, end, look=True):
-        return then(keys, fixed, state, begin, end, np.bool_(look))
+    def advance(keys, fixed, state, begin, end, record=True):
+        return then(keys, fixed, state, begin, end, np.bool_(record))
 
     resident = sum(leaf.nbytes for leaf in jax.tree.leaves((fixed, state)) if hasattr(leaf, "nbytes"))
     bytes = max(_bytes(first) * programs.devices, resident + _bytes(then, resident=False) * programs.devices)
@@ -134,7 +134,7 @@ def stack_hyper(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
 
 
 class Executor:
-    """Computes chunks, keeping programs for groups that can share them."""
+    """Compiles the programs of groups and computes their chunks; groups that can share a program do."""
 
     def __init__(self, memory: float = math.inf) -> None:
         self.memory = memory  # bytes that a chunk may take over all devices
@@ -151,12 +151,12 @@ class Executor:
             self.close()
 
     def ahead(self, chunks: Sequence[tuple[Group, tuple[RunSpec, ...]]]) -> None:
-        """Begin to compile the programs of these chunks, in their order, as many at a time as there are cores."""
+        """Start compiling the programs of these chunks in the background, in order, one per core at a time."""
         for group, runs in chunks:
             self._compiled(group, runs)
 
     def close(self) -> None:
-        """Begin none of the programs that still wait; one that is being compiled is waited for at exit."""
+        """Cancel the compilations that have not begun; one under way is waited for at exit."""
         for key, program in list(self._programs.items()):
             if program.cancel():
                 del self._programs[key]
@@ -164,18 +164,18 @@ class Executor:
     def compute(
         self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, hook: Checkpoints | None = None
     ) -> ChunkResult:
-        """Compute a chunk, or go on with it from its checkpoint. Raises `OutOfMemory` if it does not fit."""
+        """Compute a chunk, or resume it from its checkpoint. Raises `OutOfMemory` if it does not fit."""
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 return self._compute(group, runs, watch, hook)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 _reraise_unless_oom(error)
-            # raised out here, for the error's traceback holds on to all the arrays that there was no room for
+            # raised out here, for the error's traceback holds on to all the arrays that do not fit
             self._programs.clear()
             raise OutOfMemory(0, self.memory)
 
     def excess(self, group: Group, runs: tuple[RunSpec, ...]) -> OutOfMemory | None:
-        """Why these runs do not fit at once, as far as their program tells; None if they do. Nothing is run."""
+        """Return why these runs do not fit at once, as far as their compiled program tells; None if they do. Runs nothing."""
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 self._prepare(group, runs)
@@ -215,10 +215,10 @@ class Executor:
         return programs, arguments(runs, programs.size, programs.sharding)
 
     def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, hook: Checkpoints | None) -> ChunkResult:
-        resume_from = time.perf_counter()
+        started = time.perf_counter()
         count = len(runs)
         programs, given = self._prepare(group, runs)
-        compile_seconds = time.perf_counter() - resume_from
+        compile_seconds = time.perf_counter() - started
 
         fixed, state = programs.start(*given)
         resume_state = hook.load(state) if hook is not None else None
@@ -227,8 +227,8 @@ class Executor:
             if watch is not None:
                 watch(resume_state.step, resume_state.records[-1])
 
-        def segment(state: Any, begin: np.int32, end: np.int32, look: bool):
-            return programs.advance(given.keys, fixed, state, begin, end, look)
+        def segment(state: Any, begin: np.int32, end: np.int32, record: bool):
+            return programs.advance(given.keys, fixed, state, begin, end, record)
 
         trajectory = drive(segment, state, group.schedule, watch, hook, resume_state)
         trajectory = trajectory._replace(
@@ -237,12 +237,12 @@ class Executor:
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
         return ChunkResult(
-            group.program, runs, trajectory, time.perf_counter() - resume_from - compile_seconds, compile_seconds
+            group.program, runs, trajectory, time.perf_counter() - started - compile_seconds, compile_seconds
         )
 
 
 def _reraise_unless_oom(error: Exception) -> None:
-    """Pass on what is no shortage of memory, and what we know the numbers of."""
+    """Re-raise anything but out-of-memory, and an `OutOfMemory` whose numbers are known."""
     short = isinstance(error, MemoryError) or re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error))
     if isinstance(error, OutOfMemory) or not short:
         raise error

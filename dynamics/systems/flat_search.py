@@ -14,7 +14,6 @@ it if it is feasible and better on a validation sample. What is reported is seen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,20 +25,18 @@ from jax import lax
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.curvature.hessian import sharpness
-from dynamics.data.closed_forms import ClosedForms
 from dynamics.data.law import plain, sample
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
 from dynamics.measures.stability_checks import path_norms
 from dynamics.measures.table import activation_statistics
 from dynamics.measures.view import RunData, View, prepare_run_data
-from dynamics.models.base import Batch, Model
+from dynamics.models.base import Batch
 from dynamics.models.spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.flat_ascent import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
+from dynamics.systems.flat_search_starts import HALF, STARTS
 
-HALF = 0.5  # the loss is (1/2n) sum (f - y)^2, in which the theory's eta is given
-CLIP_NORM = 50.0  # of the descent's gradient, which acts in its first steps only (Liang et al. 2025)
 AIM = 0.99  # of 2 / eta, so that a point does not fail its check by a rounding error
 ROUNDS = 3  # of looking and shrinking, the last of which must find the point feasible
 CLIMB_STEPS = 20  # of the ascent over inputs to where |f| is largest
@@ -119,19 +116,19 @@ class FlatSearchSpec(RunSpec):
         )
 
 
-class Seen(NamedTuple):
-    """What a check saw of a net: eta lambda_max / 2 of the true Hessian plus its residual, and the largest |f| found."""
+class FlatnessCheck(NamedTuple):
+    """What a check measured of a net: eta lambda_max / 2 of the true Hessian plus its residual, and the largest |f| found."""
 
     edge: jax.Array
     sup_norm: jax.Array
 
 
-class Found(NamedTuple):
-    """A feasible net, its gap on the validation sample, and what its check saw."""
+class FeasibleNet(NamedTuple):
+    """A feasible net, its gap on the validation sample, and its check."""
 
     params: TwoLayer
     score: jax.Array
-    seen: Seen
+    seen: FlatnessCheck
 
 
 class SearchState(NamedTuple):
@@ -139,66 +136,24 @@ class SearchState(NamedTuple):
     eigenvector (n,) that follows it; prices: multipliers of both constraints; seen, start_seen: what the check saw of the
     ascent's point and of the start before they were shrunk; rejected, iteration: how many points failed, and were offered."""
 
-    best: Found
+    best: FeasibleNet
     params: TwoLayer
     rule: Any
     vector: jax.Array
-    prices: Seen
-    seen: Seen
-    start_seen: Seen
+    prices: FlatnessCheck
+    seen: FlatnessCheck
+    start_seen: FlatnessCheck
     rejected: jax.Array
     iteration: jax.Array
 
 
-class Scene(NamedTuple):
+class FlatSearchData(NamedTuple):
     """run: problem and scalars as a training run keeps them; validation: fresh inputs, labelled by f_0; start: where the
     search began."""
 
     run: RunData
     validation: Batch
     start: TwoLayer
-
-
-Start = Callable[[Model, ClosedForms, jax.Array, RunData, int], TwoLayer]
-
-
-def descended(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """The GD solution: full-batch descent on the data at the flat set's own learning rate, from a fresh net."""
-    clip = optax.clip_by_global_norm(CLIP_NORM)
-    slope = model.squared_gradient
-    assert slope is not None  # FlatSearchSpec.check asks for a two-layer net
-
-    def descend(_, params):
-        gradient, _ = clip.update(slope(params, run.train, HALF), optax.EmptyState())
-        return jax.tree.map(lambda p, g: p - run.hyper["learning_rate"] * g, params, gradient)
-
-    return lax.fori_loop(0, num_steps, descend, model.init(key, run.hyper))
-
-
-def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """Neurons in random directions with their kinks just beyond the last training input, each of height `bound` on the ball.
-
-    None is active on the data, so that f = 0 there and the sharpness is 1 exactly (the net of Prop. I.2 and Cor. I.3 of
-    Liang et al. 2025). Caps may overlap; the retraction scales the sum down to the bound.
-    """
-    x, _, _, weights = run.problem.train
-    like = jax.eval_shape(lambda: model.init(key, run.hyper)).hidden
-    size = (like.shape[1], x.shape[1])
-    u = sample("sphere", key, size[0], run.hyper["data.input_dim"], size, like.dtype).T
-    radius = run.hyper["data.scale"] * law.radius
-    last = jnp.max(jnp.where(weights[:, None] > 0, x @ u, -jnp.inf), axis=0)
-    kink = last + 1e-3 * radius
-    height = jnp.maximum(radius - kink, 1e-2 * radius)
-    root = jnp.where(jnp.arange(size[0]) < run.hyper["model.width"], jnp.sqrt(run.hyper["bound"] / height), 0)
-    return TwoLayer(root * jnp.concatenate([-kink[None], u]), root, jnp.zeros((), like.dtype))
-
-
-def fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """A random initialisation."""
-    return model.init(key, run.hyper)
-
-
-STARTS: dict[str, Start] = {"descent": descended, "caps": empty_caps, "random": fresh_net}
 
 
 def flat_search(spec: FlatSearchSpec) -> Dynamics:
@@ -224,13 +179,13 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         found = climb(lambda x: output(params, x), jnp.concatenate([points, ridge]), radius, CLIMB_STEPS)
         return jnp.concatenate([found, run.problem.train.inputs])
 
-    def look(params: TwoLayer, run: RunData, vector: jax.Array, key: jax.Array) -> Seen:
+    def look(params: TwoLayer, run: RunData, vector: jax.Array, key: jax.Array) -> FlatnessCheck:
         """The check: true Hessian (its guess is the kernel's eigenvector lifted) and |f| on fresh points."""
         view = View(model, params, run, HALF)
         top = sharpness(view.loss, params, gradient=view.loss_gradient, guess=pull_back(params, run.train, vector))
         _, surface = fresh(key, run.hyper, spec.num_check)
         largest = jnp.max(jnp.abs(output(params, peaks(params, run, surface))))
-        return Seen((top.value + top.residual) * run.hyper["learning_rate"] / 2, largest)
+        return FlatnessCheck((top.value + top.residual) * run.hyper["learning_rate"] / 2, largest)
 
     def gap(params: TwoLayer, run: RunData, batch: Batch) -> jax.Array:
         """E (f - y)^2 - (1/n) sum (f - y)^2, the first over a batch whose labels are f_0."""
@@ -238,7 +193,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         variance = clipped_noise_variance(run.hyper["data.noise_std"], run.hyper["bound"])
         return risk + variance - View(model, params, run, HALF).mean_square
 
-    def offer(best: Found, params: TwoLayer, run: RunData, validation: Batch, vector: jax.Array, key: jax.Array):
+    def offer(best: FeasibleNet, params: TwoLayer, run: RunData, validation: Batch, vector: jax.Array, key: jax.Array):
         """Shrink the point into the flat set, check it there, and keep it if it is feasible and better.
 
         Returns the best point, the shrunk one, what the check saw before it was shrunk, and whether it is feasible.
@@ -254,14 +209,14 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
             first = jax.tree.map(lambda a, b: jnp.where(i == 0, a, b), seen, first)
             return shrink(params, factor), seen, first, inside
 
-        nothing = Seen(jnp.full((), jnp.inf, dtype), jnp.full((), jnp.inf, dtype))
+        nothing = FlatnessCheck(jnp.full((), jnp.inf, dtype), jnp.full((), jnp.inf, dtype))
         carry = (params, nothing, nothing, jnp.bool_(False))
         params, seen, first, inside = lax.fori_loop(0, ROUNDS, tighten, carry)
-        return better_of(best, Found(params, gap(params, run, validation), seen), bound), params, first, inside
+        return better_of(best, FeasibleNet(params, gap(params, run, validation), seen), bound), params, first, inside
 
-    def excess(seen: Seen, bound: jax.Array) -> Seen:
+    def excess(seen: FlatnessCheck, bound: jax.Array) -> FlatnessCheck:
         """Relative violations of what is aimed at."""
-        return Seen(seen.edge / AIM - 1, seen.sup_norm / (AIM * bound) - 1)
+        return FlatnessCheck(seen.edge / AIM - 1, seen.sup_norm / (AIM * bound) - 1)
 
     def lagrangian(params: TwoLayer, state: SearchState, run: RunData, x: jax.Array, far: jax.Array) -> jax.Array:
         hyper, train = run.hyper, run.problem.train
@@ -271,7 +226,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         risk = jnp.mean(jnp.minimum(values**2, bound**2))  # no reward beyond the bound
         fit = jnp.sum(train.weights * (output(params, train.inputs) - train.labels) ** 2)
         edge = rayleigh(params, run.train, state.vector) * hyper["learning_rate"] / 2
-        violations = excess(Seen(edge, jnp.max(magnitude)), bound)
+        violations = excess(FlatnessCheck(edge, jnp.max(magnitude)), bound)
         price = jax.tree.map(lambda v, p: augmented(v, p, penalty), violations, state.prices)
         return fit - risk + price.edge + price.sup_norm + penalty * jnp.mean(jnp.maximum(magnitude / bound - 1, 0) ** 2)
 
@@ -291,7 +246,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
 
         return lax.fori_loop(0, num_steps, move, state)
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Scene, SearchState]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[FlatSearchData, SearchState]:
         data_key, start_key = (jax.random.fold_in(key, i) for i in range(2))
         problem = draw_problem(spec.data, TargetSpec(kind="zero"), data_key, hyper, dtype)
         (x, y, clean, weights), test = problem.train, problem.test
@@ -305,12 +260,14 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         params = STARTS[spec.start](model, law, start_key, run, spec.descent_steps)
         vector = lax.fori_loop(0, POWER_STEPS, lambda _, v: power_step(params, run.train, v), jnp.sqrt(weights))
         zero, none = jax.tree.map(jnp.zeros_like, params), jnp.zeros((), dtype)
-        trivial = Found(zero, gap(zero, run, held_out), Seen(hyper["learning_rate"] / 2, none))  # feasible on any data
-        free = Seen(none, none)
+        trivial = FeasibleNet(
+            zero, gap(zero, run, held_out), FlatnessCheck(hyper["learning_rate"] / 2, none)
+        )  # feasible on any data
+        free = FlatnessCheck(none, none)
         state = SearchState(trivial, params, adam.init(params), vector, free, free, free, jnp.int32(0), jnp.int32(0))
-        return Scene(run, held_out, params), state
+        return FlatSearchData(run, held_out, params), state
 
-    def step(state: SearchState, scene: Scene, key: jax.Array) -> SearchState:
+    def step(state: SearchState, scene: FlatSearchData, key: jax.Array) -> SearchState:
         """One outer iteration; the first one offers the start as it is, and the ascent begins where that was shrunk to."""
         run, hyper, begins = scene.run, scene.run.hyper, state.iteration == 0
         state = ascend(state, run, jax.random.fold_in(key, 0), jnp.where(begins, 0, spec.ascent_steps))
@@ -335,7 +292,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
             iteration=state.iteration + 1,
         )
 
-    def observe(state: SearchState, scene: Scene) -> dict[str, jax.Array]:
+    def observe(state: SearchState, scene: FlatSearchData) -> dict[str, jax.Array]:
         run, best = scene.run, state.best
         view = View(model, best.params, run, HALF)
         return {
@@ -359,12 +316,12 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def feasible(seen: Seen, bound: jax.Array) -> jax.Array:
+def feasible(seen: FlatnessCheck, bound: jax.Array) -> jax.Array:
     """In the flat set and within the bound on |f|; a check that is not finite finds nothing feasible."""
     return (seen.edge <= 1) & (seen.sup_norm <= bound)
 
 
-def better_of(best: Found, found: Found, bound: jax.Array) -> Found:
+def better_of(best: FeasibleNet, found: FeasibleNet, bound: jax.Array) -> FeasibleNet:
     """The point that was found if it is feasible and its gap larger, else the best so far."""
     better = feasible(found.seen, bound) & (found.score > best.score)
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), found, best)

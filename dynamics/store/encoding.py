@@ -1,0 +1,80 @@
+"""How a finished chunk becomes tables and files, and how a final state is read back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from dynamics.core.provenance import provenance
+
+if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs none of it
+    from dynamics.store.results import ChunkResult
+
+
+def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The run table and the record table of a chunk. A diverged run's records end with the first non-finite one."""
+    from dynamics.core import spec as specs
+
+    trajectory, runs = result.trajectory, result.runs
+    ids = [specs.run_id(run) for run in runs]
+    steps, finite, status, lost = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
+    kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
+    shared = {
+        "group": result.program,
+        "seconds": result.seconds / len(runs),
+        "compile_seconds": result.compile_seconds,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(),
+    }
+    rows = [
+        {
+            "run": ids[i],
+            "system": run.system,
+            **{path: _cell(value) for path, value in specs.flatten(run).items()},
+            **run.derived_columns(),
+            "status": str(status[i]),
+            "diverged_at": int(lost[i]) if lost[i] >= 0 else None,
+            "steps_done": int(steps[kept[i] - 1]),
+            **shared,
+        }
+        for i, run in enumerate(runs)
+    ]
+    mask = np.arange(len(steps)) < kept[:, None]
+    columns: dict[str, Any] = {
+        "run": np.repeat(np.array(ids), len(steps)).reshape(mask.shape)[mask],
+        "step": np.broadcast_to(steps, mask.shape)[mask],
+    }
+    columns |= {name: value[mask] for name, value in trajectory.records.items()}
+    return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(columns)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def write_final(folder: Path, result: ChunkResult) -> None:
+    import jax
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(result.trajectory.state):
+        file = folder / f"{jax.tree_util.keystr(path, simple=True, separator='/')}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.asarray(leaf), allow_pickle=False)
+
+
+def read_final(folder: Path, run: str, row: int) -> dict[str, np.ndarray] | None:
+    """Return the final state of a run as arrays by path, from a part's folder `final/`; None if it is not there.
+
+    row: the run's place in the part's run table. Links are not followed.
+    """
+    if folder.is_symlink() or (folder / f"{run}.npz").is_symlink():
+        return None
+    if (folder / f"{run}.npz").exists():  # format 1
+        with np.load(folder / f"{run}.npz", allow_pickle=False) as arrays:
+            return dict(arrays)
+    files = {str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.npy")) if not f.is_symlink()}
+    return {p: np.array(np.load(f, mmap_mode="r", allow_pickle=False)[row]) for p, f in files.items()} or None
