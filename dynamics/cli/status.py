@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dynamics.core.text import in_bytes
 from dynamics.errors import InputError
+from dynamics.store.counts import Count, count
 from dynamics.store.layout import studies
-from dynamics.store.status import Count, count
 from dynamics.store.store import Store
 
 

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.kernels.build import library
-from dynamics.kernels.linear import transposed_pair
 from dynamics.kernels.threads import cores_per_device
+from dynamics.kernels.transposes import transposed_pair
 
 LINE = 2  # entries of a row when there is one input
 WORTH = 2**21  # neuron-samples below which a thread costs more than it saves

@@ -236,9 +236,7 @@ class Executor:
             finite=trajectory.finite[:count],
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
         )
-        return ChunkResult(
-            group.program, runs, trajectory, time.perf_counter() - started - compile_seconds, compile_seconds
-        )
+        return ChunkResult(group.program, runs, trajectory, time.perf_counter() - started - compile_seconds, compile_seconds)
 
 
 def _reraise_unless_oom(error: Exception) -> None:
