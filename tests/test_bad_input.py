@@ -16,7 +16,7 @@ import pytest
 
 from dynamics.core import spec as specs
 from dynamics.study import config
-from dynamics.study.config import StudySpec
+from dynamics.study.request import StudySpec
 from dynamics.sweep.execute import Executor
 from dynamics.systems import SYSTEMS
 

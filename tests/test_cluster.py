@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dynamics.store.store import Store
-from dynamics.study.config import home, register
+from dynamics.study.experiments import home
+from dynamics.study.schema import register
 
 STUDY = [
     *("experiment=stable_minima/rates", "size=smoke", "~panels.stable", "steps=50", "record.at=[]", "data.input_dim=2"),

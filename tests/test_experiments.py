@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, read_claims
-from dynamics.study.config import experiment_module, experiment_names
+from dynamics.study.experiments import experiment_module, experiment_names
 from dynamics.sweep.execute import Executor
 
 NAMES = experiment_names()
 
 
 def test_configs_and_experiments_come_in_pairs():
-    from dynamics.study.config import home
+    from dynamics.study.experiments import home
 
     files = {str(f.relative_to(home() / "experiments").with_suffix("")) for f in (home() / "experiments").rglob("*.py")}
     assert files == set(NAMES)

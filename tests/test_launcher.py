@@ -15,7 +15,8 @@ from dynamics.core.spec import run_id
 from dynamics.errors import InputError
 from dynamics.store.store import Store
 from dynamics.study import jobs
-from dynamics.study.config import compose, register
+from dynamics.study.config import compose
+from dynamics.study.schema import register
 from dynamics.sweep.execute import Executor
 
 STUDY = [
@@ -185,7 +186,7 @@ def hydra_compose(overrides):
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
 
-    from dynamics.study.config import home
+    from dynamics.study.experiments import home
 
     register()
     OmegaConf.register_new_resolver("sweep_folder", lambda: "out", replace=True)

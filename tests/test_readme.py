@@ -87,7 +87,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_figure_command_of_the_docs_names_an_experiment():
-    from dynamics.study.config import experiment_names
+    from dynamics.study.experiments import experiment_names
 
     named = {name for page in PAGES for name in re.findall(r"make figures/(\S+?)\.pdf", page.read_text())}
     assert len(named) > 8

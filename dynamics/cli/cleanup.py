@@ -15,7 +15,7 @@ from dynamics.core.text import counted, in_bytes
 from dynamics.store.layout import STORE_FOLDERS, studies
 from dynamics.store.store import Store
 from dynamics.study import trust
-from dynamics.study.config import experiment_names, home
+from dynamics.study.experiments import experiment_names, home
 from dynamics.study.references import sweep_runs
 from dynamics.study.unreferenced import Candidate, UnreferencedReport, find_unreferenced, own
 

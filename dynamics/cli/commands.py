@@ -32,7 +32,7 @@ def read_arguments(arguments: list[str], options: Collection[str] = (), most: in
 
 
 def _list(arguments: list[str]) -> None:
-    from dynamics.study.config import experiment_names
+    from dynamics.study.experiments import experiment_names
 
     read_arguments(arguments, most=0)
     print("\n".join(experiment_names()))

@@ -129,7 +129,7 @@ def _sweep_folder(arguments: list[str]) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from dynamics.core.spec import content_hash
-    from dynamics.study.config import EXECUTION_FIELDS
+    from dynamics.study.request import EXECUTION_FIELDS
 
     named = [a.lstrip("+") for a in arguments if re.match(r"[+]*(output|experiment)=", a)]
     given = {

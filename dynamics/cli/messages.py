@@ -73,7 +73,7 @@ def _first(error: BaseException, skip: str = "\0") -> str:
 
 
 def _unknown_experiment(name: str) -> str:
-    from dynamics.study.config import experiment_names
+    from dynamics.study.experiments import experiment_names
 
     names = experiment_names()
     return str(InputError("experiment", name, f"choose one of {', '.join(names)}{suggest(name, names)}"))
@@ -83,7 +83,7 @@ def _suggest_field(path: str) -> str:
     from dataclasses import fields
 
     from dynamics.core.spec import leaf_paths
-    from dynamics.study.config import StudySpec
+    from dynamics.study.request import StudySpec
     from dynamics.systems import SYSTEMS
 
     known = {f.name for f in fields(StudySpec)} | {p for system in SYSTEMS.values() for p in leaf_paths(system)}

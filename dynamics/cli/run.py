@@ -27,8 +27,9 @@ from dynamics.core.provenance import provenance
 from dynamics.errors import InputError, require
 from dynamics.store.files import write_file
 from dynamics.store.store import Store
-from dynamics.study.config import EXECUTION_FIELDS, StudySpec, experiment_file, experiment_module
+from dynamics.study.experiments import experiment_file, experiment_module
 from dynamics.study.jobs import Job
+from dynamics.study.request import EXECUTION_FIELDS, StudySpec
 from dynamics.study.run import load_study, plan_runs, require_there, run_study
 from dynamics.sweep.distributed import joined
 from dynamics.sweep.interrupt import Interrupt

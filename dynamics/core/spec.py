@@ -89,14 +89,14 @@ class RunSpec:
 
 
 @cache
-def _layout(cls: type) -> tuple[tuple[str, Any], ...]:
-    """Dotted path and type of every leaf field of a spec class."""
+def layout(cls: type) -> tuple[tuple[str, Any], ...]:
+    """Return dotted path and type of every leaf field of a spec class."""
     hints = get_type_hints(cls)
     leaves: list[tuple[str, Any]] = []
     for f in fields(cls):
         kind = hints[f.name]
         if is_dataclass(kind):
-            leaves += [(f"{f.name}.{path}", sub) for path, sub in _layout(kind)]  # type: ignore[arg-type]
+            leaves += [(f"{f.name}.{path}", sub) for path, sub in layout(kind)]  # type: ignore[arg-type]
         else:
             leaves.append((f.name, kind))
     return tuple(leaves)
@@ -122,7 +122,7 @@ def latecomers(cls: type) -> dict[str, Any]:
 @cache
 def leaf_paths(cls: type[RunSpec]) -> tuple[str, ...]:
     """The dotted path of every field, in order."""
-    return tuple(path for path, _ in _layout(cls))
+    return tuple(path for path, _ in layout(cls))
 
 
 def paths(spec: RunSpec) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
 
 def put(spec: Any, values: Mapping[str, Any]) -> Any:
     """A copy with the values at these dotted paths; types are checked and an unknown path is named."""
-    kinds = dict(_layout(type(spec)))
+    kinds = dict(layout(type(spec)))
     for path in values:
         if path not in kinds:
             raise InputError(path, values[path], f"no such field{suggest(path, kinds)}")
@@ -225,7 +225,7 @@ def run_id(spec: RunSpec) -> str:
 @cache
 def swept(cls: type[RunSpec]) -> tuple[str, ...]:
     """Paths of the swept scalars: the float fields."""
-    return tuple(path for path, kind in _layout(cls) if kind is float)
+    return tuple(path for path, kind in layout(cls) if kind is float)
 
 
 def hyper(spec: RunSpec) -> dict[str, float | int]:

@@ -17,7 +17,8 @@ from dynamics.core.text import counted
 from dynamics.errors import InputError, choose, require
 from dynamics.store.files import flush
 from dynamics.study import trust
-from dynamics.study.config import compose, home
+from dynamics.study.config import compose
+from dynamics.study.experiments import home
 from dynamics.study.run import load_study, open_store
 from dynamics.study.tables import Study
 

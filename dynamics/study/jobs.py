@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dynamics.core import spec as specs
 from dynamics.errors import InputError
-from dynamics.study.config import Request, template
+from dynamics.study.config import template
+from dynamics.study.request import Request
 from dynamics.systems import SYSTEMS
 
 INTEGER = re.compile(r"[-+]?\d+")

@@ -14,7 +14,8 @@ import polars as pl
 
 from dynamics.core import spec as specs
 from dynamics.errors import InputError
-from dynamics.study.config import compose, experiment_names, home
+from dynamics.study.config import compose
+from dynamics.study.experiments import experiment_names, home
 
 
 def config_runs(name: str, among: Set[str]) -> set[str] | None:

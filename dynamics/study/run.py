@@ -8,7 +8,8 @@ from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.errors import require
 from dynamics.store.store import Store
-from dynamics.study.config import Request, StudySpec, compose
+from dynamics.study.config import compose
+from dynamics.study.request import Request, StudySpec
 from dynamics.study.tables import Study
 from dynamics.sweep.interrupt import Interrupt
 from dynamics.sweep.plan import Plan, make_plan, this_machine

@@ -99,6 +99,43 @@ def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+def nest(path: str, value: Any) -> dict[str, Any]:
+    """Return the mapping of mappings that has `value` at a dotted path."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+def remove(tree: dict[str, Any], path: str) -> bool:
+    """Take out what is at a dotted path, which may be a key as it stands; returns whether there was anything."""
+    if path in tree:
+        del tree[path]
+        return True
+    head, _, rest = path.partition(".")
+    return bool(rest) and isinstance(tree.get(head), dict) and remove(tree[head], rest)
+
+
+def drop_overridden_axes(path: str, trees: dict[str, Any], source: str, *, keep_place: bool = False) -> list[str]:
+    """Take the axes of a field that is given otherwise out of `sweep` and `panels`; returns a line for each.
+
+    source: where the value comes from, for these lines; keep_place: leave the axis in `sweep`, which another will replace.
+    """
+    told = []
+    panels = {f"panels.{panel}": tree for panel, tree in trees["panels"].items() if isinstance(tree, Mapping)}
+    for where, tree in {"sweep": trees["sweep"], **panels}.items():
+        check_tree(where, tree)
+        if path in leaves(tree):
+            if not (keep_place and where == "sweep"):
+                remove(tree, path)
+            told.append(f"note: {path} {source} replaces the axis {where}.{path}")
+        entries = tree.get("zip", [])
+        for entry in [entries] if isinstance(entries, dict) else entries:
+            if path in leaves(entry):
+                remove(entry, path)
+                told.append(f"note: {path} {source} replaces its part of {where}.zip")
+    return told
+
+
 def _values(path: str, node: Any, spec: RunSpec) -> list[Any]:
     if path not in specs.paths(spec):
         raise InputError(f"sweep.{path}", node, f"no such field{suggest(path, specs.paths(spec))}")

@@ -1,0 +1,98 @@
+"""What a study is asked to be: its frame, and its runs by panel."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dynamics.core import spec as specs
+from dynamics.core.spec import RunSpec
+from dynamics.errors import require, suggest
+
+MODES = ("run", "plan", "figure")
+AXIS_FIELDS = ("sweep", "panels")
+EXECUTION_FIELDS = (
+    "mode",
+    "save_final",
+    "checkpoint_seconds",
+    "memory",
+    "worker",
+    "workers",
+    "distributed",
+    "coordinator",
+)  # not what
+OWN_FIELDS = ("output", "coordinator")  # taken from the command line alone: where to write, whom to ask
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """The frame of a study; no part of any run's identity.
+
+    size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
+    from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep final states;
+    may_diverge: whether diverged runs are no failure; sweep, panels: axes.
+    checkpoint_seconds: how often a chunk under way is saved; memory: GB that one chunk may take (0: what the machine
+    has); worker, workers: which of how many processes this is that share the work through the store;
+    distributed, coordinator: whether they join through jax.distributed, and at which host:port (empty: found out).
+    axis_overrides: overrides of `sweep` and `panels`, which the command line puts here.
+    """
+
+    size: str = "laptop"
+    mode: str = "run"
+    output: str = "."
+    save_final: bool = False
+    may_diverge: bool = False
+    checkpoint_seconds: float = 30.0
+    memory: float = 0.0
+    worker: int = 0
+    workers: int = 1
+    distributed: bool = False
+    coordinator: str = ""
+    axis_overrides: list[str] = field(default_factory=list)
+    sweep: dict[str, Any] = field(default_factory=dict)
+    panels: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that is not allowed."""
+        require(self.mode in MODES, "mode", self.mode, f"choose one of {', '.join(MODES)}{suggest(self.mode, MODES)}")
+        fits = len(self.output) <= 2000 and all(len(os.fsencode(part)) <= 255 for part in Path(self.output).parts)
+        require(fits, "output", self.output, "is longer than the name of a folder may be")
+        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be at least 0")
+        require(0 <= self.memory < math.inf, "memory", self.memory, "must be gigabytes, or 0 for what the machine has")
+        require(self.workers >= 1, "workers", self.workers, "must be at least 1")
+        require(0 <= self.worker < self.workers, "worker", self.worker, f"must be from 0 to workers - 1 = {self.workers - 1}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A study as asked for: its runs by panel, resolved and checked; notices are lines to tell the user."""
+
+    name: str
+    settings: StudySpec
+    panels: dict[str, list[RunSpec]]
+    notices: list[str]
+
+    @cached_property
+    def runs(self) -> list[RunSpec]:
+        """Every run once, whatever panels it is in."""
+        return list({specs.run_id(run): run for runs in self.panels.values() for run in runs}.values())
+
+    @cached_property
+    def members(self) -> list[tuple[str, str]]:
+        """(panel, identity) of every run of every panel."""
+        return [(panel, specs.run_id(run)) for panel, runs in self.panels.items() for run in runs]
+
+    @property
+    def results_folder(self) -> Path:
+        return Path(self.settings.output) / "results" / self.name
+
+    @property
+    def figures_folder(self) -> Path:
+        """`figures/`, or `figures/smoke/` so that a smoke run never replaces a real figure."""
+        root = Path(self.settings.output) / "figures"
+        return (root / "smoke" if self.settings.size == "smoke" else root) / Path(self.name).parent

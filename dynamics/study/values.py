@@ -1,0 +1,132 @@
+"""Python values in the place of overrides: what a call of `dyn.run` or `dyn.sweep` gives, made plain and laid over a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from dynamics.core import spec as specs
+from dynamics.core.spec import RunSpec
+from dynamics.errors import InputError, require, suggest
+from dynamics.study.request import AXIS_FIELDS, StudySpec
+from dynamics.sweep import axes
+
+NOT_FOR_CALLS = {
+    "mode": "call dyn.run, dyn.plan or dyn.open instead",
+    "distributed": "is for the command line",
+    "coordinator": "is for the command line",
+    "axis_overrides": "is for the command line; give lists",
+    "sizes": "is for a config to say",
+}
+
+
+def plain_value(path: str, value: Any) -> Any:
+    """Return a value as configs have it: numbers, texts, and lists and mappings of them.
+
+    Ranges, tuples, sets, NumPy and JAX arrays and polars columns become lists. A number in single precision becomes the
+    shortest decimal that rounds to it, so `np.float32(0.2)` is 0.2. Raises `InputError` for anything else.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.generic) or (hasattr(value, "dtype") and getattr(value, "shape", None) == ()):
+        scalar = np.asarray(value)[()]
+        if isinstance(scalar, np.bool_ | np.str_ | np.integer):
+            return scalar.item()
+        require(np.issubdtype(scalar.dtype, np.number) and np.isreal(scalar), path, value, "must be a number or a name")
+        return float(scalar) if scalar.dtype == np.float64 else float(str(scalar))
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain_value(f"{path}.{name}", part) for name, part in value.items()}
+    if isinstance(value, set | frozenset):
+        return [plain_value(path, part) for part in sorted(value)]
+    if isinstance(value, list | tuple | range):
+        return [plain_value(path, part) for part in value]
+    if hasattr(value, "to_numpy") or hasattr(value, "__array__"):
+        array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
+        return [plain_value(path, part) for part in array]
+    if hasattr(value, "__iter__"):
+        return [plain_value(path, part) for part in value]
+    raise InputError(path, value, "must be a number, a name, or a list, range or array of them")
+
+
+def field_path(name: str, system: type[RunSpec]) -> str:
+    """Return the dotted path of a field of the study or of its runs, which may be named by the last part of its path.
+
+    Raises `InputError` if there is none, with the closest name, or if several end so.
+    """
+    known = [*get_type_hints(StudySpec), *specs.leaf_paths(system)]
+    if name in known or name.partition(".")[0] in AXIS_FIELDS:
+        return name
+    found = [path for path in known if path.split(".")[-1] == name]
+    if len(found) == 1:
+        return found[0]
+    require(not found, "field", name, f"is one of {', '.join(found)}")
+    raise InputError("field", name, f"no such field{suggest(name, [*known, *(p.split('.')[-1] for p in known)])}")
+
+
+def by_path(values: Mapping[str, Any], system: type[RunSpec]) -> dict[str, Any]:
+    """Return the values, made plain, by full dotted path; mappings may be nested as configs are."""
+    levels = {path.rpartition(".")[0] for path in specs.leaf_paths(system)} - {""}
+    levels |= {level.partition(".")[0] for level in levels}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in levels:
+            require(isinstance(value, Mapping), name, value, f"has fields: give {name!r}: {{field: value}}")
+            found |= by_path({f"{name}.{part}": sub for part, sub in value.items()}, system)
+        else:
+            path = field_path(name, system)
+            require(path not in found, path, value, "is given twice")
+            found[path] = plain_value(path, value)
+    return found
+
+
+def is_axis(value: Any, kind: Any) -> bool:
+    """Whether a plain value is a list of values for a field of this type: for a field that is a list, a list of lists."""
+    if isinstance(value, Mapping):
+        return axes.is_leaf(value) and bool(value)
+    if get_origin(kind) in (list, tuple) or kind in (list, tuple):
+        return isinstance(value, list) and bool(value) and all(isinstance(part, list) for part in value)
+    return isinstance(value, list)
+
+
+def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], values: Mapping[str, Any]) -> list[str]:
+    """Lay values over a config and its axes; returns lines that say which axes were replaced.
+
+    A list (range, array, `{"logspace": [...]}`) is an axis of its field and replaces those that the config has for it,
+    in every panel; a single value fixes the field. `sweep` and `panels` may be given as configs write them.
+    """
+    notices: list[str] = []
+    kinds = dict(specs.layout(system)) | get_type_hints(StudySpec)
+    plain = by_path(values, system)
+    for path in sorted(plain, key=lambda p: p.partition(".")[0] not in AXIS_FIELDS):
+        value, (top, _, rest) = plain[path], path.partition(".")
+        require(path not in NOT_FOR_CALLS, path, value, NOT_FOR_CALLS.get(path, ""))
+        if top in AXIS_FIELDS:
+            laid = axes.nest(rest, value) if rest else value
+            axes.check_tree(top, laid)
+            trees[top] = axes.merge_axes(trees[top], laid)
+        elif is_axis(value, kinds[path]):
+            require(path in specs.leaf_paths(system), path, value, "is one value for all runs")
+            notices += axes.drop_overridden_axes(path, trees, "as given", keep_place=True)
+            trees["sweep"] = axes.merge_axes(trees["sweep"], axes.nest(path, value))
+        else:
+            notices += axes.drop_overridden_axes(path, trees, "as given")
+            OmegaConf.update(cfg, path, check_type(path, value, kinds[path]), merge=True)
+    return notices
+
+
+def check_type(path: str, value: Any, kind: Any) -> Any:
+    """Return the value as the field's type, or raise an `InputError`."""
+    if get_origin(kind) is list:
+        require(isinstance(value, list), path, value, "must be a list")
+        (part,) = get_args(kind) or (Any,)
+        return [specs.coerce(path, item, part) for item in value]
+    union = get_args(kind)
+    if union and int in union and str in union:
+        fits = isinstance(value, int | str) and not isinstance(value, bool)
+        require(fits, path, value, "must be an integer or a text such as 4n")
+    return specs.coerce(path, value, kind)
