@@ -17,6 +17,7 @@ settings.register_profile(
     "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("suite")
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and all the same name
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from scipy import special
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.models.two_layer import TwoLayer
+from dynamics.optimizers.rules import OptimizerSpec
 
 FACTOR = {"mse": 1.0, "half": 0.5}
 
@@ -180,3 +181,48 @@ def assert_trees_close(actual: Any, desired: Any, rtol: float = 1e-12, atol: flo
     for x, y in zip(a, b, strict=True):
         assert np.shape(x) == np.shape(y)
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=rtol, atol=atol)
+
+
+def z_scores(samples: np.ndarray, expected: float) -> float:
+    return (samples.mean() - expected) / (samples.std(ddof=1) / np.sqrt(len(samples)))
+
+
+def clipped(g, clip):
+    norm = np.linalg.norm(g)
+    return g if norm < clip else g * clip / norm
+
+
+def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, steps: int) -> list[np.ndarray]:
+    seen, first, second = [p], np.zeros_like(p), np.zeros_like(p)
+    for t in range(1, steps + 1):
+        if kind == "gradient_flow":
+            velocity = lambda q: -g(q) - h.weight_decay * m * q  # noqa: E731
+            a = velocity(p)
+            b = velocity(p + h.learning_rate / 2 * a)
+            c = velocity(p + h.learning_rate / 2 * b)
+            d = velocity(p + h.learning_rate * c)
+            p = p + h.learning_rate / 6 * (a + 2 * b + 2 * c + d)
+            seen.append(p)
+            continue
+        u = clipped(g(p), h.clip_norm)
+        if kind != "adamw":
+            u = u + h.weight_decay * m * p
+        if kind in ("momentum", "nesterov"):
+            first = h.momentum * first + u
+            u = first if kind == "momentum" else u + h.momentum * first
+        elif kind in ("adam", "adamw"):
+            first = h.beta1 * first + (1 - h.beta1) * u
+            second = h.beta2 * second + (1 - h.beta2) * u**2
+            u = (first / (1 - h.beta1**t)) / (np.sqrt(second / (1 - h.beta2**t)) + h.epsilon)
+        elif kind == "rmsprop":  # optax's convention: epsilon under the root
+            second = h.beta2 * second + (1 - h.beta2) * u**2
+            u = u / np.sqrt(second + h.epsilon)
+        elif kind == "signgd":
+            u = np.sign(u)
+        else:
+            assert kind == "gd"
+        p = p - h.learning_rate * u
+        if kind == "adamw":  # decoupled: the decay sees neither the moments nor the preconditioner
+            p = p - h.learning_rate * h.weight_decay * m * seen[-1]
+        seen.append(p)
+    return seen

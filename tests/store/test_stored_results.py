@@ -1,0 +1,62 @@
+"""What was computed stays: stores and run identities of November 2026 are those of today.
+
+`fixtures/store_of_november` was written by the code of commit e00b220 at size=smoke. `fixtures/run_identities.json` has, of
+every shipped study of that commit with fewer than 5000 runs, a hash over its (panel, run identity) pairs in order. If one of
+these tests fails, results that users have stored are no longer found: give a new field `added_field`, or bring it up first.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dynamics.study.config import compose
+from dynamics.study.run import open_store, open_study, plan_study
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+IDENTITIES = json.loads((FIXTURES / "run_identities.json").read_text())
+STORED = {"stable_minima/rates": 24, "convolution/vocabulary": 16, "stable_minima/tightness": 4}
+
+
+@pytest.fixture
+def old_store(tmp_path) -> Path:
+    """A copy of the old store, so that nothing can be written into it."""
+    shutil.copytree(FIXTURES / "store_of_november", tmp_path / "old")
+    return tmp_path / "old"
+
+
+@pytest.mark.parametrize("experiment", sorted({name.split()[0] for name in IDENTITIES}))
+def test_identities_of_shipped_runs_stay(experiment):
+    for size in ("smoke", "laptop", "paper"):
+        expected = IDENTITIES.get(f"{experiment} {size}")
+        if expected is not None:
+            members = [list(member) for member in compose(experiment, f"size={size}").members]
+            digest = hashlib.sha256(json.dumps(members).encode()).hexdigest()[:16]
+            assert {"runs": len(members), "hash": digest} == expected, f"{experiment} at size={size}"
+
+
+@pytest.mark.parametrize("experiment", STORED)
+def test_an_old_store_is_read_and_nothing_is_left_to_compute(experiment, old_store):
+    request = compose(experiment, "size=smoke", f"output={old_store}")
+    assert not plan_study(request, open_store(request)).groups
+    study = open_study(experiment, "size=smoke", f"output={old_store}")
+    assert study.runs["run"].n_unique() == STORED[experiment]
+    assert study.final["train_loss" if "train_loss" in study.final.columns else study.final.columns[-1]].null_count() == 0
+
+
+def test_a_run_that_the_old_store_lacks_is_planned(old_store):
+    """The control: one more seed is not in the store."""
+    request = compose("stable_minima/rates", "size=smoke", f"output={old_store}", "sweep.seed=[0,1,77]")
+    planned = {run.seed for group in plan_study(request, open_store(request)).groups for run in group.runs}
+    assert planned == {77}
+
+
+def test_the_command_line_draws_from_an_old_store_without_computing(cli, old_store):
+    before = {file: file.read_bytes() for file in sorted(old_store.rglob("*")) if file.is_file()}
+    code, out, err = cli("experiment=stable_minima/rates", "size=smoke", f"output={old_store}")
+    assert code == 0, err
+    assert "rates.png" in out
+    assert {file: file.read_bytes() for file in before} == before
+    assert sorted(old_store.rglob("parts/*/runs.parquet")) == [f for f in before if f.name == "runs.parquet"]
