@@ -2,7 +2,8 @@
 
 The split is by type, so that it needs no list to keep up to date:
 
-* a `float` field is a swept scalar: an array leaf of the compiled program, one program for all values;
+* a `float` field is a swept scalar: an array leaf of the compiled program, one program for all values, unless it is declared
+  static;
 * the integers named in `shape_fields` are array leaves too, beside the shape that the program has, which may be larger
   (padded) for those that `paddable` names;
 * `seed` becomes the run's key;
@@ -15,38 +16,32 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 
+from dynamics.core.cost_estimate import estimate_cost
 from dynamics.core.dynamics import Cost, Dynamics
+from dynamics.core.extension import until_registration
+from dynamics.core.options import Option, added_field, check_value, option, option_of, unhashed_field
 from dynamics.core.recording import RecordSpec
 from dynamics.errors import InputError, require, suggest
 
+__all__ = ["added_field", "option", "unhashed_field"]  # where specs are declared
+
 PRECISIONS = ("float32", "float64")
-
-
-def added_field(default: Any) -> Any:
-    """A field that came after runs had been stored: while it has this default it does not count in a run's identity."""
-    return field(default=default, metadata={"added": True})
-
-
-def unhashed_field(default: Any) -> Any:
-    """A field that says where something lies and not what it is: it never counts in a run's identity."""
-    return field(default=default, metadata={"unhashed": True})
 
 
 @dataclass(frozen=True)
 class RunSpec:
     """A run of some dynamics. Subclasses add the fields of their dynamics and say how to build it."""
 
-    seed: int = 0
-    steps: int = 1000
+    seed: int = option(0, at_least=0, doc="what the run's random numbers are drawn from")
+    steps: int = option(1000, at_least=1, doc="how many steps the run takes")
     record: RecordSpec = field(default_factory=RecordSpec)
-    precision: str = "float32"
+    precision: str = option("float32", choices=PRECISIONS, doc="floating-point numbers of 32 or 64 bits")
 
     system: ClassVar[str] = ""
     shape_fields: ClassVar[tuple[str, ...]] = ()
@@ -62,9 +57,7 @@ class RunSpec:
 
     def check(self) -> None:
         """Raise `InputError` for a value that is not allowed, before any compute starts."""
-        require(0 <= self.seed < 2**31, "seed", self.seed, "must be an integer from 0 to 2^31 - 1")
-        require(self.steps >= 1, "steps", self.steps, "must be at least 1")
-        require(self.precision in PRECISIONS, "precision", self.precision, f"choose one of {', '.join(PRECISIONS)}")
+        check_options(self)
         self.record.check(self.steps)
 
     def warnings(self) -> list[str]:
@@ -76,8 +69,8 @@ class RunSpec:
         raise NotImplementedError
 
     def cost(self) -> Cost:
-        """Estimated cost of one run at this spec's shapes."""
-        raise NotImplementedError
+        """Estimated cost of one run at this spec's shapes; counted from the traced program where a system states none."""
+        return estimate_cost(freeze(static(self)), hyper(self))
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
         """Arrays that all runs of a program share, read and not drawn (images); `init` finds them among its scalars."""
@@ -88,7 +81,7 @@ class RunSpec:
         return {}
 
 
-@cache
+@until_registration
 def layout(cls: type) -> tuple[tuple[str, Any], ...]:
     """Return dotted path and type of every leaf field of a spec class."""
     hints = get_type_hints(cls)
@@ -102,16 +95,35 @@ def layout(cls: type) -> tuple[tuple[str, Any], ...]:
     return tuple(leaves)
 
 
-@cache
-def marked(cls: type, mark: str) -> dict[str, Any]:
-    """The default by path of every field that was declared with this mark: `added_field`, `unhashed_field`."""
-    hints = get_type_hints(cls)
-    found = {f.name: f.default for f in fields(cls) if f.metadata.get(mark)}
+@until_registration
+def leaf_fields(cls: type) -> dict[str, Field[Any]]:
+    """The declaration of every leaf field by dotted path."""
+    hints, found = get_type_hints(cls), {}
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
-            below = marked(hints[f.name], mark)  # type: ignore[arg-type]
-            found |= {f"{f.name}.{path}": value for path, value in below.items()}
+            found |= {f"{f.name}.{path}": leaf for path, leaf in leaf_fields(hints[f.name]).items()}  # type: ignore[arg-type]
+        else:
+            found[f.name] = f
     return found
+
+
+@until_registration
+def _bounded(cls: type) -> tuple[tuple[str, Option], ...]:
+    """(dotted path, what is allowed) for every field that does not allow everything."""
+    return tuple((path, option_of(f)) for path, f in leaf_fields(cls).items() if option_of(f).bounded)
+
+
+def check_options(spec: Any, where: str = "") -> None:
+    """Raise an `InputError` for the first field, at whatever level, whose value its declaration does not allow."""
+    prefix = f"{where}." if where else ""
+    for path, allowed in _bounded(type(spec)):
+        check_value(f"{prefix}{path}", get(spec, path), allowed)
+
+
+@until_registration
+def marked(cls: type, mark: str) -> dict[str, Any]:
+    """The default by path of every field that was declared with this mark: `added`, `unhashed`, `static`."""
+    return {path: f.default for path, f in leaf_fields(cls).items() if f.metadata.get(mark)}
 
 
 def latecomers(cls: type) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def latecomers(cls: type) -> dict[str, Any]:
     return marked(cls, "added") | marked(cls, "unhashed")
 
 
-@cache
+@until_registration
 def leaf_paths(cls: type[RunSpec]) -> tuple[str, ...]:
     """The dotted path of every field, in order."""
     return tuple(path for path, _ in layout(cls))
@@ -137,7 +149,7 @@ def get(spec: Any, path: str) -> Any:
     return spec
 
 
-@cache
+@until_registration
 def _getter(cls: type[RunSpec]) -> attrgetter:
     return attrgetter(*leaf_paths(cls))
 
@@ -209,23 +221,51 @@ def content_hash(payload: Any) -> str:
 def run_id(spec: RunSpec) -> str:
     """Return the identity of a run: a hash of everything that determines its numbers, and of nothing else.
 
-    See `added_field` and `unhashed_field` for the fields that do not count.
+    See `added_field` and `unhashed_field` for the fields that do not count. A field that a registered piece brought with it
+    counts as an added one in runs of other pieces, and always in those of the piece itself: if its default is changed later,
+    the runs that had the old one stay what they were.
     """
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
-        late, left_out = marked(type(spec), "added"), marked(type(spec), "unhashed")
+        late, left_out, values = marked(type(spec), "added"), marked(type(spec), "unhashed"), flatten(spec)
+        own = {path for path, (selector, pieces) in _brought(type(spec)).items() if pieces & set(names_of(values[selector]))}
         counted = {
             path: value
-            for path, value in flatten(spec).items()
-            if path not in left_out and (path not in late or value != late[path])
+            for path, value in values.items()
+            if path not in left_out and (path not in late or value != late[path] or path in own)
         }
         spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
     return spec.__dict__["_id"]
 
 
-@cache
+@until_registration
+def _brought(cls: type) -> dict[str, tuple[str, frozenset[str]]]:
+    """For every field that registered pieces brought, by path: the path that names the pieces in use, and those pieces."""
+    found, known = {}, set(leaf_paths(cls))
+    for path, f in leaf_fields(cls).items():
+        if "pieces" not in f.metadata:
+            continue
+        level = path.rpartition(".")[0]
+        selector = f"{level}.{f.metadata['selector']}" if level else f.metadata["selector"]
+        while selector not in known and level:  # named in the spec itself, or in one that it lies in
+            level = level.rpartition(".")[0]
+            selector = f"{level}.{f.metadata['selector']}" if level else f.metadata["selector"]
+        if selector in known:
+            found[path] = selector, frozenset(f.metadata["pieces"])
+    return found
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """The pieces that a field names: one, several in a list, or several joined by +."""
+    if isinstance(value, str):
+        return tuple(value.split("+")) if value else ()
+    return tuple(value)
+
+
+@until_registration
 def swept(cls: type[RunSpec]) -> tuple[str, ...]:
-    """Paths of the swept scalars: the float fields."""
-    return tuple(path for path, kind in layout(cls) if kind is float)
+    """Paths of the swept scalars: the float fields that are not declared static."""
+    held = marked(cls, "static")
+    return tuple(path for path, kind in layout(cls) if kind is float and path not in held)
 
 
 def hyper(spec: RunSpec) -> dict[str, float | int]:

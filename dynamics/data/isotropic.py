@@ -19,7 +19,7 @@ from dynamics.errors import require
 
 def isotropic(
     radius: Callable[[jax.Array, Any, Hyper, DataSpec, Any], jax.Array],
-    forms: Callable[[DataSpec], ClosedForms],
+    closed_forms: Callable[[DataSpec], ClosedForms],
     **more: Any,
 ) -> Law:
     """The law radius * a uniform direction. radius(key, dim, hyper, data, dtype) -> ()."""
@@ -33,7 +33,7 @@ def isotropic(
 
         return Source(row)
 
-    return Law(source, forms=forms, **more)
+    return Law(source, closed_forms=closed_forms, **more)
 
 
 def _uniform(key: jax.Array, dtype: Any) -> jax.Array:
@@ -84,13 +84,13 @@ def _grid(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     return Source(row)
 
 
-ISOTROPIC = {
-    "uniform_ball": isotropic(_ball_radius, lambda data: BALL, pads=True),
-    "sphere": isotropic(_unit_radius, lambda data: SPHERE, pads=True),
-    "radial": isotropic(_radial_radius, lambda data: radial(data.alpha), pads=True),
-    "gaussian": isotropic(_chi_radius, lambda data: GAUSSIAN),
-    "sphere_patch": isotropic(_patch_radius, lambda data: sphere_patch(data.ambient_dim), check=_check_patch),
-    "grid": Law(_grid, pads=True),
-}
-
-LAWS.update(ISOTROPIC)
+LAWS.add("uniform_ball", isotropic(_ball_radius, lambda data: BALL, pads=True))
+LAWS.add("sphere", isotropic(_unit_radius, lambda data: SPHERE, pads=True))
+LAWS.add("radial", isotropic(_radial_radius, lambda data: radial(data.alpha), pads=True), uses=("alpha",))
+LAWS.add("gaussian", isotropic(_chi_radius, lambda data: GAUSSIAN))
+LAWS.add(
+    "sphere_patch",
+    isotropic(_patch_radius, lambda data: sphere_patch(data.ambient_dim), check=_check_patch),
+    uses=("ambient_dim",),
+)
+LAWS.add("grid", Law(_grid, pads=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,16 +12,10 @@ import numpy as np
 
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
-from dynamics.core.spec import added_field, unhashed_field
+from dynamics.core.spec import added_field, check_options, option, unhashed_field
 from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, ClosedForms
 from dynamics.data.image_files import NORMALIZATIONS, SHAPES
 from dynamics.errors import choose, require
-
-# what fields of whatever law must be, whether or not a run has any use for them; what goes together is for `Law.check`
-COUNTS = {"input_dim": 1, "num_samples": 1, "num_test": 1, "intrinsic_dim": 1, "components": 1}
-COUNTS |= {"ambient_dim": 0, "patch_dim": 0, "channels": 1, "leaves": 1}
-AT_LEAST_ZERO = ("noise_std", "offset", "cone_std", "texture")
-ABOVE = {"scale": 0, "alpha": 0, "smallest_leaf": 0, "leaf_exponent": 1}
 
 Row = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]  # key, index, num_samples -> inputs, part
 
@@ -30,9 +23,9 @@ Row = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]  # key,
 class Source(NamedTuple):
     """A law as one run has it, with whatever of it is random (subspaces, words, which images) drawn.
 
-    row(key, index, num_samples): one sample, inputs (width,), and the number () of the part of the law that it is from: the
-        subspace, word, cluster or class; coordinates from the true input dimension on are zero. index and num_samples may be
-        traced.
+    row(key, index, num_samples): one sample, inputs (width,), and the number () of the part of the law that it is
+        from: the subspace, word, cluster or class; coordinates from the true input dimension on are zero. index and
+        num_samples may be traced.
     parts: what the parts stand for, (C, p), where a target may want it; None where they stand for nothing.
     fresh: the same for test samples, where these are drawn otherwise.
     """
@@ -42,80 +35,68 @@ class Source(NamedTuple):
     fresh: Row | None = None
 
 
-def _nothing(data: DataSpec) -> None:
-    pass
-
-
 class Law(NamedTuple):
     """An input law.
 
-    source(key, data, hyper, dtype): the law as a run of this key has it; shapes are `data`'s, sizes and scalars `hyper`'s
-    check(data): raises `InputError` for fields of the data that do not go together
-    forms(data): closed forms, None where the law is not isotropic or has none
-    grid(data): how the inputs lie: (d,), or (height, width, channels) of images
-    num_parts(data): of how many parts the law is
-    reads(data): arrays that all runs share, by name, found in `hyper` as `data.<name>`: images, which are too many to draw
+    source(key, data, hyper, dtype): the law as a run of this key has it; shapes are `data`'s, sizes and scalars
+        `hyper`'s
+    check(data): raises an `InputError` for fields of the data that do not go together
+    closed_forms(data): half-space probabilities and the like; None where the law is not isotropic or has none
+    grid(data): the shape of an input, (d,), or (height, width, channels) of images
+    num_parts(data): how many parts (classes, words, clusters) the law is made of
+    shared_arrays(data): arrays that all runs share, by name, found in `hyper` as `data.<name>`: images, which are too
+        many to draw
     pads: whether zeros may be appended to the inputs without changing any number
+    parts_mean_something: whether the source says what each part stands for
     """
 
     source: Callable[[jax.Array, DataSpec, Hyper, Any], Source]
-    check: Callable[[DataSpec], None] = _nothing
-    forms: Callable[[DataSpec], ClosedForms] | None = None
+    check: Callable[[DataSpec], None] = lambda data: None
+    closed_forms: Callable[[DataSpec], ClosedForms] | None = None
     grid: Callable[[DataSpec], tuple[int, ...]] = lambda data: (data.input_dim,)
     num_parts: Callable[[DataSpec], int] = lambda data: 1
-    reads: Callable[[DataSpec], dict[str, np.ndarray]] | None = None
+    shared_arrays: Callable[[DataSpec], dict[str, np.ndarray]] | None = None
     pads: bool = False
+    parts_mean_something: bool = False
 
 
-LAWS: Registry[Law] = Registry("law")  # filled by the families (`dynamics.data`)
+COMMON = ("input_dim", "num_samples", "num_test", "scale", "noise_std", "shuffle_parts")
+LAWS: Registry[Law] = Registry("law", "data", lambda: DataSpec, selector="law", common=COMMON)  # filled by `dynamics.data`
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """law: of the inputs; scale: a factor on them; noise_std: sigma of the label noise; num_test: fresh samples.
+    """Which law the inputs have, and how many of them; most fields belong to some laws only."""
 
-    What follows belongs to some laws. alpha: `radial`. intrinsic_dim, components, offset: `subspace_balls`. ambient_dim:
-    `sphere_patch`. patch_dim: the patchwise laws; components: also how many words or clusters there are; cone_std:
-    `cone_clusters`. root: the folder of `mnist` or `cifar10` (or the environment variable DYNAMICS_DATA); normalization: of
-    image sets, `own` or a named one; stand_in: what takes the place of a set's images (`stand_ins.py`), if anything. channels,
-    leaves, smallest_leaf, leaf_exponent, texture: `dead_leaves`. shuffle_parts: what part (class, word) a sample is of is drawn
-    at random, so that labels made of it say nothing.
-    """
-
-    law: str = "uniform_ball"
-    input_dim: int = 2
-    num_samples: int = 128
-    num_test: int = 1000
-    scale: float = 1.0
-    noise_std: float = 1.0
-    alpha: float = added_field(1.0)
-    intrinsic_dim: int = added_field(1)
-    components: int = added_field(1)
-    offset: float = added_field(0.0)
-    ambient_dim: int = added_field(0)
-    patch_dim: int = added_field(0)
-    cone_std: float = added_field(0.1)
-    shuffle_parts: bool = added_field(False)
-    root: str = unhashed_field("")
-    normalization: str = added_field("own")
-    stand_in: str = added_field("")
-    channels: int = added_field(1)
-    leaves: int = added_field(64)
-    smallest_leaf: float = added_field(1.0)
-    leaf_exponent: float = added_field(3.0)
-    texture: float = added_field(0.0)
+    law: str = option("uniform_ball", choices=LAWS, doc="law of the inputs")
+    input_dim: int = option(2, at_least=1, doc="dimension d of the inputs")
+    num_samples: int = option(128, at_least=1, doc="number n of training samples")
+    num_test: int = option(1000, at_least=1, doc="number of fresh samples to test on")
+    scale: float = option(1.0, above=0, doc="factor on the inputs")
+    noise_std: float = option(1.0, at_least=0, doc="standard deviation sigma of the label noise")
+    alpha: float = added_field(1.0, above=0, doc="exponent of the mass near the rim of the ball, P(|x| > 1 - e) = e^alpha")
+    intrinsic_dim: int = added_field(1, at_least=1, doc="dimension of each subspace")
+    components: int = added_field(1, at_least=1, doc="number of subspaces, words or clusters")
+    offset: float = added_field(0.0, at_least=0, doc="distance of the subspaces from the origin")
+    ambient_dim: int = added_field(0, at_least=0, doc="dimension of the space whose sphere a patch is cut from")
+    patch_dim: int = added_field(0, at_least=0, doc="number of coordinates of a patch")
+    cone_std: float = added_field(0.1, at_least=0, doc="standard deviation of a cluster around its direction")
+    shuffle_parts: bool = added_field(False, doc="whether classes and words are drawn at random, so that labels say nothing")
+    root: str = unhashed_field("", doc="folder of the image files; empty: the environment variable DYNAMICS_DATA")
+    normalization: str = added_field(
+        "own", choices=("own", *NORMALIZATIONS), doc="mean and deviation that pixels are divided by"
+    )
+    stand_in: str = added_field("", doc="what takes the place of the images; empty: nothing")
+    channels: int = added_field(1, at_least=1, doc="colour channels of a picture")
+    leaves: int = added_field(64, at_least=1, doc="discs laid on one another in a picture")
+    smallest_leaf: float = added_field(1.0, above=0, doc="smallest radius of a disc", unit="pixels")
+    leaf_exponent: float = added_field(3.0, above=1, doc="exponent of the density of the radii, r^-exponent")
+    texture: float = added_field(0.0, at_least=0, doc="standard deviation of the noise in every pixel")
 
     def check(self) -> None:
+        """Raise an `InputError` for a value that is not allowed."""
         law = choose("data.law", self.law, LAWS)
-        for name, least in COUNTS.items():
-            allowed = f"must be an integer from {least} to 2^31 - 1"
-            require(least <= getattr(self, name) < 2**31, f"data.{name}", getattr(self, name), allowed)
-        for name in AT_LEAST_ZERO:
-            require(0 <= getattr(self, name) < math.inf, f"data.{name}", getattr(self, name), "must be a number, at least 0")
-        for name, bound in ABOVE.items():
-            value = getattr(self, name)
-            require(bound < value < math.inf, f"data.{name}", value, f"must be a number above {bound}")
-        choose("data.normalization", self.normalization, {"own": None, **NORMALIZATIONS})
+        check_options(self, "data")
         fits = not self.stand_in or self.law in SHAPES
         require(fits, "data.stand_in", self.stand_in, f"is for a data.law of {', '.join(SHAPES)}")
         law.check(self)
@@ -126,8 +107,8 @@ class DataSpec:
         return LAWS[self.law].grid(self)
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that all runs on these data share, by the name that they have among a run's scalars."""
-        found = LAWS[self.law].reads
+        """The arrays that all runs on these data share, by the name that they have among a run's scalars."""
+        found = LAWS[self.law].shared_arrays
         return {} if found is None else {f"data.{name}": array for name, array in found(self).items()}
 
 
@@ -140,8 +121,8 @@ def rows(source: Source, key: jax.Array, num_samples: Any, size: int, *, fresh: 
 
 
 def sample(name: str, key: jax.Array, num_samples: Any, dim: Any, shape: tuple[int, int], dtype: Any) -> jax.Array:
-    """`shape[0]` inputs of a law without parameters in `shape[1]` coordinates, the first `num_samples` and `dim` of them
-    meant."""
+    """`shape[0]` inputs of a law without parameters in `shape[1]` coordinates, the first `num_samples` and `dim` of
+    them meant."""
     source = LAWS[name].source(key, DataSpec(name, shape[1]), {"data.input_dim": dim}, dtype)
     return rows(source, key, num_samples, shape[0])[0]
 

@@ -93,6 +93,8 @@ def mixture_mean(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     return np.mean(centres[:, :, None] * share[:, None] + np.swapaxes(bases, 1, 2) @ (inner * along[:, None]), axis=0)
 
 
-MIXTURES = {"subspace_balls": Law(_source, check=_check, num_parts=lambda data: data.components)}
-
-LAWS.update(MIXTURES)
+LAWS.add(
+    "subspace_balls",
+    Law(_source, check=_check, num_parts=lambda data: data.components, parts_mean_something=True),
+    uses=("intrinsic_dim", "components", "offset"),
+)

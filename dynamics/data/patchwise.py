@@ -105,11 +105,15 @@ def _parts(data: DataSpec) -> int:
     return data.components
 
 
-PATCHWISE = {
-    "patch_spheres": Law(_patch_spheres, check=_check_patches),
-    "tiled": Law(_tiled, check=_check_patches),
-    "vocabulary": Law(_vocabulary, check=_check_patches, num_parts=_parts),
-    "cone_clusters": Law(_cone_clusters, check=_check_patches, num_parts=_parts),
-}
+LAWS.add("patch_spheres", Law(_patch_spheres, check=_check_patches), uses=("patch_dim",))
+LAWS.add("tiled", Law(_tiled, check=_check_patches), uses=("patch_dim",))
 
-LAWS.update(PATCHWISE)
+for parts_name, parts_source, parts_fields in (
+    ("vocabulary", _vocabulary, ("patch_dim", "components")),
+    ("cone_clusters", _cone_clusters, ("patch_dim", "components", "cone_std")),
+):
+    LAWS.add(
+        parts_name,
+        Law(parts_source, check=_check_patches, num_parts=_parts, parts_mean_something=True),
+        uses=parts_fields,
+    )

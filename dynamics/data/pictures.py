@@ -1,8 +1,8 @@
 """Images as inputs: the sets of `images.py`, and dead leaves, which need none.
 
-The pixels of a set are read once for all runs (`Law.reads`); a run's seed says which images it trains on. A set with a test
-part of its own is tested on that, another one on images that are not among the training ones. `data.stand_in` puts something
-else in their place.
+The pixels of a set are read once for all runs (`Law.shared_arrays`); a run's seed says which images it trains on. A
+set with a test part of its own is tested on that, another one on images that are not among the training ones.
+`data.stand_in` puts something else in their place.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dynamics.errors import choose, require
 POOLS = ("pool", "pool_parts", "test_pool", "test_pool_parts")
 
 
-def _reads(data: DataSpec) -> dict[str, np.ndarray]:
+def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
     if data.stand_in in stand_ins.DRAWN:
-        return stand_ins.reads(data, *statistics(data))
+        return stand_ins.shared_arrays(data, *statistics(data))
     found = images.load(data.law, data.root)
     arrays = (found.pixels, found.classes, found.test_pixels, found.test_classes)
     return {name: a.reshape(len(a), -1) if a.ndim > 1 else a for name, a in zip(POOLS, arrays, strict=True) if a is not None}
@@ -71,8 +71,6 @@ def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
 def _check(data: DataSpec) -> None:
     size = math.prod(images.shape(data.law))
     require(data.input_dim == size, "data.input_dim", data.input_dim, f"must be {size} for data.law = {data.law}")
-    allowed = {"own": None, **images.NORMALIZATIONS}
-    choose("data.normalization", data.normalization, allowed)
     if data.normalization != "own":
         channels = len(images.NORMALIZATIONS[data.normalization][0])
         fits = channels == images.shape(data.law)[-1]
@@ -104,31 +102,37 @@ def _leaves(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
 
 
 def _check_frame(data: DataSpec) -> None:
-    require(data.channels >= 1, "data.channels", data.channels, "must be at least 1")
     whole = data.input_dim == _side(data) ** 2 * data.channels
     require(whole, "data.input_dim", data.input_dim, f"must be side^2 * data.channels, with data.channels = {data.channels}")
     _check_leaves(data, _side(data))
 
 
 def _check_leaves(data: DataSpec, side: int) -> None:
-    require(data.leaves >= 1, "data.leaves", data.leaves, "must be at least 1")
     allowed = f"must be above 0 and below the side, {side}"
     require(0 < data.smallest_leaf < side, "data.smallest_leaf", data.smallest_leaf, allowed)
-    require(data.leaf_exponent > 1, "data.leaf_exponent", data.leaf_exponent, "must be above 1")
-    require(data.texture >= 0, "data.texture", data.texture, "must be at least 0")
 
 
 def _num_parts(data: DataSpec) -> int:
     return 1 if data.stand_in in stand_ins.DRAWN else images.classes(data.law)
 
 
-def _set(name: str) -> Law:
-    return Law(_source, _check, grid=lambda data: images.shape(name), num_parts=_num_parts, reads=_reads)
+LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
 
 
-PICTURES = {
-    **{name: _set(name) for name in ("digits", "mnist", "cifar10")},
-    "dead_leaves": Law(_leaves, _check_frame, grid=lambda data: (_side(data), _side(data), data.channels)),
-}
+def _set_fields(data: DataSpec) -> tuple[str, ...]:
+    """The fields that an image set uses: those of dead leaves only where these stand in for the images."""
+    return ("root", "normalization", "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
 
-LAWS.update(PICTURES)
+
+def _image_set(name: str) -> Law:
+    return Law(_source, _check, grid=lambda data: images.shape(name), num_parts=_num_parts, shared_arrays=_shared_arrays)
+
+
+for set_name in ("digits", "mnist", "cifar10"):
+    LAWS.add(set_name, _image_set(set_name), uses=_set_fields)
+
+LAWS.add(
+    "dead_leaves",
+    Law(_leaves, _check_frame, grid=lambda data: (_side(data), _side(data), data.channels)),
+    uses=("channels", *LEAF_FIELDS),
+)

@@ -39,7 +39,7 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
     """
     inputs_key, target_key, noise_key, test_key, law_key = (jax.random.fold_in(key, i) for i in range(5))
     source = LAWS[data.law].source(law_key, data, hyper, dtype)
-    setting = Setting(hyper["data.input_dim"], data, target, source.parts, dtype)
+    setting = Setting(hyper["data.input_dim"], data, target, source.parts, dtype, hyper)
     truth = TARGETS[target.kind].draw(target_key, setting)
 
     def draw(key: jax.Array, noise_key: jax.Array, count: Any, size: int, fresh: bool) -> Samples:

@@ -25,7 +25,7 @@ Draw = Callable[[jax.Array], jax.Array]  # key -> inputs (d,)
 MEAN, ROOT = "pixel_mean", "pixel_root"
 
 
-def reads(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
+def shared_arrays(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
     """What a stand-in needs of the set, whose pixels are standardised with mean and std (channels,)."""
     if data.stand_in != "covariance":
         return {}

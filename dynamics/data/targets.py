@@ -4,40 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dynamics.core.spec import added_field
+from dynamics.core.dynamics import Hyper
+from dynamics.core.registry import Registry
+from dynamics.core.spec import added_field, check_options, option
 from dynamics.data.law import LAWS, DataSpec, direction
 from dynamics.data.views import ViewSpec, views
-from dynamics.errors import InputError, choose, require
+from dynamics.errors import choose, require
 
 Target = Callable[
     [jax.Array, jax.Array], jax.Array
 ]  # inputs (n, d), parts (n,) -> (n,), or (n, C) where it has several outputs
 
 
+class TargetKind(NamedTuple):
+    """A clean target f_0.
+
+    draw(key, setting): f_0 as a run of this key has it
+    outputs(data): how many outputs it has, 0 for a scalar, whose labels have no axis for them
+    pads: whether the target is the same where zeros are appended to the inputs
+    check(target, data): raises an `InputError` for fields that do not go together, or with the law
+    """
+
+    draw: Callable[[jax.Array, Setting], Target]
+    outputs: Callable[[DataSpec], int] = lambda data: 0
+    pads: bool = True
+    check: Callable[[TargetSpec, DataSpec], None] = lambda target, data: None
+
+
+TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
+
+
 @dataclass(frozen=True)
 class TargetSpec:
-    """kind: of the clean target; degree: of the Chebyshev polynomial; units, views: of a teacher network."""
+    """Which function of the inputs the labels are, before noise."""
 
-    kind: str = "linear"
-    degree: int = 4
-    units: int = added_field(50)
+    kind: str = option("linear", choices=TARGETS, doc="the clean target f_0")
+    degree: int = option(4, at_least=0, doc="degree of the Chebyshev polynomial")
+    units: int = added_field(50, at_least=1, doc="number of neurons of a teacher network")
     views: ViewSpec = field(default_factory=ViewSpec)
 
     def check(self, data: DataSpec) -> None:
+        """Raise an `InputError` for a value that is not allowed, by itself or on these data."""
         kind = choose("target.kind", self.kind, TARGETS)
-        require(0 <= self.degree < 2**31, "target.degree", self.degree, "must be an integer from 0 to 2^31 - 1")
-        require(1 <= self.units < 2**31, "target.units", self.units, "must be an integer from 1 to 2^31 - 1")
+        check_options(self, "target")
         self.views.check("target.views", data.grid)
-        if kind.outputs(data) and LAWS[data.law].num_parts(data) == 1 and self.kind != "parts":
-            raise InputError("target.kind", self.kind, f"needs a data.law of several parts (classes, words), not {data.law}")
-        if self.kind == "parts":
-            allowed = {name for name in LAWS if name in ("vocabulary", "cone_clusters", "subspace_balls")}
-            require(data.law in allowed, "target.kind", self.kind, f"needs a data.law among {', '.join(sorted(allowed))}")
+        kind.check(self, data)
 
     @property
     def pads(self) -> bool:
@@ -50,21 +67,19 @@ class TargetSpec:
 
 
 class Setting(NamedTuple):
-    """What a target may depend on besides its key: the true input dimension, the specs, what the law's parts stand for."""
+    """What a target may depend on besides its key.
+
+    dim: the true input dimension, where `data` says the padded one; data, target: the specs
+    parts: what the law's parts stand for (C, p), None where they stand for nothing
+    hyper: the run's swept scalars by path, such as `target.<name>`
+    """
 
     dim: Any
     data: DataSpec
     target: TargetSpec
     parts: jax.Array | None
     dtype: Any
-
-
-class TargetKind(NamedTuple):
-    """draw(key, setting) -> Target; outputs(data): how many, 0 for a scalar; pads: see `TargetSpec.pads`."""
-
-    draw: Callable[[jax.Array, Setting], Target]
-    outputs: Callable[[DataSpec], int] = lambda data: 0
-    pads: bool = True
+    hyper: Hyper = MappingProxyType({})
 
 
 def linear(key: jax.Array, setting: Setting) -> Target:
@@ -147,15 +162,24 @@ def _part_dim(data: DataSpec) -> int:
     return data.patch_dim or data.input_dim
 
 
-TARGETS: dict[str, TargetKind] = {
-    "linear": TargetKind(linear),
-    "random_linear": TargetKind(random_linear),
-    "holder_half": TargetKind(holder_half),
-    "chebyshev": TargetKind(chebyshev),
-    "zero": TargetKind(zero),
-    "teacher": TargetKind(teacher, pads=False),
-    "scaled_teacher": TargetKind(scaled_teacher, pads=False),
-    "parts": TargetKind(parts, _part_dim, pads=False),
-    "part_index": TargetKind(part_index, pads=False),
-    "one_hot": TargetKind(one_hot, _num_parts, pads=False),
-}
+def _check_several_parts(target: TargetSpec, data: DataSpec) -> None:
+    several = LAWS[data.law].num_parts(data) > 1
+    allowed = f"needs a data.law of several parts (classes, words), not {data.law}"
+    require(several, "target.kind", target.kind, allowed)
+
+
+def _check_meaning(target: TargetSpec, data: DataSpec) -> None:
+    known = sorted(name for name, law in LAWS.items() if law.parts_mean_something)
+    require(data.law in known, "target.kind", target.kind, f"needs a data.law among {', '.join(known)}")
+
+
+TARGETS.add("linear", TargetKind(linear))
+TARGETS.add("random_linear", TargetKind(random_linear))
+TARGETS.add("holder_half", TargetKind(holder_half))
+TARGETS.add("chebyshev", TargetKind(chebyshev), uses=("degree",))
+TARGETS.add("zero", TargetKind(zero))
+TARGETS.add("teacher", TargetKind(teacher, pads=False), uses=("units", "views"))
+TARGETS.add("scaled_teacher", TargetKind(scaled_teacher, pads=False), uses=("units", "views"))
+TARGETS.add("parts", TargetKind(parts, _part_dim, pads=False, check=_check_meaning))
+TARGETS.add("part_index", TargetKind(part_index, pads=False))
+TARGETS.add("one_hot", TargetKind(one_hot, _num_parts, pads=False, check=_check_several_parts))

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Frame(NamedTuple):
-    """sides: of the pixels, (d,) or (height, width); size: of a view, along each side; stride; count: views to draw."""
+    """The pixels that there are, and the views that are wanted of them.
+
+    sides: of the pixels, (d,) or (height, width); size: of a view, along each side; stride; count: views to draw
+    options: the `ViewSpec` in which a scheme finds fields of its own
+    """
 
     sides: tuple[int, ...]
     size: int
     stride: int
     count: int
+    options: Any = None
 
     @property
     def pixels(self) -> int:
@@ -37,12 +42,13 @@ class Frame(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """draw(frame, rng): the views.
+    """A way to choose views. draw(frame, rng): the pixels (L, p) that L views see.
 
     strides: whether it heeds the stride
     usual: the scheme that has as many views as this one draws where count is 0; empty: it does not heed the count
     most(frame): the most views that it can draw; None: any number
     extent(frame): the least sides that the frame must have
+    images: whether it is for images alone, and not for vectors
     """
 
     draw: Callable[[Frame, np.random.Generator], np.ndarray]
@@ -50,6 +56,7 @@ class Scheme(NamedTuple):
     usual: str = ""
     most: Callable[[Frame], int] | None = None
     extent: Callable[[Frame], tuple[int, ...]] = lambda frame: frame.extent
+    images: bool = False
 
 
 def box(extent: Sequence[int]) -> np.ndarray:
@@ -126,7 +133,7 @@ def hierarchical(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(levels)
 
 
-SCHEMES = {
+LINE_SCHEMES = {
     "sliding": Scheme(sliding, strides=True),
     "disjoint": Scheme(disjoint),
     "random_subsets": Scheme(random_subsets, usual="sliding"),

@@ -7,40 +7,43 @@ all channels of each of its pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from dynamics.core.spec import added_field
+from dynamics.core.extension import until_registration
+from dynamics.core.registry import Registry
+from dynamics.core.spec import added_field, check_options, names_of
 from dynamics.data.image_views import IMAGE_SCHEMES
-from dynamics.data.view_schemes import SCHEMES as SCHEMES_OF_ANY
-from dynamics.data.view_schemes import Frame, Scheme
+from dynamics.data.view_schemes import LINE_SCHEMES, Frame, Scheme
 from dynamics.errors import choose, require
 
-SCHEMES = SCHEMES_OF_ANY | IMAGE_SCHEMES
+SCHEMES: Registry[Scheme] = Registry("view scheme", "views", lambda: ViewSpec, selector="scheme", static=True)
 
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """scheme: of `SCHEMES`, or several joined by +, whose views follow one another; empty: the whole sample, seen once.
+    """Which coordinates of a sample each filter sees; views are chosen before a program is compiled, so nothing here is swept.
 
-    size: how many coordinates of a vector a view has, or the side of a square of as many pixels as it has of an image
-    stride: of the schemes that lay views out in a grid
-    count: how many views each scheme draws that draws any (`random_subsets`, `random_disjoint`, `random_placement`, `voronoi`,
-        `radial`); 0: as many as `sliding` has at this size and stride, for `random_disjoint` as many as `disjoint`
-    seed: of the random schemes; the others have the same views for all seeds
+    scheme: of `SCHEMES`, or several joined by +, whose views follow one another; empty: the whole sample, seen once
     """
 
-    scheme: str = added_field("")
-    size: int = added_field(0)
-    stride: int = added_field(1)
-    count: int = added_field(0)
-    seed: int = added_field(0)
+    scheme: str = added_field(
+        "", doc="how the views are chosen, several schemes joined by +; empty: one view of the whole sample"
+    )
+    size: int = added_field(0, at_least=0, doc="coordinates of a view of a vector; side of a view of an image, in pixels")
+    stride: int = added_field(1, at_least=1, doc="distance of neighbouring views, of the schemes that lay them out in a grid")
+    count: int = added_field(
+        0, at_least=0, doc="number of views that are drawn; 0: as many as a grid has at this size and stride"
+    )
+    seed: int = added_field(0, at_least=0, doc="what the random schemes draw from")
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        return tuple(self.scheme.split("+")) if self.scheme else ()
+        """The names of the schemes that are joined."""
+        return names_of(self.scheme)
 
     def check(self, where: str, grid: tuple[int, ...]) -> None:
         """Raise an `InputError` on `<where>.<field>` for what is not allowed on samples of this grid."""
@@ -49,19 +52,17 @@ class ViewSpec:
             require(condition, f"{where}.{name}", getattr(self, name), allowed)
 
         require(len(grid) in (1, 3) and min(grid) >= 1, "grid", grid, "must be (d,) or (height, width, channels)")
-        ensure(0 <= self.seed < 2**31, "seed", "must be an integer from 0 to 2^31 - 1")
+        check_options(self, where)
         if not self.scheme:
             for name, default in {"size": 0, "stride": 1, "count": 0}.items():
                 ensure(getattr(self, name) == default, name, f"is for the views of a scheme; set {where}.scheme too")
             return
         ensure("" not in self.schemes, "scheme", "an empty name; the whole sample is longer than a view and cannot be appended")
         chosen: dict[str, Scheme] = {name: choose(f"{where}.scheme", name, SCHEMES) for name in self.schemes}
-        ensure(self.stride >= 1, "stride", "must be at least 1")
-        ensure(self.count >= 0, "count", "must be at least 0")
         usual, frame = [scheme.usual for scheme in chosen.values()], self.frame(grid)
         for name, scheme in chosen.items():
             images = f"{name} needs a law of images (height x width x channels), not of vectors of {grid[0]} coordinates"
-            ensure(len(grid) == 3 or name not in IMAGE_SCHEMES, "scheme", images)
+            ensure(len(grid) == 3 or not scheme.images, "scheme", images)
             if not fits(scheme, frame):
                 most = max(size for size in range(1, min(frame.sides) + 1) if fits(scheme, frame._replace(size=size)))
                 ensure(False, "size", f"must be from 1 to {most} for {name} views of {' x '.join(map(str, grid))}")
@@ -73,8 +74,8 @@ class ViewSpec:
         ensure(any(usual) or self.count == 0, "count", f"is for the schemes that draw views: {drawn}")
 
     def frame(self, grid: tuple[int, ...]) -> Frame:
-        """The views asked for as schemes see them, without channels."""
-        return Frame(grid if len(grid) == 1 else grid[:2], self.size, self.stride, self.count)
+        """The wanted views as schemes see them, without channels."""
+        return Frame(grid if len(grid) == 1 else grid[:2], self.size, self.stride, self.count, self)
 
 
 def fits(scheme: Scheme, frame: Frame) -> bool:
@@ -82,7 +83,7 @@ def fits(scheme: Scheme, frame: Frame) -> bool:
     return frame.size >= 1 and all(need <= side for need, side in zip(scheme.extent(frame), frame.sides, strict=True))
 
 
-@lru_cache(maxsize=256)
+@until_registration(maxsize=256)
 def views(spec: ViewSpec, grid: tuple[int, ...]) -> np.ndarray:
     """The coordinates (L, m), int32 and not to be written to, of all L views of a sample.
 
@@ -120,3 +121,22 @@ def shape(spec: ViewSpec, grid: tuple[int, ...]) -> tuple[int, int]:
         return 1, math.prod(grid)
     count, size = views(replace(spec, seed=0), grid).shape
     return count, size
+
+
+def used_fields(scheme: Scheme) -> Callable[[ViewSpec], tuple[str, ...]]:
+    """The fields that a scheme uses: all that lay out a grid heed the stride, and so do those that count as a grid does."""
+
+    def used(spec: ViewSpec) -> tuple[str, ...]:
+        stride = scheme.strides or (scheme.usual == "sliding" and not spec.count)
+        return ("size", "seed", *(("stride",) if stride else ()), *(("count",) if scheme.usual else ()))
+
+    return used
+
+
+def add_scheme(name: str, scheme: Scheme, **more: Any) -> None:
+    """Register a scheme, with the fields that it uses worked out from what it says of itself."""
+    SCHEMES.add(name, scheme, uses=used_fields(scheme), **more)
+
+
+for _name, _scheme in (LINE_SCHEMES | IMAGE_SCHEMES).items():
+    add_scheme(_name, _scheme)

@@ -1,165 +1,138 @@
-"""Models by name: what a config may ask for, and how it is built."""
+"""Models by name: what a config may ask for, and what a kind of model is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
+import jax
 
-from dynamics.core.spec import added_field
-from dynamics.data.views import ViewSpec, shape, views
+from dynamics.core.dynamics import Hyper
+from dynamics.core.extension import until_registration
+from dynamics.core.registry import Registry
+from dynamics.core.spec import added_field, check_options, option
+from dynamics.core.usage import fill_in
+from dynamics.data.views import ViewSpec, shape
 from dynamics.errors import InputError, choose, require
 from dynamics.models.base import Batch, Model
-from dynamics.models.linear import linear
-from dynamics.models.locally_connected import locally_connected
-from dynamics.models.mlp import MLP_ACTIVATIONS, mlp
-from dynamics.models.several_outputs import several_outputs
-from dynamics.models.two_layer import ACTIVATIONS, INITS, two_layer
 
 __all__ = ["MODELS", "Batch", "Grid", "Model", "ModelKind", "ModelSpec", "resolve_width"]
 
-Grid = tuple[int, ...]  # how a sample's numbers lie: (d,), or (height, width, channels) of an image
-PATCH_KINDS = ("convolutional", "locally_connected")
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """kind: of network; width: a number of neurons, or a multiple of n such as `4n`; gradient: closed_form or autodiff.
-
-    init applies to all but `linear` and `mlp`; depth (hidden layers) to `mlp`; init_scale multiplies every initial parameter.
-    views, pooling (`mean` or `sum` over them) belong to `convolutional`, whose filters are shared by all views, and
-    `locally_connected`, which has filters of its own for each; their width is a number of filters. readout: of
-    `locally_connected`, `shared` or one a `unit`.
-    """
-
-    kind: str = "two_layer"
-    width: int | str = "4n"
-    depth: int = 1
-    activation: str = "relu"
-    init: str = "torch_default"
-    init_scale: float = 1.0
-    gradient: str = "closed_form"
-    views: ViewSpec = field(default_factory=ViewSpec)
-    readout: str = added_field("shared")
-    pooling: str = added_field("mean")
-
-    def check(self, grid: Grid, outputs: int = 0) -> None:
-        kind = choose("model.kind", self.kind, MODELS)
-        allowed = "must be at least 1 and have at most 32 bits"
-        require(isinstance(self.width, int) and 1 <= self.width < 2**31, "model.width", self.width, allowed)
-        require(1 <= self.depth < 2**31, "model.depth", self.depth, allowed)
-        choose("model.gradient", self.gradient, dict.fromkeys(("closed_form", "autodiff")))
-        if kind.activations:
-            choose("model.activation", self.activation, kind.activations)
-        if kind.inits:
-            choose("model.init", self.init, kind.inits)
-        choose("model.readout", self.readout, dict.fromkeys(("shared", "unit")))
-        choose("model.pooling", self.pooling, dict.fromkeys(("mean", "sum")))
-        if outputs and self.kind in ("linear", "mlp"):
-            raise InputError("model.kind", self.kind, f"has one output, and the target has {outputs}")
-        if self.kind in PATCH_KINDS:
-            require(
-                self.views.scheme != "",
-                "model.views.scheme",
-                self.views.scheme,
-                f"says what filters see; {self.kind} needs one",
-            )
-            self.views.check("model.views", grid)
-        else:
-            only = f"is of model.kind = {' or '.join(PATCH_KINDS)}; leave it out"
-            for name, default in (("scheme", ""), ("size", 0), ("stride", 1), ("count", 0), ("seed", 0)):
-                value = getattr(self.views, name)
-                require(value == default, f"model.views.{name}", value, only)
-            require(self.pooling == "mean", "model.pooling", self.pooling, only)
-        if self.kind != "locally_connected":
-            require(self.readout == "shared", "model.readout", self.readout, "unit is for model.kind = locally_connected")
-
-    def rows(self, grid: Grid) -> tuple[int, int]:
-        """How many inputs a sample shows to each neuron, and how many numbers they have (without the leading 1)."""
-        return shape(self.views, grid) if self.kind in PATCH_KINDS else (1, math.prod(grid))
-
-    def build(self, grid: Grid, dtype: Any, outputs: int = 0) -> Model:
-        """The network on samples of this grid; outputs: 0 for a scalar, whose predictions have no axis for them."""
-        kind = MODELS[self.kind]
-        if not outputs:
-            return kind.build(self, grid, dtype)
-        seen = views(self.views, grid)
-        return several_outputs(
-            seen,
-            int(self.width),
-            outputs,
-            self.activation,
-            self.init,
-            dtype,
-            shared_filters=self.kind != "locally_connected",
-            readout=self.readout,
-            pooling=self.pooling,
-            kernels=self.gradient == "closed_form",
-        )
-
-    def parameters(self, grid: Grid, outputs: int = 0) -> int:
-        """How many parameters there are."""
-        if self.kind in ("linear", "mlp"):
-            return MODELS[self.kind].parameters(self, math.prod(grid))
-        (num_views, size), width = self.rows(grid), int(self.width)
-        positions = num_views if self.kind == "locally_connected" else 1
-        readouts = positions if self.readout == "unit" else 1
-        return width * positions * (size + 1) + max(outputs, 1) * (width * readouts + 1)
+Grid = tuple[int, ...]  # the shape of a sample: (d,), or (height, width, channels) of an image
 
 
 @dataclass(frozen=True)
 class ModelKind:
-    """build(spec, grid, dtype): the network with one output; what its fields may be.
+    """A kind of network.
 
-    pads: the sizes in which zeros (samples of no weight, neurons, coordinates) may be appended without changing any number.
-    parameters(spec, input_dim): how many, where that is not a matter of filters and readouts
+    build(spec, grid, dtype, outputs): the network on samples of this grid; outputs: 0 for a scalar
+    activations, inits: the names that `model.activation` and `model.init` may have; None where the kind has no use for them
+    pads: the sizes in which zeros (samples of no weight, neurons, coordinates) may be appended without changing any number
+    parameters(spec, grid, outputs): how many there are; counted from the initialised network where it is None
+    flops_per_sample(spec, grid, outputs): of a gradient, for the plan; six a parameter where it is None
+    several_outputs: whether it can have more than one
+    patches: whether its neurons see views of a sample and not the whole
+    one_hidden_layer: whether it is one layer of units with a linear readout (`Model.neurons`, `layout`, `half_spaces`)
+    shared_filters: whether each of its neurons looks at all that it sees of a sample with the same weights
     """
 
-    build: Callable[[ModelSpec, Grid, Any], Model]
-    activations: dict | None = None
-    inits: dict | None = None
-    pads: tuple[str, ...] = ("data.num_samples",)
-    parameters: Callable[[ModelSpec, int], int] = lambda m, d: 0
+    build: Callable[[ModelSpec, Grid, Any, int], Model]
+    activations: Collection[str] | None = None
+    inits: Collection[str] | None = None
+    pads: tuple[str, ...] = ()
+    parameters: Callable[[ModelSpec, Grid, int], int] | None = None
+    flops_per_sample: Callable[[ModelSpec, Grid, int], float] | None = None
+    several_outputs: bool = False
+    patches: bool = False
+    one_hidden_layer: bool = False
+    shared_filters: bool = False
 
 
-def _shared(m: ModelSpec, seen: np.ndarray | None, size: int, dtype: Any) -> Model:
-    kernels = m.gradient == "closed_form"
-    return two_layer(size, int(m.width), m.activation, m.init, dtype, kernels=kernels, views=seen, pooling=m.pooling)
+COMMON = ("width", "gradient", "init_scale")
+MODELS: Registry[ModelKind] = Registry("model", "model", lambda: ModelSpec, common=COMMON)  # filled by `dynamics.models`
 
 
-def _own(m: ModelSpec, seen: np.ndarray, dtype: Any) -> Model:
-    more: dict[str, Any] = {"readout": m.readout, "pooling": m.pooling, "kernels": m.gradient == "closed_form"}
-    return locally_connected(seen, int(m.width), m.activation, m.init, dtype, **more)
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which network is trained, and how its parameters start."""
+
+    kind: str = option("two_layer", choices=MODELS, doc="kind of network")
+    width: int | str = option("4n", doc="number of neurons or filters, or a multiple of n such as 4n")
+    depth: int = option(1, at_least=1, doc="number of hidden layers")
+    activation: str = option("relu", doc="nonlinearity of the neurons")
+    init: str = option("torch_default", doc="law of the initial parameters")
+    init_scale: float = option(1.0, doc="factor on every initial parameter")
+    gradient: str = option("closed_form", choices=("closed_form", "autodiff"), doc="how the gradient is computed")
+    views: ViewSpec = field(default_factory=ViewSpec)
+    readout: str = added_field(
+        "shared", choices=("shared", "unit"), doc="one readout weight a filter, or one for each position too"
+    )
+    pooling: str = added_field("mean", choices=("mean", "sum"), doc="over the views of a sample")
+
+    def check(self, grid: Grid, outputs: int = 0) -> None:
+        """Raise an `InputError` for a value that is not allowed, by itself or on samples of this grid."""
+        kind = choose("model.kind", self.kind, MODELS)
+        allowed = "must be at least 1 and have at most 32 bits"
+        require(isinstance(self.width, int) and 1 <= self.width < 2**31, "model.width", self.width, allowed)
+        if kind.activations is not None:
+            choose("model.activation", self.activation, dict.fromkeys(kind.activations))
+        if kind.inits is not None:
+            choose("model.init", self.init, dict.fromkeys(kind.inits))
+        if outputs and not kind.several_outputs:
+            raise InputError("model.kind", self.kind, f"has one output, and the target has {outputs}")
+        self._refuse_fields_of_others()
+        check_options(self, "model")
+        if kind.patches:
+            allowed = f"says what filters see; {self.kind} needs one"
+            require(self.views.scheme != "", "model.views.scheme", self.views.scheme, allowed)
+            self.views.check("model.views", grid)
+
+    def _refuse_fields_of_others(self) -> None:
+        """Raise an `InputError` for a field of patch networks that is set for another kind."""
+        used = MODELS.entry(self.kind).used_fields(self)
+        for name in {"views", "readout", "pooling"} - used:
+            users = [other for other in MODELS if name in MODELS.entry(other).used_fields(self)]
+            only = f"is of model.kind = {' or '.join(users)}; leave it out"
+            if name == "views":
+                for own in fields(ViewSpec):
+                    value = getattr(self.views, own.name)
+                    require(value == own.default, f"model.views.{own.name}", value, only)
+            else:
+                value = getattr(self, name)
+                require(value == getattr(type(self), name), f"model.{name}", value, only)
+
+    def rows(self, grid: Grid) -> tuple[int, int]:
+        """(views of a sample that each neuron sees, numbers in each without the leading 1)."""
+        return shape(self.views, grid) if MODELS[self.kind].patches else (1, math.prod(grid))
+
+    def build(self, grid: Grid, dtype: Any, outputs: int = 0, hyper: Hyper | None = None) -> Model:
+        """The network on samples of this grid; outputs: 0 for a scalar, whose predictions have no axis for them.
+
+        hyper: the run's scalars, where the kind has swept fields of its own: they take the place of the spec's
+        """
+        spec = self if hyper is None else fill_in(self, "model", hyper)
+        return MODELS[self.kind].build(spec, grid, dtype, outputs)
+
+    def parameters(self, grid: Grid, outputs: int = 0) -> int:
+        """The number of parameters."""
+        known = MODELS[self.kind].parameters
+        return _count_parameters(self, grid, outputs) if known is None else known(self, grid, outputs)
+
+    def flops_per_sample(self, grid: Grid, outputs: int = 0) -> float:
+        """Floating-point operations of a gradient on one sample, as the plan estimates them."""
+        known = MODELS[self.kind].flops_per_sample
+        return 6.0 * self.parameters(grid, outputs) if known is None else known(self, grid, outputs)
 
 
-MODELS: dict[str, ModelKind] = {
-    "two_layer": ModelKind(
-        lambda m, grid, dtype: _shared(m, None, math.prod(grid), dtype),
-        ACTIVATIONS,
-        INITS,
-        ("data.input_dim", "data.num_samples", "model.width"),
-    ),
-    "convolutional": ModelKind(
-        lambda m, grid, dtype: _shared(m, views(m.views, grid), m.rows(grid)[1], dtype),
-        ACTIVATIONS,
-        INITS,
-        ("data.num_samples", "model.width"),
-    ),
-    "locally_connected": ModelKind(lambda m, grid, dtype: _own(m, views(m.views, grid), dtype), ACTIVATIONS, INITS),
-    "linear": ModelKind(
-        lambda m, grid, dtype: linear(math.prod(grid), dtype),
-        pads=("data.input_dim", "data.num_samples", "model.width"),
-        parameters=lambda m, d: d,
-    ),
-    "mlp": ModelKind(
-        lambda m, grid, dtype: mlp(math.prod(grid), int(m.width), m.depth, m.activation, dtype),
-        MLP_ACTIVATIONS,
-        parameters=lambda m, d: int(m.width) * (d + 1 + (m.depth - 1) * (int(m.width) + 1) + 1) + 1,
-    ),
-}
+@until_registration(maxsize=1024)
+def _count_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+    names = {f"model.{f.name}" for f in fields(spec)} | {"data.input_dim", "data.num_samples"}
+    scalars = {name: jax.ShapeDtypeStruct((), "float32") for name in names}
+    model = spec.build(grid, "float32", outputs)
+    params = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), scalars)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def resolve_width(width: int | str, num_samples: int) -> int:

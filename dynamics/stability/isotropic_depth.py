@@ -30,12 +30,12 @@ def isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
     The dimension may be traced, up to `data.input_dim`, where the law's inputs may be padded.
     """
     law = LAWS[data.law]
-    if law.forms is None:
+    if law.closed_forms is None:
         return None
     dims = range(1 if law.pads else data.input_dim, data.input_dim + 1)
     if data.law == "radial":
         return _mixture(tabulated(SPHERE, dims, dtype))
-    return tabulated(law.forms(data), dims, dtype)
+    return tabulated(law.closed_forms(data), dims, dtype)
 
 
 def tabulated(forms: ClosedForms, dims: Sequence[int], dtype: Any) -> Depth:

@@ -1,15 +1,14 @@
-"""Every dynamics a config may name. A new one is a file with a `RunSpec` subclass, and a line here."""
+"""Every dynamics that a config may name. Importing any part of it registers the suite's own."""
 
-from dynamics.core.spec import RunSpec
-from dynamics.systems.cap_packing import CapsSpec
-from dynamics.systems.catapult import CatapultSpec
-from dynamics.systems.depth_search import DepthSpec
-from dynamics.systems.deviation_search import ConcentrationSpec
-from dynamics.systems.flat_search import FlatSearchSpec
-from dynamics.systems.interpolator_descent import InterpolationSpec
-from dynamics.systems.training import TrainingSpec
+from dynamics.core.system_table import SYSTEMS
+from dynamics.systems import (  # noqa: F401
+    cap_packing,
+    catapult,
+    depth_search,
+    deviation_search,
+    flat_search,
+    interpolator_descent,
+    training,
+)
 
-SYSTEMS: dict[str, type[RunSpec]] = {
-    cls.system: cls
-    for cls in (TrainingSpec, CapsSpec, CatapultSpec, ConcentrationSpec, DepthSpec, FlatSearchSpec, InterpolationSpec)
-}
+__all__ = ["SYSTEMS"]

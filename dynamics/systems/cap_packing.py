@@ -25,6 +25,7 @@ from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec, added_field
 from dynamics.data.law import LAWS, DataSpec, rows, sample
 from dynamics.errors import choose, require
+from dynamics.systems import register
 from dynamics.theory.cap_geometry import (
     atom_square,
     cap_probability,
@@ -38,6 +39,7 @@ BLOCK = 256  # points compared at once with as many others
 MOST = 100_000  # caps; far more would take hours
 
 
+@register.system
 @dataclass(frozen=True)
 class CapsSpec(RunSpec):
     """Caps of height eps^2, eps = kappa num_samples^(-1/(input_dim+1)), packed on the unit ball that holds num_samples points.

@@ -20,8 +20,10 @@ import jax.numpy as jnp
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.errors import choose, require
+from dynamics.systems import register
 
 
+@register.system
 @dataclass(frozen=True)
 class CatapultSpec(RunSpec):
     """form: the `net` of the given width, the two-variable `map`, or the `linearized` map.

@@ -24,6 +24,7 @@ from dynamics.errors import choose, require
 from dynamics.stability.half_space_depth import THRESHOLDS
 from dynamics.stability.half_spaces import Cloud, cloud, lighter_side, neighbours, own_lighter_side, uniform, whitened
 from dynamics.stability.isotropic_depth import isotropic_depth
+from dynamics.systems import register
 
 SEARCHES = {
     "random": "uniform directions, shared by all queries",
@@ -33,6 +34,7 @@ DEEP = (0.05, 0.1, 0.2, 0.3, 0.4)  # T of `deep`
 SHALLOW = (0.001, 0.003, 0.01, 0.03, 0.1)  # T of `shallow`
 
 
+@register.system
 @dataclass(frozen=True)
 class DepthSpec(RunSpec):
     """The depth of `data.num_test` fresh samples in `data.num_samples` samples of a law, those that training at this seed has.

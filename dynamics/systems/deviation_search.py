@@ -21,11 +21,13 @@ from dynamics.core.spec import RunSpec
 from dynamics.data.law import plain, sample
 from dynamics.errors import choose, require
 from dynamics.stability.weight import one_sided, population_weight
+from dynamics.systems import register
 
 TABLE = 4097  # points of g_P on [-R, R]; linear interpolation errs by less than 1e-6
 NEAREST = 1e-3  # the smallest distance at which the neighbourhood of the best direction is searched
 
 
+@register.system
 @dataclass(frozen=True)
 class ConcentrationSpec(RunSpec):
     """A sample of `num_samples` inputs of a law in `input_dim` dimensions, compared with the law.

@@ -35,6 +35,7 @@ from dynamics.models.base import Batch
 from dynamics.models.spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.flat_ascent import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
+from dynamics.systems import register
 from dynamics.systems.flat_search_starts import HALF, STARTS
 
 AIM = 0.99  # of 2 / eta, so that a point does not fail its check by a rounding error
@@ -45,6 +46,7 @@ SETTLE = 10  # outer iterations after which the ascent's rate starts to fall, li
 MOST = 10.0  # times the penalty: where multipliers are cut off
 
 
+@register.system
 @dataclass(frozen=True)
 class FlatSearchSpec(RunSpec):
     """start: from the GD solution at this learning rate (`descent`), the empty-cap net (`caps`) or a fresh net (`random`).

@@ -28,6 +28,7 @@ from dynamics.models.base import Model
 from dynamics.models.losses import FACTORS
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
+from dynamics.systems import register
 from dynamics.theory.flat_interpolators import (
     SCALINGS,
     alone,
@@ -44,6 +45,7 @@ CONSTRUCTIONS = dict.fromkeys(f"{kind}_{scaling}" for kind in LAWS_OF for scalin
 MEMORISED = 1e-6  # times the bound: a residual this small counts as none
 
 
+@register.system
 @dataclass(frozen=True)
 class InterpolationSpec(RunSpec):
     """construction: `sphere` or `patch`, _, and how its pairs are scaled: `paper` or `optimal`.

@@ -22,11 +22,13 @@ from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LossSpec, loss
 from dynamics.models.spec import MODELS, ModelSpec, resolve_width
 from dynamics.optimizers.rules import RULES, OptimizerSpec
+from dynamics.systems import register
 
 ONE_HIDDEN_LAYER = ("two_layer", "convolutional", "locally_connected")
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
 
 
+@register.system
 @dataclass(frozen=True)
 class TrainingSpec(RunSpec):
     """A network trained on a regression or classification problem."""

@@ -68,7 +68,7 @@ def cells(study: Study, *panels: str) -> list[Cell]:
         for alpha, dim in part.runs.select("data.alpha", "data.input_dim").unique(maintain_order=True).iter_rows():
             own = part.select(alpha=alpha, input_dim=dim)
             data = own.specs[own.runs["run"][0]].data  # type: ignore[attr-defined]
-            forms = LAWS[data.law].forms
+            forms = LAWS[data.law].closed_forms
             assert forms is not None
             made.append(Cell(panel, alpha, dim, own, forms(data)))
     return made

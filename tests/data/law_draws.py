@@ -61,7 +61,7 @@ def draw(data: DataSpec, n: int = N, *, seed: int = 0, size: int = 0, padded: in
     static = replace(specs.static(spec).data, input_dim=padded or data.input_dim, num_samples=1)
     with jax.enable_x64(dtype == "float64"):
         hyper = {**hyper_of(spec), **spec.shared_arrays()}
-        drawn_otherwise = fresh and LAWS[data.law].reads is not None  # else one program for both
+        drawn_otherwise = fresh and LAWS[data.law].shared_arrays is not None  # else one program for both
         found = program(static, size or n, drawn_otherwise, dtype, key_of(spec), jnp.int32(3 * fresh), hyper)
     x, part, stands_for = (None if a is None else np.asarray(a) for a in found)
     assert x.dtype == dtype and part.dtype.kind == "i"

@@ -110,9 +110,9 @@ def test_a_target_that_does_not_go_with_the_law_is_told_by_name(case):
 def test_closed_forms_are_known_by_the_laws_name():
     """Of a law with parameters by its spec; of one that is not isotropic there are none."""
     for name, law in LAWS.items():
-        assert (law.forms is not None) == (name in ISOTROPIC), name
+        assert (law.closed_forms is not None) == (name in ISOTROPIC), name
     for name, expected in ISOTROPIC.items():
-        forms = LAWS[name].forms(DATA[name])
+        forms = LAWS[name].closed_forms(DATA[name])
         assert forms.half_space_probability(0.3, 3) == expected.half_space_probability(0.3, 3)
         assert forms.rim(3) == expected.rim(3)
     assert closed_forms.radial(0.3).rim(3) == 0.3

@@ -237,7 +237,10 @@ BAD = {
         f"model.pooling = 'sum': {OTHERS}",
     ),
     "no such pooling": ({"model__pooling": "max"}, "model.pooling = 'max': choose one of mean, sum"),
-    "a readout of its own": ({"model__readout": "unit"}, "model.readout = 'unit': unit is for model.kind = locally_connected"),
+    "a readout of its own": (
+        {"model__readout": "unit"},
+        "model.readout = 'unit': is of model.kind = locally_connected; leave it out",
+    ),
     "of an mlp": (
         {"model__kind": "mlp", "model__activation": "tanh"},
         f"model.views.scheme = 'sliding': {OTHERS}",

@@ -154,7 +154,7 @@ LAWS_WITH_FORMS = {
 def test_exact_depth_in_a_program_is_the_closed_form(name, x64):
     data = LAWS_WITH_FORMS[name]
     at = np.concatenate([np.linspace(0, 1, 50), [1 - 1e-6, 1.0]]) * (1 if name != "gaussian" else 4)
-    forms = LAWS[name].forms(data)
+    forms = LAWS[name].closed_forms(data)
     for width in {data.input_dim, data.input_dim + 3} if LAWS[name].pads else {data.input_dim}:
         depth = isotropic_depth(replace(data, input_dim=width, alpha=np.nan), float)
         seen = depth(jnp.asarray(at), {"data.input_dim": jnp.int32(data.input_dim), "data.alpha": jnp.asarray(data.alpha)})

@@ -1,0 +1,100 @@
+"""Which pieces a run names, which of its fields they use, and what each field means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+from dynamics.core import spec as specs
+from dynamics.core.extension import own_fields
+from dynamics.core.options import Option, option_of
+from dynamics.core.registry import Registry, registry_of
+from dynamics.core.spec import RunSpec
+
+
+class InUse(NamedTuple):
+    """The pieces of one kind that a run names: path of the spec with their fields, that spec, the registry, their names."""
+
+    where: str
+    spec: Any
+    registry: Registry[Any]
+    names: tuple[str, ...]
+
+    def used_fields(self) -> set[str]:
+        """The names of the fields of the spec that the run has a use for."""
+        known = (name for name in self.names if name in self.registry)
+        return set(self.registry.common).union(*(self.registry.entry(name).used_fields(self.spec) for name in known))
+
+
+def pieces_in_use(run: RunSpec) -> Iterator[InUse]:
+    """The pieces that a run names, outer specs before those that lie in them."""
+    yield from _walk(run, "", None)
+
+
+def _walk(spec: Any, where: str, parent: Any) -> Iterator[InUse]:
+    registry = registry_of(type(spec))
+    if registry is not None:
+        holder = spec if hasattr(spec, registry.selector) else parent
+        names = specs.names_of(getattr(holder, registry.selector, ()))
+        yield InUse(where, spec, registry, names)
+    for f in fields(spec):
+        value = getattr(spec, f.name)
+        if is_dataclass(value):
+            yield from _walk(value, f"{where}.{f.name}" if where else f.name, spec)
+
+
+def ignored_fields(run: RunSpec) -> dict[str, Any]:
+    """The fields by path that were set (they differ from the system's defaults) and that no piece of the run uses."""
+    defaults, values = specs.flatten(type(run)()), specs.flatten(run)
+    unused: list[str] = []
+    for piece in pieces_in_use(run):
+        used = piece.used_fields()
+        unused += [f"{piece.where}.{f.name}" for f in fields(piece.spec) if f.name not in used]
+    return {
+        path: value
+        for path, value in values.items()
+        if value != defaults[path] and any(path == field or path.startswith(f"{field}.") for field in unused)
+    }
+
+
+class FieldDescription(NamedTuple):
+    """A field of a system: its default, what it allows, whether it is swept, and which pieces use it (empty: any)."""
+
+    default: Any
+    allowed: Option
+    swept: bool
+    pieces: tuple[str, ...]
+
+
+def describe_fields(system: type[RunSpec]) -> dict[str, FieldDescription]:
+    """A description of every field of a system by path, for completion and documentation."""
+    swept, defaults = set(specs.swept(system)), specs.flatten(system())
+    pieces = {
+        f"{piece.where}.{name}": users
+        for piece in pieces_in_use(system())
+        for name, users in _users(piece.registry, piece.spec).items()
+    }
+    return {
+        path: FieldDescription(defaults[path], option_of(f), path in swept, pieces.get(path, ()))
+        for path, f in specs.leaf_fields(system).items()
+    }
+
+
+def _users(registry: Registry[Any], spec: Any) -> dict[str, tuple[str, ...]]:
+    """For every field that only some pieces use: those pieces."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in registry:
+        for used in registry.entry(name).used_fields(spec) - registry.common:
+            found[used] = (*found.get(used, ()), name)
+    return found
+
+
+def fill_in(spec: Any, where: str, hyper: Mapping[str, Any]) -> Any:
+    """The spec of pieces with the run's scalars in the place of the swept fields that the pieces brought with them.
+
+    So a piece finds its own numbers where it finds its names and flags; the spec is not to be hashed any more.
+    """
+    own = {name: hyper.get(f"{where}.{name}") for name in own_fields(type(spec))}
+    values = {name: value for name, value in own.items() if value is not None}
+    return replace(spec, **values) if values else spec

@@ -1,0 +1,121 @@
+"""The suite's kinds of network: how each is built and counted, and which fields of `ModelSpec` it uses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dynamics.data.views import views
+from dynamics.models.base import Model
+from dynamics.models.linear import linear
+from dynamics.models.locally_connected import locally_connected
+from dynamics.models.mlp import MLP_ACTIVATIONS, mlp
+from dynamics.models.several_outputs import several_outputs
+from dynamics.models.spec import MODELS, Grid, ModelKind, ModelSpec
+from dynamics.models.two_layer import ACTIVATIONS, INITS, two_layer
+
+ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
+
+
+def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
+    """A network whose filters are shared by all views; where there are none the whole sample is the only one."""
+    if outputs:
+        return _build_several(spec, grid, dtype, outputs, shared_filters=True)
+    patches = MODELS[spec.kind].patches
+    seen, size = views(spec.views, grid) if patches else None, spec.rows(grid)[1]
+    kernels = spec.gradient == "closed_form"
+    return two_layer(
+        size, int(spec.width), spec.activation, spec.init, dtype, kernels=kernels, views=seen, pooling=spec.pooling
+    )
+
+
+def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
+    """A network with filters of its own for each view."""
+    if outputs:
+        return _build_several(spec, grid, dtype, outputs, shared_filters=False)
+    more: dict[str, Any] = {"readout": spec.readout, "pooling": spec.pooling, "kernels": spec.gradient == "closed_form"}
+    return locally_connected(views(spec.views, grid), int(spec.width), spec.activation, spec.init, dtype, **more)
+
+
+def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared_filters: bool) -> Model:
+    return several_outputs(
+        views(spec.views, grid),
+        int(spec.width),
+        outputs,
+        spec.activation,
+        spec.init,
+        dtype,
+        shared_filters=shared_filters,
+        readout=spec.readout,
+        pooling=spec.pooling,
+        kernels=spec.gradient == "closed_form",
+    )
+
+
+def count_units(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+    """The parameters of a network with one hidden layer: filters with biases, readouts, offsets."""
+    (num_views, size), width = spec.rows(grid), int(spec.width)
+    positions = 1 if MODELS[spec.kind].shared_filters else num_views
+    readouts = positions if spec.readout == "unit" else 1
+    return width * positions * (size + 1) + max(outputs, 1) * (width * readouts + 1)
+
+
+def count_layers(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+    """The parameters of a fully connected network of `depth` hidden layers."""
+    width = int(spec.width)
+    return width * (math.prod(grid) + 1 + (spec.depth - 1) * (width + 1) + 1) + 1
+
+
+def count_shared_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
+    """Every filter times every view, forth and back."""
+    num_views, size = spec.rows(grid)
+    return num_views * int(spec.width) * (4 * (size + 1) + 4)
+
+
+SHARED = {
+    "activations": ACTIVATIONS,
+    "inits": INITS,
+    "parameters": count_units,
+    "flops_per_sample": count_shared_flops,
+    "several_outputs": True,
+    "one_hidden_layer": True,
+    "shared_filters": True,
+}
+MODELS.add("two_layer", ModelKind(build_shared, pads=ALL_SIZES, **SHARED), uses=("activation", "init"))
+MODELS.add(
+    "convolutional",
+    ModelKind(build_shared, pads=("data.num_samples", "model.width"), patches=True, **SHARED),
+    uses=("activation", "init", "views", "pooling"),
+)
+MODELS.add(
+    "locally_connected",
+    ModelKind(
+        build_unshared,
+        ACTIVATIONS,
+        INITS,
+        pads=("data.num_samples",),
+        parameters=count_units,
+        several_outputs=True,
+        patches=True,
+        one_hidden_layer=True,
+    ),
+    uses=("activation", "init", "views", "pooling", "readout"),
+)
+MODELS.add(
+    "linear",
+    ModelKind(
+        lambda spec, grid, dtype, outputs: linear(math.prod(grid), dtype),
+        pads=ALL_SIZES,
+        parameters=lambda spec, grid, outputs: math.prod(grid),
+    ),
+)
+MODELS.add(
+    "mlp",
+    ModelKind(
+        lambda spec, grid, dtype, outputs: mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype),
+        MLP_ACTIVATIONS,
+        pads=("data.num_samples",),
+        parameters=count_layers,
+    ),
+    uses=("activation", "depth"),
+)
