@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _caches: list[Any] = []
 
 
-def until_registration(function: F | None = None, *, maxsize: int | None = None) -> Any:
+def until_registration(function: Callable[..., Any] | None = None, *, maxsize: int | None = None) -> Any:
     """`functools.cache` for what depends on the fields of specs or on pieces: emptied whenever a piece is registered."""
 
     def cached(function: F) -> F:
@@ -97,14 +97,14 @@ def _check(cls: type, path: str, name: str, given: Any, builtin: Iterable[str]) 
     check_value(path, default, option_of(given))
 
 
-def _field(given: Field[Any], selector: str, pieces: tuple[str, ...], static: bool) -> Field[Any]:
+def _field(given: Field[Any], selector: str, pieces: tuple[str, ...], static: bool) -> Any:
     marks = {"static": True} if static or given.metadata.get("static") else {}
     marks |= {"unhashed": True} if given.metadata.get("unhashed") else {"added": True}
     metadata = {DESCRIPTION: option_of(given), "pieces": pieces, "selector": selector, **marks}
     return field(default=given.default, metadata=metadata)
 
 
-def _without(own: Field[Any], piece: str) -> Field[Any]:
+def _without(own: Field[Any], piece: str) -> Any:
     pieces = tuple(name for name in own.metadata["pieces"] if name != piece)
     return field(default=own.default, metadata={**own.metadata, "pieces": pieces})
 

@@ -47,8 +47,13 @@ class Option:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, Real):
             return True
-        if self.integer and not (isinstance(value, Integral) and abs(value) <= LARGEST_INTEGER):
+        return self._allows_number(value)
+
+    def _allows_number(self, value: Any) -> bool:
+        whole = isinstance(value, Integral)
+        if self.integer and (not whole or abs(int(value)) > LARGEST_INTEGER):
             return False
+        value = float(value)
         if math.isinf(value):
             return self.infinite and value > 0
         return (
@@ -64,7 +69,7 @@ class Option:
             wrong = (
                 next((part for part in value if part not in self.choices), value) if isinstance(value, tuple | list) else value
             )
-            return f"choose one of {', '.join(sorted(self.choices))}{suggest(wrong, self.choices)}"
+            return f"choose one of {', '.join(sorted(self.choices))}{suggest(str(wrong), self.choices)}"
         if self.integer:
             low = self.at_least if self.above is None else self.above + 1
             high = self.at_most if self.below is None else self.below - 1

@@ -127,7 +127,7 @@ class Registry(Mapping[str, T]):
         origin: where the piece was written, found out if it is not given
         """
         origin, wanted = origin or origin_of(piece), dict(fields or {})
-        uses = getattr(piece, "uses", ()) if uses is None else uses
+        used: Uses = getattr(piece, "uses", ()) if uses is None else uses
         plain = isinstance(name, str) and name.replace("-", "_").isidentifier()
         require(plain, self.kind, name, "must be a name of letters, digits, _ and -, the first no digit")
         there = self._entries.get(name)
@@ -143,7 +143,7 @@ class Registry(Mapping[str, T]):
             extension.claim(self.spec, self.where, self.selector, name, wanted, static=self.static)
         else:
             require(not wanted, self.kind, name, "declares its fields as those of a dataclass")
-        self._entries[name] = Entry(piece, uses, tuple(wanted), origin)
+        self._entries[name] = Entry(piece, used, tuple(wanted), origin)
         if there is not None:
             _replaced.append((self.kind, name))
         extension.forget()

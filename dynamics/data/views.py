@@ -33,7 +33,7 @@ class ViewSpec:
     scheme: str = added_field(
         "", doc="how the views are chosen, several schemes joined by +; empty: one view of the whole sample"
     )
-    size: int = added_field(0, at_least=0, doc="coordinates of a view of a vector; side of a view of an image, in pixels")
+    size: int = added_field(0, doc="coordinates of a view of a vector; side of a view of an image, in pixels")
     stride: int = added_field(1, at_least=1, doc="distance of neighbouring views, of the schemes that lay them out in a grid")
     count: int = added_field(
         0, at_least=0, doc="number of views that are drawn; 0: as many as a grid has at this size and stride"

@@ -222,7 +222,7 @@ BAD = {
     "no patch": ({"model__views__size": 0}, "model.views.size = 0: must be from 1 to 6 for sliding views of 6"),
     "a negative one": ({"model__views__size": -1}, "model.views.size = -1: must be from 1 to 6 for sliding views of 6"),
     "one too large": ({"model__views__size": 7}, "model.views.size = 7: must be from 1 to 6 for sliding views of 6"),
-    "no stride": ({"model__views__stride": 0}, "model.views.stride = 0: must be at least 1"),
+    "no stride": ({"model__views__stride": 0}, "model.views.stride = 0: must be an integer from 1"),
     "of another model": ({"model__kind": "two_layer"}, f"model.views.scheme = 'sliding': {OTHERS}"),
     "size of another": (
         {"model__kind": "two_layer", "model__views": ViewSpec("", 3)},
