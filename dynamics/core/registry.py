@@ -136,10 +136,9 @@ class Registry(Mapping[str, T]):
             require(origin.may_replace(there.origin), self.kind, name, allowed)
         if self.spec is not None:
             known = {f.name for f in dataclass_fields(self.spec)} | set(wanted)
-            for used in () if callable(uses) else uses:
-                require(
-                    used in known, f"{self.kind} {name}: uses", used, f"no such field of {self.where}{suggest(used, known)}"
-                )
+            for field in () if callable(used) else used:
+                allowed = f"no such field of {self.where}{suggest(field, known)}"
+                require(field in known, f"uses of {self.kind} {name}", field, allowed)
             extension.claim(self.spec, self.where, self.selector, name, wanted, static=self.static)
         else:
             require(not wanted, self.kind, name, "declares its fields as those of a dataclass")
