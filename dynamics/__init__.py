@@ -1,1 +1,101 @@
-"""Simulation suite for the theory of how networks learn."""
+"""Simulation suite for the theory of how networks learn: sweeps as compiled programs, claims as checks.
+
+    import dynamics as dyn
+
+run and read    run, sweep, plan, open, Study, list_experiments, cite
+specs           Training, Data, Views, Target, Model, Loss, Optimizer, Record, RunSpec, logspace, linspace
+one's own       Dynamics, Cost, simulate, prepare, InputError
+
+Importing the package touches no device and takes no time: each name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynamics.core.devices import prepare
+    from dynamics.core.dynamics import Cost, Dynamics
+    from dynamics.core.recording import RecordSpec as Record
+    from dynamics.core.simulate import simulate
+    from dynamics.core.spec import RunSpec
+    from dynamics.data.problem import DataSpec as Data
+    from dynamics.data.problem import TargetSpec as Target
+    from dynamics.data.views import ViewSpec as Views
+    from dynamics.errors import InputError
+    from dynamics.models.losses import LossSpec as Loss
+    from dynamics.models.spec import ModelSpec as Model
+    from dynamics.optimizers.rules import OptimizerSpec as Optimizer
+    from dynamics.study.citations import cite
+    from dynamics.study.library import list_experiments, open, plan, run, sweep
+    from dynamics.study.tables import Study
+    from dynamics.sweep.axes import linspace, logspace
+    from dynamics.systems.training import TrainingSpec as Training
+
+__all__ = [
+    "Cost",
+    "Data",
+    "Dynamics",
+    "InputError",
+    "Loss",
+    "Model",
+    "Optimizer",
+    "Record",
+    "RunSpec",
+    "Study",
+    "Target",
+    "Training",
+    "Views",
+    "cite",
+    "linspace",
+    "list_experiments",
+    "logspace",
+    "open",
+    "plan",
+    "prepare",
+    "run",
+    "simulate",
+    "sweep",
+]
+
+_PLACES = {
+    "run": ("study.library", "run"),
+    "sweep": ("study.library", "sweep"),
+    "plan": ("study.library", "plan"),
+    "open": ("study.library", "open"),
+    "list_experiments": ("study.library", "list_experiments"),
+    "Study": ("study.tables", "Study"),
+    "cite": ("study.citations", "cite"),
+    "Training": ("systems.training", "TrainingSpec"),
+    "Data": ("data.problem", "DataSpec"),
+    "Views": ("data.views", "ViewSpec"),
+    "Target": ("data.problem", "TargetSpec"),
+    "Model": ("models.spec", "ModelSpec"),
+    "Loss": ("models.losses", "LossSpec"),
+    "Optimizer": ("optimizers.rules", "OptimizerSpec"),
+    "Record": ("core.recording", "RecordSpec"),
+    "RunSpec": ("core.spec", "RunSpec"),
+    "logspace": ("sweep.axes", "logspace"),
+    "linspace": ("sweep.axes", "linspace"),
+    "Dynamics": ("core.dynamics", "Dynamics"),
+    "Cost": ("core.dynamics", "Cost"),
+    "simulate": ("core.simulate", "simulate"),
+    "prepare": ("core.devices", "prepare"),
+    "InputError": ("errors", "InputError"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    value = getattr(importlib.import_module(f"dynamics.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

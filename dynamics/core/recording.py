@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,3 +49,21 @@ class RecordSpec:
         if self.pairs:
             chosen |= {min(step + 1, steps) for step in chosen}
         return tuple(sorted(chosen))
+
+
+def check_schedule(schedule: Sequence[int]) -> tuple[int, ...]:
+    """Return the steps at which to record as a tuple of integers.
+
+    Raises `InputError` unless there is at least one, none is negative and each is greater than the one before.
+
+    >>> check_schedule(range(0, 30, 10))
+    (0, 10, 20)
+    """
+    asked = list(schedule) if isinstance(schedule, Iterable) and not isinstance(schedule, str) else []
+    require(len(asked) > 0, "schedule", schedule, "must name at least one step to record")
+    for step in asked:
+        whole = isinstance(step, int | np.integer) and not isinstance(step, bool)
+        require(whole and step >= 0, "schedule", step, "must be integers of at least 0")
+    for before, after in pairwise(asked):
+        require(before < after, "schedule", (int(before), int(after)), "must increase from step to step")
+    return tuple(map(int, asked))

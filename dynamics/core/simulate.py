@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from dynamics.core.dynamics import Dynamics, Fixed, Hyper, State
+from dynamics.core.recording import check_schedule
 
 FINITE = "finite"
 
@@ -166,13 +167,21 @@ def drive(
     return Trajectory(np.array(steps), {k: v for k, v in table.items() if k != FINITE}, table[FINITE], state)
 
 
-def simulate(dynamics: Dynamics, key: jax.Array, hyper: Hyper, schedule: Sequence[int]) -> Trajectory:
-    """One run, compiled and driven over the schedule (increasing steps, 0 to record the start).
+def simulate(dynamics: Dynamics, key: jax.Array | int, hyper: Hyper, schedule: Sequence[int]) -> Trajectory:
+    """Return one run, compiled and driven over the schedule.
 
-    >>> halve = Dynamics(lambda key, h: (h, h["x0"]), lambda x, h, key: x / 2, lambda x, h: {"x": x})
-    >>> simulate(halve, jax.random.key(0), {"x0": jnp.float32(8.0)}, (0, 1, 3)).records["x"].tolist()
+    key: a JAX key, or a seed that stands for `jax.random.key(seed)`; hyper: the run's scalars, numbers or arrays, by name
+    schedule: the steps to record, increasing, 0 for the start; else `InputError`
+    The trajectory has `steps` (T,), `records` by name (T, ...), `finite` (T,), `status` and the final `state`.
+
+    >>> import dynamics as dyn
+    >>> halve = dyn.Dynamics(lambda key, h: (h, h["x0"]), lambda x, h, key: x / 2, lambda x, h: {"x": x})
+    >>> dyn.simulate(halve, 0, {"x0": 8.0}, (0, 1, 3)).records["x"].tolist()
     [8.0, 4.0, 1.0]
     """
+    steps = check_schedule(schedule)
+    key = jax.random.key(key) if isinstance(key, int | np.integer) else key
+    hyper = jax.tree.map(jnp.array, hyper)
     fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
     segment = jax.jit(lambda s, begin, end, record: advance(dynamics, key, fixed, s, begin, end, record))
-    return drive(segment, state, schedule)
+    return drive(segment, state, steps)

@@ -13,6 +13,7 @@ import polars as pl
 from dynamics.core.provenance import provenance
 
 if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs none of it
+    from dynamics.core.spec import RunSpec
     from dynamics.store.results import ChunkResult
 
 
@@ -35,7 +36,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
         {
             "run": ids[i],
             "system": run.system,
-            **{path: _cell(value) for path, value in specs.flatten(run).items()},
+            **encode_config(run),
             **run.derived_columns(),
             "status": str(status[i]),
             "diverged_at": int(lost[i]) if lost[i] >= 0 else None,
@@ -53,8 +54,11 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(columns)
 
 
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, tuple) else value
+def encode_config(run: RunSpec) -> dict[str, Any]:
+    """Return every config field by dotted path as run tables have it: lists as JSON."""
+    from dynamics.core import spec as specs
+
+    return {path: json.dumps(v) if isinstance(v, tuple) else v for path, v in specs.flatten(run).items()}
 
 
 def write_final(folder: Path, result: ChunkResult) -> None:

@@ -10,10 +10,10 @@ import polars as pl
 import xarray as xr
 
 from dynamics.core import spec as specs
-from dynamics.study.tables import Study
+from dynamics.study.contents import StudyContents
 
 
-def to_dataset(study: Study) -> xr.Dataset:
+def to_dataset(study: StudyContents) -> xr.Dataset:
     """Metrics as variables over (run, step) and their own axes, NaN where there is no such record.
 
     Along `run`, as coordinates: every config field, `status` and all else that the run table says, except for what is the

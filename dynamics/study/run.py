@@ -7,6 +7,7 @@ import polars as pl
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.errors import require
+from dynamics.store.encoding import encode_config
 from dynamics.store.store import Store
 from dynamics.study.config import compose
 from dynamics.study.request import Request, StudySpec
@@ -57,15 +58,42 @@ def require_there(request: Request, store: Store) -> None:
 
 
 def load_study(request: Request, store: Store) -> Study:
-    """The requested runs from the store, and only those; an `InputError` says how many are missing."""
+    """Return the requested runs from the store, and only those; an `InputError` says how many are missing."""
     require_there(request, store)
+    return load_what_is_there(request, store)
+
+
+def load_what_is_there(request: Request, store: Store, *, is_experiment: bool = True) -> Study:
+    """Return the requested runs; those that the store lacks have the status `failed`, and the reason where it is noted."""
     membership = pl.DataFrame(request.members, schema={"panel": pl.String, "run": pl.String}, orient="row")
     runs, records = store.read(membership["run"])
     late = specs.latecomers(type(request.runs[0]))  # what was stored before such a field came has its default
     runs = runs.with_columns(
         pl.col(path).fill_null(value) if path in runs.columns else pl.lit(value).alias(path) for path, value in late.items()
     )
+    missing = [run for run in request.runs if specs.run_id(run) not in set(runs["run"])]
+    if missing:
+        runs = pl.concat([runs, _failed_rows(missing, store)], how="diagonal_relaxed")
     runs = membership.join(runs, on="run", how="left", maintain_order="left")
     fields = [c for c in runs.columns if c in specs.paths(request.runs[0])]
+    if "step" not in records.columns:
+        records = pl.DataFrame(schema={"run": pl.String, "step": pl.Int64})
     joined = runs.select("panel", "run", *fields).join(records, on="run", how="left", maintain_order="left")
-    return Study(request.name, request.settings.size, runs, joined, store, {specs.run_id(run): run for run in request.runs})
+    by_id = {specs.run_id(run): run for run in request.runs}
+    return Study(request.name, request.settings.size, runs, joined, store, by_id, is_experiment)
+
+
+def _failed_rows(missing: list[RunSpec], store: Store) -> pl.DataFrame:
+    """Return run-table rows of runs that could not be computed."""
+    reasons = store.failures()
+    rows = [
+        {
+            "run": specs.run_id(run),
+            "system": run.system,
+            **encode_config(run),
+            "status": "failed",
+            "reason": reasons.get(specs.run_id(run), "was not computed"),
+        }
+        for run in missing
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)

@@ -63,6 +63,30 @@ EXPRESSIONS = {
 }
 
 
+def logspace(low: float, high: float, num: int) -> list[float]:
+    """Return `num` numbers from `low` to `high`, both included, spaced evenly in the logarithm: as in configs.
+
+    Raises `InputError` unless both ends are positive and num is a whole number of at least 1.
+
+    >>> import dynamics as dyn
+    >>> dyn.logspace(0.01, 1.0, 3)
+    [0.01, 0.1, 1.0]
+    """
+    return _space("logspace", "logspace", [low, high, num])
+
+
+def linspace(low: float, high: float, num: int) -> list[float]:
+    """Return `num` numbers from `low` to `high`, both included, spaced evenly: as in configs.
+
+    Raises `InputError` unless the ends are finite and num is a whole number of at least 1.
+
+    >>> import dynamics as dyn
+    >>> dyn.linspace(0.0, 1.0, 3)
+    [0.0, 0.5, 1.0]
+    """
+    return _space("linspace", "linspace", [low, high, num])
+
+
 def check_tree(field: str, tree: Any) -> None:
     """Raise `InputError` unless `tree` has the form of a sweep: a mapping, with mappings in its `zip`."""
     require(isinstance(tree, Mapping), field, tree, "must be a mapping of axes")

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Cost
+from dynamics.core.show import html_table, text_table
 from dynamics.core.spec import RunSpec
+from dynamics.core.text import counted
 
 MOST_RUNS = 32768  # in one chunk: their records are held in memory until they are written
 
@@ -115,11 +117,27 @@ class Group:
         return per_device * step + machine.step_seconds * per_device / self.lanes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
+    """What is to be computed, by groups; shows itself as a table. finished: runs that are stored already."""
+
     groups: tuple[Group, ...]
     machine: Machine
     finished: int = 0
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{text_table(describe(self))}".rstrip()
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html_table(describe(self))}{self.summary}</div>"
+
+    @property
+    def summary(self) -> str:
+        """One line on the whole."""
+        device = counted(self.machine.devices, f"{self.machine.kind} device")
+        there = f"{self.finished} already in the store"
+        runs, groups = counted(self.num_runs, "run"), counted(len(self.groups), "group")
+        return f"{runs} to compute in {groups}, {there}; estimated {self.seconds:.0f} s on {device}"
 
     @property
     def num_runs(self) -> int:

@@ -1,0 +1,171 @@
+"""A plain `Dynamics` as a system: swept without a spec, YAML or registration.
+
+Its code has no content hash, so such a run has no identity that could be known again: its results lie in a temporary
+folder that goes with the study.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+import jax
+import jax.numpy as jnp
+
+from dynamics.core import spec as specs
+from dynamics.core.dynamics import Cost, Dynamics
+from dynamics.core.recording import RecordSpec, check_schedule
+from dynamics.core.simulate import start
+from dynamics.core.spec import RunSpec
+from dynamics.errors import choose, require
+from dynamics.store.store import Store
+from dynamics.study.request import Request, StudySpec
+from dynamics.study.values import plain_value
+from dynamics.sweep import axes
+
+RESERVED = {"panel", "run", "step", "finite", "status", "reason", *dir(RunSpec), "triple"}
+_HELD: WeakValueDictionary[int, HeldDynamics] = WeakValueDictionary()
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldDynamics:
+    """A triple of somebody's while it is swept, and what one run of it costs."""
+
+    dynamics: Dynamics
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class TripleSpec(RunSpec):
+    """A run of a plain triple, which is known by a number within this process; subclasses add its swept scalars."""
+
+    triple: int = 0
+
+    system: ClassVar[str] = "triple"
+
+    def dynamics(self) -> Dynamics:
+        return _HELD[self.triple].dynamics
+
+    def cost(self) -> Cost:
+        return _HELD[self.triple].cost
+
+
+class TemporaryStore(Store):
+    """A store in a temporary folder, which is deleted when nothing refers to the study any more."""
+
+    place = "temporary, gone with this study: a plain Dynamics has no identity by which to find its results again"
+
+    def __init__(self, held: HeldDynamics):
+        self._folder = tempfile.TemporaryDirectory(prefix="dynamics-")
+        self._held_dynamics = held
+        super().__init__(Path(self._folder.name))
+
+
+@cache
+def triple_spec(names: tuple[str, ...]) -> type[TripleSpec]:
+    """Return the spec class whose swept scalars have these names."""
+    return make_dataclass("SweptTripleSpec", [(n, float, field(default=0.0)) for n in names], bases=(TripleSpec,), frozen=True)
+
+
+def triple_request(
+    dynamics: Dynamics,
+    values: Mapping[str, Any],
+    seeds: int | Sequence[int],
+    schedule: Sequence[int],
+    precision: str,
+    settings: StudySpec,
+) -> tuple[Request, TemporaryStore]:
+    """Return the runs of a sweep over the scalars of a triple's `hyper`, and a store for them.
+
+    values: a list, range or array by name is an axis, a number the same for all runs; `zip` advances axes together.
+    Raises `InputError` for a name or value that is not allowed, and whatever the triple's own functions raise.
+    """
+    choose("precision", precision, dict.fromkeys(specs.PRECISIONS))
+    require(isinstance(values, Mapping), "axes", values, "must be a mapping from names of hyper to values")
+    tree = {str(name): plain_value(str(name), value) for name, value in values.items()}
+    axes.check_tree("axes", tree)
+    together = tree.get("zip", [])
+    entries = [together] if isinstance(together, Mapping) else together
+    names = tuple(dict.fromkeys([*(n for n in tree if n != "zip"), *(n for entry in entries for n in entry)]))
+    for name in names:
+        require(name.isidentifier(), "hyper", name, "a scalar of hyper is named as a variable is")
+        require(name not in RESERVED, "hyper", name, "is a word of the suite's own; call it something else")
+    steps = check_schedule(schedule)
+    require(steps[-1] >= 1, "schedule", steps, "must go on to step 1 at least")
+
+    seed_list = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else plain_value("seeds", seeds)
+    require(
+        isinstance(seed_list, list) and len(seed_list) > 0, "seeds", seeds, "must be how many, at least 1, or a list of them"
+    )
+    held = HeldDynamics(dynamics, estimate_cost(dynamics, names, precision))
+    number = next(_numbers)
+    _HELD[number] = held
+    store = TemporaryStore(held)
+    record = RecordSpec(num=0, at=list(steps))
+    base = triple_spec(names)(triple=number, steps=steps[-1], record=record, precision=precision)
+    runs = axes.expand(base, axes.parse({"seed": seed_list, **tree}, base))
+    for run in runs:
+        run.check()
+    return Request("dynamics", settings, {"main": runs}, []), store
+
+
+def seed_values(seeds: int | Sequence[int]) -> list[int]:
+    """Return the seeds that are meant: so many from 0 on, or the ones that are listed."""
+    count = isinstance(seeds, int) and not isinstance(seeds, bool)
+    found = list(range(seeds)) if count else plain_value("seeds", seeds)  # type: ignore[arg-type]
+    fits = isinstance(found, list) and len(found) > 0
+    require(fits, "seeds", seeds, "must be how many, at least 1, or a list of them")
+    return found
+
+
+def estimate_cost(dynamics: Dynamics, names: Sequence[str], precision: str) -> Cost:
+    """Return what one run asks of a machine, from the shapes of its arrays and XLA's count of operations.
+
+    Nothing is run. Raises `InputError` where the three functions do not fit together.
+    """
+    with jax.enable_x64(precision == "float64"):
+        hyper = {name: jax.ShapeDtypeStruct((), jnp.dtype(precision)) for name in names}
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        fixed, state = jax.eval_shape(lambda k, h: start(dynamics, k, h), key, hyper)
+        after = jax.eval_shape(dynamics.step, state, fixed, key)
+        before, then = _shapes(state), _shapes(after)
+        require(before == then, "step", then, f"must return a state of the shapes and types that init returns, {before}")
+        observed = jax.eval_shape(dynamics.observe, state, fixed)
+        require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
+        for name in observed:
+            taken = name in names or name in RESERVED
+            require(not taken, "observe", name, "is the name of a column that runs have already; call it something else")
+        inexact = any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(state))
+        require(inexact, "init", before, "must return a state with at least one array of floats")
+        step = _operations(dynamics.step, state, fixed, key)
+        record = _operations(dynamics.observe, state, fixed)
+    resident = _bytes((fixed, state))
+    return Cost(step, record, resident, 2.0 * resident + _bytes(observed))
+
+
+def _shapes(tree: Any) -> str:
+    """Return shape and type of every leaf in words, by its place."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return ", ".join(f"{jax.tree_util.keystr(path) or 'state'}: {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves)
+
+
+def _operations(function: Any, *args: Any) -> float:
+    """Return XLA's count of floating-point operations, or one for each number of the arguments if it has none."""
+    try:
+        counted = jax.jit(function).lower(*args).cost_analysis()
+        flops = float((counted or {}).get("flops", 0.0))
+    except (NotImplementedError, jax.errors.JaxRuntimeError):
+        flops = 0.0
+    return max(flops, 1.0) if math.isfinite(flops) and flops > 0 else float(sum(leaf.size for leaf in jax.tree.leaves(args)))
+
+
+def _bytes(tree: Any) -> float:
+    return float(sum(leaf.size * max(getattr(leaf.dtype, "itemsize", 8), 1) for leaf in jax.tree.leaves(tree)))
