@@ -33,14 +33,14 @@ folder = Path(sys.argv[5])
 prepare(devices=devices)
 from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.sweep.interrupt import Interrupt
+from dynamics.engine.interrupt import Interrupt
 from dynamics.models.spec import ModelSpec
 from dynamics.core.recording import RecordSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.store.store import Store
-from dynamics.sweep.worker import work
-from dynamics.sweep.worker import ProgressReporter, ExecutionOptions
+from dynamics.engine.worker import work
+from dynamics.engine.worker import ProgressReporter, ExecutionOptions
 from dynamics.systems.training import TrainingSpec
 
 spec = TrainingSpec(steps={steps}, record=RecordSpec(num=0), data=DataSpec(input_dim=5, num_samples=256, num_test=10),

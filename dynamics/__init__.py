@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dynamics.data.problem import DataSpec as Data
     from dynamics.data.problem import TargetSpec as Target
     from dynamics.data.views import ViewSpec as Views
+    from dynamics.engine.axes import linspace, logspace
     from dynamics.errors import InputError
     from dynamics.models.losses import LossSpec as Loss
     from dynamics.models.spec import ModelSpec as Model
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from dynamics.study.citations import cite
     from dynamics.study.library import list_experiments, open, plan, run, sweep
     from dynamics.study.tables import Study
-    from dynamics.sweep.axes import linspace, logspace
     from dynamics.systems.training import TrainingSpec as Training
 
 __all__ = [
@@ -76,8 +76,8 @@ _PLACES = {
     "Optimizer": ("optimizers.rules", "OptimizerSpec"),
     "Record": ("core.recording", "RecordSpec"),
     "RunSpec": ("core.spec", "RunSpec"),
-    "logspace": ("sweep.axes", "logspace"),
-    "linspace": ("sweep.axes", "linspace"),
+    "logspace": ("engine.axes", "logspace"),
+    "linspace": ("engine.axes", "linspace"),
     "Dynamics": ("core.dynamics", "Dynamics"),
     "Cost": ("core.dynamics", "Cost"),
     "simulate": ("core.simulate", "simulate"),

@@ -17,12 +17,12 @@ from dynamics.core.devices import prepare
 from dynamics.core.recording import RecordSpec
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
+from dynamics.engine.execute import Executor, build, stack_hyper
+from dynamics.engine.plan import Plan, make_plan
 from dynamics.errors import InputError
 from dynamics.models.spec import MODELS, ModelSpec
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.store.results import ChunkResult
-from dynamics.sweep.execute import Executor, build, stack_hyper
-from dynamics.sweep.plan import Plan, make_plan
 from dynamics.systems.training import TrainingSpec
 
 

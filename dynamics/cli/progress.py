@@ -13,9 +13,9 @@ from rich.table import Table
 
 from dynamics.core.simulate import FINITE
 from dynamics.core.spec import RunSpec
-from dynamics.sweep.execute import Watch
-from dynamics.sweep.plan import Group, Plan
-from dynamics.sweep.worker import ProgressReporter
+from dynamics.engine.execute import Watch
+from dynamics.engine.plan import Group, Plan
+from dynamics.engine.worker import ProgressReporter
 
 ROWS = 12  # of the table: the last groups done, the one under way, the next
 

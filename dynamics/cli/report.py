@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamics.analysis.claims import Claim, interval, number
-from dynamics.sweep.plan import Plan, describe
+from dynamics.engine.plan import Plan, describe
 
 
 def cell(value: Any) -> str:

@@ -24,6 +24,9 @@ from dynamics.cli.progress import Live
 from dynamics.cli.report import print_claims, print_frame, print_plan, print_table, summary
 from dynamics.core import spec as specs
 from dynamics.core.provenance import provenance
+from dynamics.engine.distributed import joined
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.worker import Failure, named
 from dynamics.errors import InputError, require
 from dynamics.store.files import write_file
 from dynamics.store.store import Store
@@ -31,9 +34,6 @@ from dynamics.study.experiments import experiment_file, experiment_module
 from dynamics.study.jobs import Job
 from dynamics.study.request import EXECUTION_FIELDS, StudySpec
 from dynamics.study.run import load_study, plan_runs, require_there, run_study
-from dynamics.sweep.distributed import joined
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.worker import Failure, named
 
 SHOWN_JOBS = 40
 

@@ -11,9 +11,9 @@ import numpy as np
 from dynamics.core.simulate import FINITE
 from dynamics.core.spec import RunSpec
 from dynamics.core.text import counted
-from dynamics.sweep.execute import Watch
-from dynamics.sweep.plan import Group, Plan
-from dynamics.sweep.worker import ProgressReporter
+from dynamics.engine.execute import Watch
+from dynamics.engine.plan import Group, Plan
+from dynamics.engine.worker import ProgressReporter
 
 WIDTH = 24
 REFRESH_SECONDS = 0.2

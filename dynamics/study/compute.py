@@ -7,13 +7,13 @@ import warnings
 
 from dynamics.core import spec as specs
 from dynamics.core.text import counted
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.worker import ProgressReporter
 from dynamics.store.store import Store
 from dynamics.study.bar import ProgressBar
 from dynamics.study.request import Request
 from dynamics.study.run import load_what_is_there, open_store, plan_study, run_study
 from dynamics.study.tables import Study
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.worker import ProgressReporter
 
 LOG = logging.getLogger("dynamics")
 

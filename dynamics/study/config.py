@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
+from dynamics.engine import axes
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import trust
 from dynamics.study.experiments import experiment_names, home
@@ -28,7 +29,6 @@ from dynamics.study.hydra_state import hydra_at
 from dynamics.study.request import AXIS_FIELDS, OWN_FIELDS, Request, StudySpec
 from dynamics.study.schema import register
 from dynamics.study.values import lay_values
-from dynamics.sweep import axes
 from dynamics.systems import SYSTEMS
 
 

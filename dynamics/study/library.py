@@ -14,13 +14,13 @@ from dynamics.core import spec as specs
 from dynamics.core.devices import prepare
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.spec import RunSpec
+from dynamics.engine.plan import Plan
 from dynamics.errors import InputError, require
 from dynamics.study.calls import Axes, Subject, any_request, experiment_request, name_missing, sweep_request
 from dynamics.study.compute import compute
 from dynamics.study.experiments import experiment_names
 from dynamics.study.run import load_what_is_there, open_store, plan_study
 from dynamics.study.tables import Study
-from dynamics.sweep.plan import Plan
 
 
 def run(

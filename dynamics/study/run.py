@@ -6,15 +6,15 @@ import polars as pl
 
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.plan import Plan, make_plan, this_machine
+from dynamics.engine.worker import ExecutionOptions, Failure, ProgressReporter, work
 from dynamics.errors import require
 from dynamics.store.encoding import encode_config
 from dynamics.store.store import Store
 from dynamics.study.config import compose
 from dynamics.study.request import Request, StudySpec
 from dynamics.study.tables import Study
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.plan import Plan, make_plan, this_machine
-from dynamics.sweep.worker import ExecutionOptions, Failure, ProgressReporter, work
 
 
 def open_study(name: str, *overrides: str) -> Study:

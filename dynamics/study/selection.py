@@ -57,7 +57,7 @@ def _each(asked: Any) -> Iterable[Any]:
         return list(asked.to_numpy())
     if hasattr(asked, "__array__") and not isinstance(asked, np.generic):
         return list(np.asarray(asked).ravel())
-    return list(asked) if hasattr(asked, "__iter__") else [asked]
+    return list(asked) if isinstance(asked, Iterable) else [asked]
 
 
 def _match(value: Any, known: dict[Any, Any]) -> list[Any]:

@@ -10,12 +10,12 @@ from typing import Any
 from dynamics.core import spec as specs
 from dynamics.core.recording import check_schedule
 from dynamics.core.spec import RunSpec
+from dynamics.engine import axes
 from dynamics.errors import require
 from dynamics.study.config import checked_request
 from dynamics.study.request import AXIS_FIELDS, Request, StudySpec
 from dynamics.study.triple import seed_values
 from dynamics.study.values import by_path, is_axis, plain_value
-from dynamics.sweep import axes
 
 
 def spec_request(

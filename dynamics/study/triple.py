@@ -24,11 +24,11 @@ from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.recording import RecordSpec, check_schedule
 from dynamics.core.simulate import start
 from dynamics.core.spec import RunSpec
+from dynamics.engine import axes
 from dynamics.errors import choose, require
 from dynamics.store.store import Store
 from dynamics.study.request import Request, StudySpec
 from dynamics.study.values import plain_value
-from dynamics.sweep import axes
 
 RESERVED = {"panel", "run", "step", "finite", "status", "reason", *dir(RunSpec), "triple"}
 _HELD: WeakValueDictionary[int, HeldDynamics] = WeakValueDictionary()

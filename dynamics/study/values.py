@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
+from dynamics.engine import axes
 from dynamics.errors import InputError, require, suggest
 from dynamics.study.request import AXIS_FIELDS, StudySpec
-from dynamics.sweep import axes
 
 NOT_FOR_CALLS = {
     "mode": "call dyn.run, dyn.plan or dyn.open instead",
@@ -35,7 +35,8 @@ def plain_value(path: str, value: Any) -> Any:
         scalar = np.asarray(value)[()]
         if isinstance(scalar, np.bool_ | np.str_ | np.integer):
             return scalar.item()
-        require(np.issubdtype(scalar.dtype, np.number) and np.isreal(scalar), path, value, "must be a number or a name")
+        real = np.issubdtype(scalar.dtype, np.floating) or str(scalar.dtype) == "bfloat16"
+        require(real, path, value, "must be a number or a name")
         return float(scalar) if scalar.dtype == np.float64 else float(str(scalar))
     if isinstance(value, int | float):
         return value

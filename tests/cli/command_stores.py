@@ -5,9 +5,9 @@ import os
 import time
 
 from dynamics.core import spec as specs
-from dynamics.sweep.axes import expand, parse
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
+from dynamics.engine.axes import expand, parse
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.systems.catapult import CatapultSpec
 
 NAME = "atlas/catapult"

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from dynamics.cli import run as app
-from dynamics.sweep.execute import Executor
+from dynamics.engine.execute import Executor
 
 SMOKE = ["experiment=stable_minima/rates", "size=smoke"]
 TINY = [*SMOKE, "steps=20", "record.at=[10]", "sweep.data.num_samples=[8,16]", "measures=[train_loss,clean_train_error,"

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from command_stores import NAME, OVERRIDES
 
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.store.store import Store
 from dynamics.study.config import compose
 from dynamics.study.run import open_study
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
 
 
 @pytest.fixture(scope="module")

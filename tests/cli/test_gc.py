@@ -9,11 +9,11 @@ import pytest
 from command_stores import NAME, ask, ids, make_old, tree
 from filelock import FileLock
 
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.store.layout import folder_bytes
 from dynamics.store.store import Store
 from dynamics.study.config import compose
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
 
 
 @pytest.fixture

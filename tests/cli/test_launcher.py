@@ -12,12 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from dynamics.core.spec import run_id
+from dynamics.engine.execute import Executor
 from dynamics.errors import InputError
 from dynamics.store.store import Store
 from dynamics.study import jobs
 from dynamics.study.config import compose
 from dynamics.study.schema import register
-from dynamics.sweep.execute import Executor
 
 STUDY = [
     *("experiment=stable_minima/rates", "size=smoke", "steps=20", "record.at=[10]", "data.input_dim=2", "~panels.stable"),

@@ -15,8 +15,8 @@ from dynamics.core.devices import prepare
 prepare(devices={devices})
 import jax
 from dynamics.core import spec as specs
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.systems.training import DataSpec, ModelSpec, TrainingSpec
 
 data, model = DataSpec(num_samples=8, num_test=8), ModelSpec(width=4)
@@ -45,8 +45,8 @@ from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
 from dynamics.models.spec import ModelSpec
 from dynamics.core.recording import RecordSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.systems.training import TrainingSpec
 
 assert jax.local_device_count() == int(sys.argv[1])

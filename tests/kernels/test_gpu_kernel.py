@@ -16,6 +16,8 @@ from oracles import assert_trees_close, net_gradient, random_net, to_numpy
 from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
 from dynamics.data.problem import DataSpec
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.kernels.gpu import Tiles, default_tiles, gradient, shared_out
 from dynamics.kernels.gpu_blocks import Tile
 from dynamics.kernels.gpu_descent import descend, fits
@@ -23,8 +25,6 @@ from dynamics.models import stepping
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.optimizers.rules import RULES, OptimizerSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
 from dynamics.systems.training import TrainingSpec
 
 SMALL = Tiles(Tile(4, 8, 4), Tile(2, 8, 4))  # several blocks each way at the sizes of a test

@@ -14,14 +14,14 @@ from dynamics.core import spec as specs
 from dynamics.core.simulate import start
 from dynamics.data.problem import Problem, Samples
 from dynamics.data.views import ViewSpec, views
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Batch
 from dynamics.models.losses import loss
 from dynamics.models.several_outputs import SeveralOutputs
 from dynamics.models.spec import ModelSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
 
 pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
 

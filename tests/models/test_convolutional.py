@@ -25,14 +25,14 @@ from dynamics.core.recording import RecordSpec
 from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, views
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
 from dynamics.kernels import build
 from dynamics.measures.table import NEURON_MEASURES
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import OptimizerSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import Machine, make_plan
 from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS = 6, 9, 5

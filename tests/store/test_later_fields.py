@@ -14,14 +14,14 @@ from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec, added_field, unhashed_field
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
+from dynamics.engine.axes import expand, parse
+from dynamics.engine.execute import Executor
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.plan import make_plan
+from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.models.spec import ModelSpec
 from dynamics.store.files import write_manifest
 from dynamics.store.store import Store
-from dynamics.sweep.axes import expand, parse
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.plan import make_plan
-from dynamics.sweep.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.systems import SYSTEMS
 from dynamics.systems.training import TrainingSpec
 

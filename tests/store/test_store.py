@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from dynamics.core import spec as specs
+from dynamics.engine.axes import expand, parse
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import make_plan
 from dynamics.errors import InputError
 from dynamics.store import files
 from dynamics.store.store import FORMAT, Store
-from dynamics.sweep.axes import expand, parse
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import make_plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 

@@ -17,8 +17,8 @@ from bad_arguments import (
 )
 from bad_files import broken_files, misspelt_in_files
 
+from dynamics.engine.execute import Executor
 from dynamics.study import config
-from dynamics.sweep.execute import Executor
 
 GENERATORS = (
     misspelt_fields,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dynamics.engine.execute import Executor
 from dynamics.errors import InputError
 from dynamics.study import trust
-from dynamics.sweep.execute import Executor
 
 ROOT = Path(__file__).parents[2]
 STUDY = """# @package _global_

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, read_claims
+from dynamics.engine.execute import Executor
 from dynamics.study.experiments import experiment_module, experiment_names
-from dynamics.sweep.execute import Executor
 
 NAMES = experiment_names()
 

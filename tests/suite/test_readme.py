@@ -63,7 +63,7 @@ def test_the_example_config_is_valid(tmp_path):
     import yaml
 
     from dynamics.core import spec as specs
-    from dynamics.sweep.axes import expand, leaves, parse
+    from dynamics.engine.axes import expand, leaves, parse
     from dynamics.systems.training import TrainingSpec
 
     (text,) = blocks("yaml")

@@ -12,9 +12,9 @@ from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec
 from dynamics.data.problem import DataSpec
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import Group, Machine, make_plan
 from dynamics.models.spec import ModelSpec
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.plan import Group, Machine, make_plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 

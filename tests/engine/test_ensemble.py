@@ -14,8 +14,8 @@ from oracles import assert_trees_close, change, hyper_of, key_of
 
 from dynamics.core.recording import RecordSpec
 from dynamics.core.simulate import drive, simulate
-from dynamics.sweep.execute import Executor, build, stack_hyper
-from dynamics.sweep.plan import Plan
+from dynamics.engine.execute import Executor, build, stack_hyper
+from dynamics.engine.plan import Plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 

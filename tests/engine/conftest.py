@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from work_cases import TWO_GROUPS, do
 
-from dynamics.sweep.worker import ExecutionOptions
+from dynamics.engine.worker import ExecutionOptions
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from fault_bench import WHEN
 
 from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
+from dynamics.engine.execute import Executor
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.plan import make_plan
+from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.store.store import Store
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.plan import make_plan
-from dynamics.sweep.worker import ExecutionOptions, ProgressReporter, work
 from dynamics.systems.catapult import CatapultSpec
 
 

@@ -9,11 +9,11 @@ import jax
 import pytest
 from work_cases import TWO_GROUPS, Diary, do, ids_of, plan_of, runs_of
 
+from dynamics.engine.execute import Executor
+from dynamics.engine.interrupt import Interrupt, Stopped
+from dynamics.engine.plan import make_plan
+from dynamics.engine.worker import ExecutionOptions, work
 from dynamics.store.store import Store
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.interrupt import Interrupt, Stopped
-from dynamics.sweep.plan import make_plan
-from dynamics.sweep.worker import ExecutionOptions, work
 
 # ---- memory
 

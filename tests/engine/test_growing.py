@@ -11,9 +11,9 @@ from work_cases import TWO_GROUPS, do, ids_of, plan_of, runs_of, same
 
 from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
+from dynamics.engine.worker import ExecutionOptions
 from dynamics.store.files import write_manifest
 from dynamics.store.store import Store
-from dynamics.sweep.worker import ExecutionOptions
 from dynamics.systems.catapult import CatapultSpec
 
 

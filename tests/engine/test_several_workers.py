@@ -8,11 +8,11 @@ from filelock import FileLock
 from work_cases import TWO_GROUPS, Diary, do, ids_of, plan_of, runs_of, same
 
 from dynamics.core.simulate import ResumeState
+from dynamics.engine import checkpoint
+from dynamics.engine.execute import Executor
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.worker import ExecutionOptions, work
 from dynamics.store.store import Store, chunk_name
-from dynamics.sweep import checkpoint
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.worker import ExecutionOptions, work
 
 
 def test_a_chunk_that_another_process_has_comes_last_and_is_not_computed_again(tmp_path, reference):

@@ -10,13 +10,13 @@ import pytest
 from work_cases import TWO_GROUPS, Diary, do, ids_of, plan_of, runs_of, same
 
 from dynamics.core.simulate import FINITE, ResumeState, SegmentHook
+from dynamics.engine import checkpoint
+from dynamics.engine.checkpoint import Checkpoints
+from dynamics.engine.execute import Executor
+from dynamics.engine.interrupt import Interrupt, Stopped
+from dynamics.engine.plan import make_plan
+from dynamics.engine.worker import ExecutionOptions, work
 from dynamics.store.store import Store
-from dynamics.sweep import checkpoint
-from dynamics.sweep.checkpoint import Checkpoints
-from dynamics.sweep.execute import Executor
-from dynamics.sweep.interrupt import Interrupt, Stopped
-from dynamics.sweep.plan import make_plan
-from dynamics.sweep.worker import ExecutionOptions, work
 
 # ---- pieces and checkpoints
 

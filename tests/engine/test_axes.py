@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynamics.core import spec as specs
+from dynamics.engine.axes import expand, merge_axes, parse
 from dynamics.errors import InputError
-from dynamics.sweep.axes import expand, merge_axes, parse
 from dynamics.systems.training import TrainingSpec
 
 BASE = specs.freeze(TrainingSpec())

@@ -24,10 +24,10 @@ from dynamics.core.devices import available_cores
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.simulate import advance, drive, start
 from dynamics.core.spec import RunSpec
+from dynamics.engine.checkpoint import Checkpoints
+from dynamics.engine.plan import Group, Plan
 from dynamics.kernels.threads import cores_per_device
 from dynamics.store.results import ChunkResult
-from dynamics.sweep.checkpoint import Checkpoints
-from dynamics.sweep.plan import Group, Plan
 
 AXIS = "run"
 Watch = Callable[[int, dict[str, np.ndarray]], None]
@@ -47,8 +47,9 @@ class OutOfMemory(MemoryError):
 
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, record) -> state, observations; all over
-    `size` runs.
+    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, record) -> state, observations.
+
+    Both go over all `size` runs.
 
     bytes: what they take over all devices, arguments, results and temporaries (known once compiled)
     """

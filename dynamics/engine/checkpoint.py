@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from dynamics.core.simulate import ResumeState, SegmentHook
+from dynamics.engine.interrupt import Interrupt
 from dynamics.store.files import Damage, write_file
-from dynamics.sweep.interrupt import Interrupt
 
 PIECE_SECONDS = 5.0  # how long a signal may have to wait
 SAVE_SHARE = 0.02  # most of the time that saving may take

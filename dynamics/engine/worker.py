@@ -19,13 +19,13 @@ from dynamics.core import spec as specs
 from dynamics.core.devices import available_cores
 from dynamics.core.provenance import provenance
 from dynamics.core.spec import RunSpec
+from dynamics.engine.checkpoint import Checkpoints
+from dynamics.engine.execute import Executor, OutOfMemory, Watch
+from dynamics.engine.interrupt import Interrupt
+from dynamics.engine.plan import Group, Plan
+from dynamics.engine.resume import shorter_runs
 from dynamics.store.files import Damage
 from dynamics.store.store import Store, chunk_name
-from dynamics.sweep.checkpoint import Checkpoints
-from dynamics.sweep.execute import Executor, OutOfMemory, Watch
-from dynamics.sweep.interrupt import Interrupt
-from dynamics.sweep.plan import Group, Plan
-from dynamics.sweep.resume import shorter_runs
 
 POLL_SECONDS = 0.5
 

@@ -12,9 +12,9 @@ from oracles import change
 
 from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.recording import RecordSpec
-from dynamics.sweep import execute
-from dynamics.sweep.execute import Executor, stack_hyper
-from dynamics.sweep.plan import make_plan
+from dynamics.engine import execute
+from dynamics.engine.execute import Executor, stack_hyper
+from dynamics.engine.plan import make_plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 

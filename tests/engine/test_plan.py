@@ -5,8 +5,8 @@ import math
 import pytest
 
 from dynamics.core import spec as specs
-from dynamics.sweep.axes import expand, parse
-from dynamics.sweep.plan import Machine, describe, make_plan
+from dynamics.engine.axes import expand, parse
+from dynamics.engine.plan import Machine, describe, make_plan
 from dynamics.systems.training import TrainingSpec
 
 MACHINE = Machine("cpu", 2, 2.5e10, 2e-6, 2.0, 1e9, 5e4)
