@@ -46,7 +46,7 @@ def count_flops(jaxpr: Any) -> float:
 
 def peak_bytes(jaxpr: Any) -> int:
     """The most bytes of intermediate arrays that are alive at once, if nothing is fused."""
-    last = {id(v): i for i, equation in enumerate(jaxpr.eqns) for v in equation.invars if hasattr(v, "count")}
+    last = {id(v): i for i, equation in enumerate(jaxpr.eqns) for v in equation.invars}
     last |= {id(v): len(jaxpr.eqns) for v in jaxpr.outvars}
     alive: dict[int, int] = {}
     peak = 0

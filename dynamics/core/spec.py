@@ -48,8 +48,8 @@ class RunSpec:
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        """Those of `shape_fields` that this run may be padded in without changing any of its numbers."""
-        return self.shape_fields
+        """Those of `shape_fields` that this run may be padded in without changing any of its numbers; none unless said."""
+        return ()
 
     def resolve(self) -> RunSpec:
         """The same run with every derived value (a width that follows n, say) worked out."""

@@ -1,4 +1,4 @@
-"""What a model is to the training room."""
+"""The `Model` interface, and the shortest way to one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Params = Any
 
 
 class Batch(NamedTuple):
-    """Samples in the layout a model likes; labels and weights have the shape of its predictions.
+    """Samples in the layout that a model computes with; labels and weights have the shape of its predictions.
 
     The weights sum to one over true samples and vanish on padding, so that for any layout the empirical mean of a per-sample
     quantity q is `sum(weights * q)`. Where there are several outputs labels have a last axis that weights lack.
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Neurons(NamedTuple):
-    """The hidden units of a network with one hidden layer, one by one: N of them, which see D - 1 numbers each.
+    """The hidden units of a network with one hidden layer, N of them, each of which sees D - 1 numbers.
 
     hidden (D, N), row 0 the biases; readout (N,): the weight that the unit's output goes out with. A unit that looks at one
     position only, of several, is a unit of its own for every position.
@@ -38,7 +38,7 @@ class Neurons(NamedTuple):
 
 
 class UnitLayout(NamedTuple):
-    """How the units of `Neurons` hang together; arrays over N, known when a model is built.
+    """Which filter, position and readout weight each unit of `Neurons` uses; arrays over N, known when a model is built.
 
     index: which of `width` neurons a unit is; block: units with the same number have one readout weight in common
     share: what a unit's output counts for in the pool, 1 / L for a mean over L views
@@ -65,7 +65,7 @@ class Model(NamedTuple):
         l that a unit sees of a sample, and the same over z_ilk < 0, shape (2, C, D, N), where z is its pre-activation; None for
         a model without such units
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
-    neurons(params): its units; layout: how they hang together; None for a model without such units
+    neurons(params): its units; layout: which weights they share; None for a model without such units
     seen_norm(inputs (n, d)): the largest norm (n,) of what a unit sees of a sample
     """
 
@@ -89,6 +89,32 @@ def seen_norm(views: np.ndarray | None) -> Callable[[jax.Array], jax.Array]:
         return jnp.max(jnp.linalg.norm(seen, axis=-1), axis=1)
 
     return largest
+
+
+def plain_model(
+    init: Callable[[jax.Array, Hyper], Params],
+    apply: Callable[[Params, jax.Array], jax.Array],
+    is_weight: Callable[[Params], Any] | None = None,
+) -> Model:
+    """Return the model of two functions; gradients and curvature come from automatic differentiation.
+
+    init(key, hyper): parameters, a pytree; hyper: the run's scalars by path, such as `model.init_scale`
+    apply(params, inputs): predictions (n,), or (n, C), for inputs (n, d) of which a sample's depend on that sample alone
+    is_weight(params): masks that broadcast to the parameters, 0 on biases that weight decay may spare; all are weights if None
+    """
+
+    def all_weights(params: Params) -> Any:
+        return jax.tree.map(jnp.ones_like, params)
+
+    return Model(
+        init=init,
+        prepare=flat_batch,
+        apply=lambda params, batch: apply(params, batch.inputs),
+        squared_gradient=None,
+        gauss_newton=None,
+        half_spaces=None,
+        is_weight=is_weight or all_weights,
+    )
 
 
 def flat_batch(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core.dynamics import Hyper
-from dynamics.models.base import Batch, Model, flat_batch
+from dynamics.models.base import Model, plain_model
 
 MLP_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": lambda z: jax.nn.gelu(z, approximate=False)}
 
@@ -28,10 +28,10 @@ def mlp(input_dim: int, width: int, depth: int, activation: str, dtype) -> Model
         params = net.init(key, jnp.zeros((1, input_dim), dtype))
         return jax.tree.map(lambda p: hyper["model.init_scale"] * p, params)
 
-    def apply(params, batch: Batch) -> jax.Array:
-        return jnp.asarray(net.apply(params, batch.inputs))
+    def apply(params, inputs: jax.Array) -> jax.Array:
+        return jnp.asarray(net.apply(params, inputs))
 
     def is_weight(params):
         return jax.tree.map(lambda p: jnp.asarray(p.ndim > 1, p.dtype), params)
 
-    return Model(init, flat_batch, apply, None, None, None, is_weight)
+    return plain_model(init, apply, is_weight)

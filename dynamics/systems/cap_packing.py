@@ -60,6 +60,10 @@ class CapsSpec(RunSpec):
     shape_fields: ClassVar[tuple[str, ...]] = ("num_samples", "capacity")
 
     @property
+    def paddable(self) -> tuple[str, ...]:
+        return self.shape_fields
+
+    @property
     def rim(self) -> float | None:
         """alpha, None for the uniform ball."""
         return self.alpha if self.law == "radial" else None

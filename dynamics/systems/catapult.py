@@ -41,6 +41,10 @@ class CatapultSpec(RunSpec):
     system: ClassVar[str] = "catapult"
     shape_fields: ClassVar[tuple[str, ...]] = ("width",)
 
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        return self.shape_fields
+
     def check(self) -> None:
         super().check()
         choose("form", self.form, FORMS)

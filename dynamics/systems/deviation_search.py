@@ -48,6 +48,10 @@ class ConcentrationSpec(RunSpec):
     system: ClassVar[str] = "concentration"
     shape_fields: ClassVar[tuple[str, ...]] = ("num_samples",)
 
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        return self.shape_fields
+
     def resolve(self) -> ConcentrationSpec:
         return replace(self, weight_dim=self.weight_dim or self.input_dim)
 

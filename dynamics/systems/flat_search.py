@@ -72,6 +72,10 @@ class FlatSearchSpec(RunSpec):
     system: ClassVar[str] = "flat_search"
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
 
+    @property
+    def paddable(self) -> tuple[str, ...]:
+        return self.shape_fields
+
     def resolve(self) -> FlatSearchSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
         return replace(self, model=replace(self.model, width=resolve_width(self.model.width, self.data.num_samples)))
