@@ -15,7 +15,7 @@ from dynamics.core.cost_estimate import count_flops, peak_bytes
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.options import option
 from dynamics.core.spec import RunSpec
-from dynamics.sweep.plan import Machine, make_plan
+from dynamics.engine.plan import Machine, make_plan
 
 A, B, X = jnp.ones((3, 5)), jnp.ones((5, 7)), jnp.ones(10)
 

@@ -13,9 +13,9 @@ from dynamics.core.extension import own_fields
 from dynamics.core.options import added_field, option, unhashed_field
 from dynamics.core.registry import Origin, Registry
 from dynamics.core.spec import RunSpec
+from dynamics.engine.axes import expand, parse
 from dynamics.errors import InputError
 from dynamics.study.schema import schema
-from dynamics.sweep.axes import expand, parse
 
 SUITE, MINE, THEIRS = Origin("dynamics.somewhere", ""), Origin("mine", ""), Origin("theirs", "")
 SHAPES: Registry[str] = Registry("shape", "part", lambda: Part, common=("size",))
