@@ -48,6 +48,8 @@ class Law(NamedTuple):
         many to draw
     pads: whether zeros may be appended to the inputs without changing any number
     parts_mean_something: whether the source says what each part stands for
+    resolve(data): the data with what their files say of them (digest, coordinates); None where there is nothing to
+        find out
     """
 
     source: Callable[[jax.Array, DataSpec, Hyper, Any], Source]
@@ -58,6 +60,7 @@ class Law(NamedTuple):
     shared_arrays: Callable[[DataSpec], dict[str, np.ndarray]] | None = None
     pads: bool = False
     parts_mean_something: bool = False
+    resolve: Callable[[DataSpec], DataSpec] | None = None
 
 
 COMMON = ("input_dim", "num_samples", "num_test", "scale", "noise_std", "shuffle_parts")
@@ -69,7 +72,7 @@ class DataSpec:
     """Which law the inputs have, and how many of them; most fields belong to some laws only."""
 
     law: str = option("uniform_ball", choices=LAWS, doc="law of the inputs")
-    input_dim: int = option(2, at_least=1, doc="dimension d of the inputs")
+    input_dim: int = option(2, at_least=1, doc="dimension d of the inputs; 0: that of one's own data")
     num_samples: int = option(128, at_least=1, doc="number n of training samples")
     num_test: int = option(1000, at_least=1, doc="number of fresh samples to test on")
     scale: float = option(1.0, above=0, doc="factor on the inputs")
@@ -82,7 +85,7 @@ class DataSpec:
     patch_dim: int = added_field(0, at_least=0, doc="number of coordinates of a patch")
     cone_std: float = added_field(0.1, at_least=0, doc="standard deviation of a cluster around its direction")
     shuffle_parts: bool = added_field(False, doc="whether classes and words are drawn at random, so that labels say nothing")
-    root: str = unhashed_field("", doc="folder of the image files; empty: the environment variable DYNAMICS_DATA")
+    root: str = unhashed_field("", doc="folder of image files, or a zip file; empty: the environment variable DYNAMICS_DATA")
     normalization: str = added_field(
         "own", choices=("own", *NORMALIZATIONS), doc="mean and deviation that pixels are divided by"
     )
@@ -92,13 +95,23 @@ class DataSpec:
     smallest_leaf: float = added_field(1.0, above=0, doc="smallest radius of a disc", unit="pixels")
     leaf_exponent: float = added_field(3.0, above=1, doc="exponent of the density of the radii, r^-exponent")
     texture: float = added_field(0.0, at_least=0, doc="standard deviation of the noise in every pixel")
+    file: str = unhashed_field("", doc="file of one's own arrays")
+    digest: str = added_field("", doc="content hash of one's own file or images, which is found out")
+
+    def resolve(self) -> DataSpec:
+        """Return the same data with what the law's files say of them."""
+        law = LAWS.get(self.law)
+        return self if law is None or law.resolve is None else law.resolve(self)
 
     def check(self) -> None:
         """Raise an `InputError` for a value that is not allowed."""
         law = choose("data.law", self.law, LAWS)
         check_options(self, "data")
-        fits = not self.stand_in or self.law in SHAPES
-        require(fits, "data.stand_in", self.stand_in, f"is for a data.law of {', '.join(SHAPES)}")
+        fits = not self.stand_in or self.law in (*SHAPES, "images")
+        require(fits, "data.stand_in", self.stand_in, f"is for a data.law of {', '.join(SHAPES)}, images")
+        for name, own in {"file": ("arrays",), "digest": ("arrays", "images")}.items():
+            value, fits = getattr(self, name), not getattr(self, name) or self.law in own
+            require(fits, f"data.{name}", value, f"is for a data.law of {', '.join(own)}")
         law.check(self)
 
     @property

@@ -1,4 +1,4 @@
-"""Images as inputs: the sets of `images.py`, and dead leaves, which need none.
+"""Images as inputs: the sets of `image_files.py`, one's own (`own_images.py`), and dead leaves, which need none.
 
 The pixels of a set are read once for all runs (`Law.shared_arrays`); a run's seed says which images it trains on. A
 set with a test part of its own is tested on that, another one on images that are not among the training ones.
@@ -8,7 +8,9 @@ set with a test part of its own is tested on that, another one on images that ar
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -17,19 +19,29 @@ import numpy as np
 
 from dynamics.core.dynamics import Hyper
 from dynamics.data import image_files as images
-from dynamics.data import stand_ins
-from dynamics.data.law import LAWS, DataSpec, Law, Row, Source
+from dynamics.data import own_images, stand_ins
+from dynamics.data.law import LAWS, DataSpec, Law, Source
+from dynamics.data.pools import POOL_ARRAYS, check_digest, check_sizes, pool_source
 from dynamics.errors import choose, require
 
-POOLS = ("pool", "pool_parts", "test_pool", "test_pool_parts")
+
+def _load(data: DataSpec) -> images.ImageSet:
+    return own_images.load_images(data.law, data.root)
+
+
+def _shape(data: DataSpec) -> tuple[int, ...]:
+    """(height, width, channels) of a set's images; reads one's own, and no file of the suite's sets."""
+    return _load(data).pixels.shape[1:] if data.law == "images" else images.shape(data.law)
 
 
 def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
     if data.stand_in in stand_ins.DRAWN:
         return stand_ins.shared_arrays(data, *statistics(data))
-    found = images.load(data.law, data.root)
+    found = _load(data)
     arrays = (found.pixels, found.classes, found.test_pixels, found.test_classes)
-    return {name: a.reshape(len(a), -1) if a.ndim > 1 else a for name, a in zip(POOLS, arrays, strict=True) if a is not None}
+    return {
+        name: a.reshape(len(a), -1) if a.ndim > 1 else a for name, a in zip(POOL_ARRAYS, arrays, strict=True) if a is not None
+    }
 
 
 def statistics(data: DataSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -37,12 +49,12 @@ def statistics(data: DataSpec) -> tuple[np.ndarray, np.ndarray]:
     if data.normalization in images.NORMALIZATIONS:
         mean, std = images.NORMALIZATIONS[data.normalization]
         return np.asarray(mean), np.asarray(std)
-    return _own_statistics(data.law, data.root)
+    return _own_statistics(data.law, data.root, data.digest)
 
 
-@cache  # seconds over CIFAR-10, and asked for whenever a program is traced
-def _own_statistics(law: str, root: str) -> tuple[np.ndarray, np.ndarray]:
-    found = images.load(law, root)
+@lru_cache(maxsize=8)  # seconds over CIFAR-10, and asked for whenever a program is traced
+def _own_statistics(law: str, root: str, digest: str) -> tuple[np.ndarray, np.ndarray]:
+    found = own_images.load_images(law, root)
     return images.channel_statistics(found.pixels, found.highest)
 
 
@@ -50,46 +62,29 @@ def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     if data.stand_in in stand_ins.DRAWN:
         return Source(stand_ins.drawn(data, hyper, dtype))
     mean, std = (jnp.asarray(np.resize(a, data.input_dim), dtype) for a in statistics(data))
-    highest = images.load(data.law, data.root).highest
-
-    def rows(which: str, backwards: bool = False) -> Row:
-        pool, parts = hyper[f"data.{which}"], hyper[f"data.{which}_parts"]
-        order = jax.random.permutation(key, len(parts))
-        order = order[::-1] if backwards else order
-
-        def row(_, index, num_samples):
-            chosen = order[jnp.minimum(index, len(parts) - 1)]
-            return (pool[chosen].astype(dtype) / highest - mean) / std, parts[chosen]
-
-        return row
-
-    both = rows("pool"), rows("test_pool") if "data.test_pool" in hyper else rows("pool", backwards=True)
-    image, fresh = map(stand_ins.shuffled, both) if data.stand_in == "shuffled" else both
-    return Source(image, None, fresh)
+    highest = _load(data).highest
+    wrap = stand_ins.shuffled if data.stand_in == "shuffled" else lambda row: row
+    return pool_source(key, hyper, lambda pixels: (pixels.astype(dtype) / highest - mean) / std, wrap)
 
 
 def _check(data: DataSpec) -> None:
-    size = math.prod(images.shape(data.law))
+    shape = _shape(data)
+    size = math.prod(shape)
     require(data.input_dim == size, "data.input_dim", data.input_dim, f"must be {size} for data.law = {data.law}")
     if data.normalization != "own":
         channels = len(images.NORMALIZATIONS[data.normalization][0])
-        fits = channels == images.shape(data.law)[-1]
-        require(fits, "data.normalization", data.normalization, f"is for images of {channels} channels")
+        require(channels == shape[-1], "data.normalization", data.normalization, f"is for images of {channels} channels")
     if data.stand_in:
         choose("data.stand_in", data.stand_in, stand_ins.STAND_INS)
     if data.stand_in == "dead_leaves":
-        _check_leaves(data, images.shape(data.law)[0])
-    found = images.load(data.law, data.root)
-    there = len(found.pixels)
-    if data.stand_in in stand_ins.DRAWN:
-        return
-    if found.test_pixels is not None:
-        most = len(found.test_pixels)
-        require(data.num_test <= most, "data.num_test", data.num_test, f"{data.law} has {most} test images")
-        require(data.num_samples <= there, "data.num_samples", data.num_samples, f"{data.law} has {there} training images")
-    else:
-        allowed = f"with data.num_test = {data.num_test} must be at most {there}, so many images {data.law} has"
-        require(data.num_samples + data.num_test <= there, "data.num_samples", data.num_samples, allowed)
+        require(shape[0] == shape[1], "data.stand_in", data.stand_in, f"are square, the images are {shape[0]} x {shape[1]}")
+        _check_leaves(data, shape[0])
+    found = _load(data)
+    if data.normalization == "own" and data.stand_in not in stand_ins.DRAWN:
+        constant = np.flatnonzero(statistics(data)[1] == 0).tolist()
+        require(not constant, "data.root", data.root, f"holds images whose channels {constant} are of one value throughout")
+    if data.stand_in not in stand_ins.DRAWN:
+        check_sizes(data, len(found.pixels), None if found.test_pixels is None else len(found.test_pixels), "image")
 
 
 def _side(data: DataSpec) -> int:
@@ -113,7 +108,9 @@ def _check_leaves(data: DataSpec, side: int) -> None:
 
 
 def _num_parts(data: DataSpec) -> int:
-    return 1 if data.stand_in in stand_ins.DRAWN else images.classes(data.law)
+    if data.stand_in in stand_ins.DRAWN:
+        return 1
+    return own_images.load(data.root).num_classes if data.law == "images" else images.classes(data.law)
 
 
 LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
@@ -121,16 +118,24 @@ LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
 
 def _set_fields(data: DataSpec) -> tuple[str, ...]:
     """The fields that an image set uses: those of dead leaves only where these stand in for the images."""
-    return ("root", "normalization", "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
+    own = ("digest",) if data.law == "images" else ()
+    return ("root", *own, "normalization", "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
 
 
-def _image_set(name: str) -> Law:
-    return Law(_source, _check, grid=lambda data: images.shape(name), num_parts=_num_parts, shared_arrays=_shared_arrays)
+def _resolve(data: DataSpec) -> DataSpec:
+    """Own images with the digest of their files and, if it is 0, the number of coordinates."""
+    found = own_images.load(data.root)
+    check_digest(data, "data.root", data.root, found.digest)
+    return replace(data, digest=found.digest, input_dim=data.input_dim or math.prod(_shape(data)))
 
 
-for set_name in ("digits", "mnist", "cifar10"):
-    LAWS.add(set_name, _image_set(set_name), uses=_set_fields)
+def _image_set(resolve: Callable[[DataSpec], DataSpec] | None = None) -> Law:
+    return Law(_source, _check, grid=_shape, num_parts=_num_parts, shared_arrays=_shared_arrays, resolve=resolve)
 
+
+for set_name in images.SHAPES:
+    LAWS.add(set_name, _image_set(), uses=_set_fields)
+LAWS.add("images", _image_set(_resolve), uses=_set_fields)
 LAWS.add(
     "dead_leaves",
     Law(_leaves, _check_frame, grid=lambda data: (_side(data), _side(data), data.channels)),

@@ -42,10 +42,12 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
     setting = Setting(hyper["data.input_dim"], data, target, source.parts, dtype, hyper)
     truth = TARGETS[target.kind].draw(target_key, setting)
 
+    num_parts = LAWS[data.law].num_parts(data) if source.parts is None else len(source.parts)
+
     def draw(key: jax.Array, noise_key: jax.Array, count: Any, size: int, fresh: bool) -> Samples:
         x, part = rows(source, key, count, size, fresh=fresh)
         if data.shuffle_parts:
-            part = jax.random.randint(jax.random.fold_in(key, 2**30 + 1), (size,), 0, LAWS[data.law].num_parts(data))
+            part = jax.random.randint(jax.random.fold_in(key, 2**30 + 1), (size,), 0, num_parts)
         clean = truth(x, part)
         noise = jax.random.normal(noise_key, (clean.size,), dtype).reshape(clean.shape)  # few outputs a row compile slowly
         noise = hyper["data.noise_std"] * noise

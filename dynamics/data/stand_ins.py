@@ -20,6 +20,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.data import image_files as images
 from dynamics.data.dead_leaves import dead_leaves
 from dynamics.data.law import DataSpec, Row
+from dynamics.data.own_images import load_images
 
 Draw = Callable[[jax.Array], jax.Array]  # key -> inputs (d,)
 MEAN, ROOT = "pixel_mean", "pixel_root"
@@ -29,13 +30,15 @@ def shared_arrays(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str
     """What a stand-in needs of the set, whose pixels are standardised with mean and std (channels,)."""
     if data.stand_in != "covariance":
         return {}
-    return dict(zip((MEAN, ROOT), _moments(data.law, data.root, tuple(mean.tolist()), tuple(std.tolist())), strict=True))
+    where = (data.law, data.root, data.digest)
+    return dict(zip((MEAN, ROOT), _moments(where, tuple(mean.tolist()), tuple(std.tolist())), strict=True))
 
 
 @lru_cache(maxsize=8)
-def _moments(law: str, root: str, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and the covariance's root (d, d) of the set's pixels, standardised."""
-    found = images.load(law, root)
+def _moments(where: tuple[str, str, str], mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and the covariance's root (d, d) of the set's pixels, standardised; where: law, root, digest."""
+    law, root, _ = where
+    found = load_images(law, root)
     pixels = images.standardized(found.pixels, found.highest, mean, std)
     values, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False, bias=True))
     return pixels.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T).astype(np.float32)

@@ -164,7 +164,8 @@ def _part_dim(data: DataSpec) -> int:
 
 def _check_several_parts(target: TargetSpec, data: DataSpec) -> None:
     several = LAWS[data.law].num_parts(data) > 1
-    allowed = f"needs a data.law of several parts (classes, words), not {data.law}"
+    hint = "; labels that are whole numbers or words are classes" if data.law == "arrays" else ""
+    allowed = f"needs a data.law of several parts (classes, words), not {data.law}{hint}"
     require(several, "target.kind", target.kind, allowed)
 
 

@@ -60,10 +60,11 @@ class DepthSpec(RunSpec):
         return ("data.input_dim", *samples) if LAWS[self.data.law].pads and not self.views.scheme else samples
 
     def resolve(self) -> DepthSpec:
-        self.data.check()
-        there = shape(self.views, self.data.grid)[0]
+        data = self.data.resolve()
+        data.check()
+        there = shape(self.views, data.grid)[0]
         each = (min(self.views_per_sample, there), min(self.views_per_query, there))
-        return replace(self, views_per_sample=each[0], views_per_query=each[1])
+        return replace(self, data=data, views_per_sample=each[0], views_per_query=each[1])
 
     def check(self) -> None:
         super().check()

@@ -78,7 +78,8 @@ class FlatSearchSpec(RunSpec):
 
     def resolve(self) -> FlatSearchSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
-        return replace(self, model=replace(self.model, width=resolve_width(self.model.width, self.data.num_samples)))
+        model = replace(self.model, width=resolve_width(self.model.width, self.data.num_samples))
+        return replace(self, data=self.data.resolve(), model=model)
 
     def check(self) -> None:
         super().check()

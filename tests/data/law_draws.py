@@ -44,7 +44,7 @@ DATA = {
 }
 
 
-NEED_FILES = {"mnist", "cifar10"}
+NEED_FILES = {"mnist", "cifar10", "arrays", "images"}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
