@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Cost
+from dynamics.core.registry import revision
 from dynamics.core.show import html_table, text_table
 from dynamics.core.spec import RunSpec
 from dynamics.core.text import counted
@@ -78,11 +79,15 @@ class Group:
 
     @property
     def program(self) -> str:
-        """Groups with equal `program` (and ensemble size) run the same compiled code: schedules may differ."""
+        """Groups with equal `program` (and ensemble size) run the same compiled code: schedules may differ.
+
+        A piece that was registered anew in this process makes other programs of the same fields.
+        """
         left_out = ("seed", "steps", *(f for f in specs.paths(self.static) if f.startswith("record.")))
         left_out += specs.swept(type(self.static))
         fields = {p: v for p, v in specs.flatten(self.static).items() if p not in left_out}
-        return specs.content_hash({"system": self.static.system, **fields})
+        anew = {"revision": revision()} if revision() else {}
+        return specs.content_hash({"system": self.static.system, **fields, **anew})
 
     def memory(self, machine: Machine) -> float:
         """Bytes that one chunk takes over all devices."""

@@ -1,0 +1,297 @@
+"""Pieces of one's own of every kind, used in runs: a swept number of their own, a static choice, bounds, identity, padding.
+
+Every piece is registered here as a user would. What is asked of each: its number may be an axis, and all values share one program;
+its choice changes the numbers; a run in an ensemble is the run alone; where it says that it pads, padding changes no number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import hyper_of, key_of
+
+from dynamics.core import spec as specs
+from dynamics.core.dynamics import Dynamics
+from dynamics.core.options import option
+from dynamics.core.recording import RecordSpec
+from dynamics.core.simulate import simulate
+from dynamics.core.spec import RunSpec
+from dynamics.core.usage import describe_fields, ignored_fields
+from dynamics.data.law import LAWS
+from dynamics.data.problem import DataSpec
+from dynamics.data.targets import TARGETS
+from dynamics.data.views import SCHEMES, views
+from dynamics.engine.axes import expand, parse
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import Machine, make_plan
+from dynamics.errors import InputError
+from dynamics.models.base import plain_model
+from dynamics.models.spec import MODELS, ModelSpec
+from dynamics.systems import SYSTEMS, register
+from dynamics.systems.training import TrainingSpec
+
+MACHINE = Machine("cpu", 1, 1e9, 1e-6, 1.0, 1e9, 1e5)
+BASE = TrainingSpec(
+    steps=5,
+    record=RecordSpec(num=0, at=[1]),
+    precision="float64",
+    data=DataSpec(input_dim=3, num_samples=6, num_test=4),
+    model=ModelSpec(width=4),
+    measures=["train_loss", "excess_risk"],
+)
+CLOSE = {"rtol": 1e-10, "atol": 1e-13}
+REGISTRIES = (LAWS, TARGETS, MODELS, SCHEMES, SYSTEMS)
+
+
+def own_law() -> None:
+    @register.law("skewed", fields={"skew": option(0.5, above=0), "corner": option("none", choices=("none", "cut"))}, pads=True)
+    def draw_skewed(key, data, hyper, dtype):
+        def draw(key):
+            x = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), (), dtype))(jnp.arange(data.input_dim))
+            x = x ** hyper["data.skew"]
+            x = jnp.minimum(x, 0.9) if data.corner == "cut" else x
+            return jnp.where(jnp.arange(data.input_dim) < hyper["data.input_dim"], x, 0)
+
+        return draw
+
+
+def own_target() -> None:
+    @register.target(fields={"bend": option(2.0, at_least=0), "sign": option(1, choices=None)}, pads=True)
+    def bent(key, setting):
+        first = setting.target.sign
+        return lambda inputs, parts: first * inputs[:, 0] + setting.hyper["target.bend"] * inputs[:, 0] ** 2
+
+
+def own_views() -> None:
+    @register.views(fields={"gap": option(1, at_least=1), "tilt": option(0.5, at_least=0)})
+    def spread(frame, rng):
+        starts = np.arange(0, frame.pixels - frame.size + 1, frame.options.gap)
+        return (starts[:, None] + np.arange(frame.size) + round(frame.options.tilt)) % frame.pixels
+
+
+def own_model() -> None:
+    @register.model(
+        "powers", fields={"power": option(2.0, above=0), "centred": option(False)}, pads=("data.num_samples", "data.input_dim")
+    )
+    def build_powers(spec, grid, dtype, outputs):
+        def init(key, hyper):
+            drawn = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (), dtype))(jnp.arange(grid[0]))
+            return jnp.where(jnp.arange(grid[0]) < hyper["data.input_dim"], drawn, 0)
+
+        def apply(params, inputs):
+            seen = jnp.abs(inputs) ** spec.power
+            return seen @ params - (jnp.sum(params) / 3 if spec.centred else 0)
+
+        return plain_model(init, apply)
+
+
+def own_system() -> None:
+    @register.system
+    @dataclass(frozen=True)
+    class Pendulum(RunSpec):
+        """A damped pendulum; `size` of them, side by side."""
+
+        damping: float = option(0.1, at_least=0, doc="friction")
+        form: str = option("round", choices=("round", "flat"))
+        size: int = option(3, at_least=1)
+        data: DataSpec = field(default_factory=DataSpec)
+
+        system: ClassVar[str] = "pendulum"
+        shape_fields: ClassVar[tuple[str, ...]] = ("size",)
+
+        @property
+        def paddable(self) -> tuple[str, ...]:
+            return self.shape_fields
+
+        def dynamics(self) -> Dynamics:
+            def init(key, hyper):
+                used = jnp.arange(self.size) < hyper["size"]
+                return hyper, (jnp.where(used, 1.0 + jnp.arange(self.size), 0).astype(self.precision), jnp.zeros(self.size))
+
+            def step(state, hyper, key):
+                position, speed = state
+                force = position if self.form == "flat" else jnp.sin(position)
+                return position + 0.1 * speed, speed - 0.1 * (force + hyper["damping"] * speed)
+
+            return Dynamics(init, step, lambda state, hyper: {"excess_risk": jnp.sum(state[0] ** 2)})
+
+
+class Case(NamedTuple):
+    """A piece: how it is registered, how a run names it, its number and its choice with other values, and a refused value.
+
+    padded: larger sizes, in the order of the run's `paddable`
+    """
+
+    kind: str
+    add: Any
+    named: dict[str, Any]
+    number: tuple[str, list[float]]
+    choice: tuple[str, Any]
+    refused: tuple[str, Any, str]
+    padded: tuple[int, ...] = ()
+
+
+PATCHES = {"model.kind": "convolutional", "model.views.size": 2}
+CASES = {
+    case.kind: case
+    for case in (
+        Case(
+            "law",
+            own_law,
+            {"data.law": "skewed"},
+            ("data.skew", [0.5, 1.5]),
+            ("data.corner", "cut"),
+            ("data.skew", 0.0, "data.skew = 0.0: must be a number above 0"),
+            (5, 8, 6),
+        ),
+        Case(
+            "target",
+            own_target,
+            {"target.kind": "bent"},
+            ("target.bend", [0.0, 2.0]),
+            ("target.sign", -1),
+            ("target.bend", -1.0, "target.bend = -1.0: must be a number, at least 0"),
+            (5, 8, 6),
+        ),
+        Case(
+            "view scheme",
+            own_views,
+            {**PATCHES, "model.views.scheme": "spread"},
+            ("model.views.tilt", [0.0, 1.0]),
+            ("model.views.gap", 2),
+            ("model.views.gap", 0, "model.views.gap = 0: must be an integer from 1 to 2^31 - 1"),
+            (8, 6),
+        ),
+        Case(
+            "model",
+            own_model,
+            {"model.kind": "powers"},
+            ("model.power", [1.0, 2.0]),
+            ("model.centred", True),
+            ("model.power", 0.0, "model.power = 0.0: must be a number above 0"),
+            (8, 5),
+        ),
+        Case(
+            "system",
+            own_system,
+            {},
+            ("damping", [0.1, 0.5]),
+            ("form", "flat"),
+            ("form", "flt", "form = 'flt': choose one of flat, round (did you mean 'flat'?)"),
+            (5,),
+        ),
+    )
+}
+
+
+@pytest.fixture(params=[kind for kind in CASES if kind != "model"])
+def case(request):
+    found = CASES[request.param]
+    before = specs.run_id(specs.freeze(BASE.resolve()))
+    paths = specs.leaf_paths(TrainingSpec)
+    found.add()
+    assert specs.run_id(specs.freeze(BASE.resolve())) == before  # runs without the piece are the runs that they were
+    yield found
+    for registry in REGISTRIES:
+        for name in registry.own_pieces():
+            registry.remove(name)
+    assert specs.leaf_paths(TrainingSpec) == paths
+
+
+def run_of(case: Case, **values: Any) -> RunSpec:
+    base = BASE if case.kind != "system" else SYSTEMS["pendulum"](steps=5, record=BASE.record, precision="float64")
+    return specs.freeze(specs.put(specs.freeze(base), {**case.named, **values}).resolve())
+
+
+def computed(runs: list[RunSpec], padded: tuple[int, ...] | None = None) -> tuple[int, np.ndarray, dict[str, np.ndarray]]:
+    """(number of programs, excess risk (runs, records) in the order of the runs, the records of the last group)."""
+    for run in runs:
+        run.check()
+    plan, found, records = make_plan(runs, MACHINE), {}, {}
+    executor = Executor()
+    for group in plan.groups:
+        if padded:
+            group = group.__class__(**{**vars(group), "static": specs.static(group.runs[0], padded)})
+        trajectory = executor.compute(group, group.runs).trajectory
+        records = trajectory.records
+        found |= {specs.run_id(run): trajectory.records["excess_risk"][i] for i, run in enumerate(group.runs)}
+    return len(plan.groups), np.stack([found[specs.run_id(run)] for run in runs]), records
+
+
+def test_its_number_is_an_axis_and_its_choice_is_static(case):
+    (path, values), (chosen, other) = case.number, case.choice
+    axes = {path: values, chosen: [specs.get(run_of(case), chosen), other]}
+    runs = expand(run_of(case), parse(axes, run_of(case)))
+    assert len(runs) == 4 == len({specs.run_id(run) for run in runs})
+    programs, risks, _ = computed(runs)
+    static = case.kind == "view scheme"  # views decide on shapes
+    assert programs == (4 if static else 2)
+    assert np.all(np.isfinite(risks)) and len(np.unique(risks[:, -1].round(12))) == 4
+
+
+def test_a_run_in_an_ensemble_is_the_run_alone(case):
+    path, values = case.number
+    runs = [run_of(case, **{path: value, "seed": seed}) for seed in (0, 1) for value in values]
+    _, risks, _ = computed(runs)
+    with jax.enable_x64(True):
+        alone = simulate(runs[-1].dynamics(), key_of(runs[-1]), hyper_of(runs[-1]), runs[-1].record.schedule(5))
+    np.testing.assert_allclose(risks[-1], alone.records["excess_risk"], **CLOSE)
+
+
+def test_padding_changes_no_number(case):
+    run = run_of(case)
+    assert len(run.paddable) == len(case.padded)
+    _, plain, _ = computed([run])
+    _, padded, _ = computed([run], case.padded)
+    np.testing.assert_allclose(padded, plain, **CLOSE)
+
+
+def test_what_it_does_not_allow_is_told_in_one_line(case):
+    path, value, told = case.refused
+    with pytest.raises(InputError) as error:
+        run_of(case, **{path: value}).check()
+    assert str(error.value) == told
+
+
+def test_its_fields_count_in_its_own_runs_and_are_known(case):
+    path, values = case.number
+    run, other = run_of(case), run_of(case, **{path: values[1] if specs.get(run_of(case), path) != values[1] else values[0]})
+    assert specs.run_id(run) != specs.run_id(other) and ignored_fields(other) == {}
+    known = describe_fields(type(run))[path]
+    assert known.swept == (case.kind != "view scheme") and known.default == specs.get(run, path)
+
+
+def test_the_views_are_those_that_were_asked_for():
+    own_views()
+    try:
+        spec = run_of(CASES["view scheme"], **{"model.views.gap": 2, "model.views.tilt": 0.0, "data.input_dim": 5}).model.views  # type: ignore[attr-defined]
+        assert views(spec, (5,)).tolist() == [[0, 1], [2, 3]]
+    finally:
+        SCHEMES.remove("spread")
+
+
+def test_a_run_of_another_piece_ignores_its_fields():
+    own_law()
+    try:
+        assert ignored_fields(specs.put(BASE, {"data.skew": 0.25})) == {"data.skew": 0.25}
+    finally:
+        LAWS.remove("skewed")
+
+
+def test_a_decorator_without_parentheses_is_told():
+    with pytest.raises(InputError, match=r"^register.law = 'bare': write the decorator with parentheses: \(\)$"):
+
+        @register.law  # type: ignore[arg-type]
+        def bare(key, data, hyper, dtype):
+            return None
+
+
+@pytest.mark.parametrize("wrong", [int, type("Bare", (), {}), type("Unnamed", (RunSpec,), {})])
+def test_what_is_no_system_is_told(wrong):
+    with pytest.raises(InputError, match="must be a frozen dataclass derived from RunSpec, with a class variable `system`"):
+        register.system(wrong)
