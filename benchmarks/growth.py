@@ -152,10 +152,10 @@ def save(curves: list[Curve], about: dict[str, Any], folder: Path) -> list[Path]
 
 def draw(curves: list[Curve], file: Path) -> None:
     """A panel an axis: the times, the line fitted to the upper half, and slope 1 (-1 for devices) to compare."""
-    from dynamics.analysis.figures import plt, style
+    from dynamics.analysis.figures import new_axes, style
 
     with style():
-        fig, axes = plt.subplots(2, 3, figsize=(9.5, 5.6), squeeze=False)
+        fig, axes = new_axes(2, 3, (9.5, 5.6))
         for ax in axes.flat[len(curves) :]:
             ax.set_axis_off()
         for ax, c in zip(axes.flat, curves, strict=False):
@@ -173,4 +173,3 @@ def draw(curves: list[Curve], file: Path) -> None:
                 ax.minorticks_off()
             ax.legend(loc="upper center" if c.axis == "devices" else "upper left")
         fig.savefig(file, metadata={"Software": None})
-        plt.close(fig)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 
 from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.claims import Finding, exact, within
-from dynamics.analysis.slopes import UNKNOWN, fit_slope
+from dynamics.analysis.bounds import UNKNOWN, at_most
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import draw_quartiles
+from dynamics.analysis.slopes import fit_slope
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
@@ -25,8 +29,8 @@ TOLERANCE = 0.05  # between a fitted slope and its exponent, which holds as n gr
 Cell = tuple[Study, float]  # runs of one dimension (and law) at several n, and the exponent that is expected of them
 
 
-def counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, over the seeds where all are positive."""
+def read_counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, over seeds where all are positive."""
     at = part.final
     if step_at is not None:
         chosen = pl.col("num_samples").map_elements(step_at, return_dtype=pl.Int64)
@@ -35,33 +39,26 @@ def counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None
     return np.array(n), values[(values > 0).all(axis=1)]
 
 
-def slope(part: Study, metric: str) -> Estimate:
-    n, values = counts(part, metric)
+def fit_count_slope(part: Study, metric: str) -> Estimate:
+    """Return the slope of a metric against n; unknown for one n or no seed."""
+    n, values = read_counts(part, metric)
     return fit_slope(n, values) if len(n) > 1 and len(values) else UNKNOWN
 
 
-def minus(estimate: Estimate, value: float) -> Estimate:
-    return Estimate(estimate.value - value, estimate.low - value, estimate.high - value)
-
-
-def worst(estimates: list[Estimate]) -> Estimate:
-    """The one farthest from 0."""
+def farthest(estimates: list[Estimate]) -> Estimate:
+    """Return the estimate that reaches farthest from 0."""
     known = [e for e in estimates if np.isfinite(e.value)]
     return max(known, key=lambda e: max(abs(e.low), abs(e.high), abs(e.value)), default=UNKNOWN)
 
 
-def slope_as(metric: str) -> Callable[[Sequence[Cell]], Finding]:
-    """The slope of a metric against n within the tolerance of its exponent; the cell that is farthest off is measured."""
-
-    def check(cells: Sequence[Cell]) -> Finding:
-        off = [minus(slope(own, metric), exponent) for own, exponent in cells]
-        return within(worst(off), -TOLERANCE, TOLERANCE)
-
-    return check
+def worst_slope(cells: Sequence[Cell], metric: str) -> Estimate:
+    """Return the slope of a metric against n less its exponent, of the cell that is farthest off."""
+    fits = [(fit_count_slope(own, metric), exponent) for own, exponent in cells]
+    return farthest([Estimate(*(end - exponent for end in fit)) for fit, exponent in fits])
 
 
 def finite_slope(n: list[int], d: int, kappa: float, metric: str, alpha: float | None = None) -> float:
-    """The slope over these n of the closed form behind an exponent, for packings that fill the same share of what fits.
+    """Return the slope over these n of the closed form behind an exponent, for packings that fill the same share of what fits.
 
     caps: 1 / (share of the sphere that a cap covers). risk: that times (1 - P)^n E Phi^2.
     """
@@ -73,14 +70,13 @@ def finite_slope(n: list[int], d: int, kappa: float, metric: str, alpha: float |
     return float(np.polyfit(np.log(n), np.log(values), 1)[0])
 
 
-def as_expected(part: tuple[pl.DataFrame, str]) -> Finding:
-    """Largest distance of a share from its prediction in standard errors, over all (d, kappa): at most 4, as there are many."""
-    table, column = part
-    return exact(float(((table["share"] - table[column]) / table["error"]).abs().to_numpy().max()), 0, 4)
+def worst_share(table: pl.DataFrame, column: str) -> float:
+    """Return the largest distance of a share from its prediction in standard errors, over all rows."""
+    return float(((table["share"] - table[column]) / table["error"]).abs().to_numpy().max())
 
 
-def hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, dict[str, TwoLayer]]]:
-    """(spec, training points by falling norm, f_2 by the atoms it sums: those on `empty` caps, or on `all`) of every run."""
+def build_hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, dict[str, TwoLayer]]]:
+    """Yield (spec, training points by falling norm, f_2 by the atoms it sums: on `empty` caps, or on `all`) of every run."""
     for run in part.runs["run"].unique(maintain_order=True):
         spec = part.specs[run]
         assert isinstance(spec, CapsSpec)
@@ -94,8 +90,8 @@ def hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, dict[str
 
 
 @jax.jit
-def on_data(net: TwoLayer, points: jax.Array) -> dict[str, jax.Array]:
-    """The net seen against labels 0, the loss being (1/2n) sum f^2."""
+def view_on_data(net: TwoLayer, points: jax.Array) -> dict[str, jax.Array]:
+    """Return the net seen against labels 0, the loss being (1/2n) sum f^2."""
     seen = view(net, points, jnp.zeros(len(points)))
     found = {"difference": jnp.max(jnp.abs(seen.prediction))}
     for name in ("gauss_newton_sharpness", "residual_sharpness", "path_norms"):
@@ -103,8 +99,8 @@ def on_data(net: TwoLayer, points: jax.Array) -> dict[str, jax.Array]:
     return found
 
 
-def pairs(part: Study) -> pl.DataFrame:
-    """f_2 of every run on its data: sum of atoms over the empty caps, and over all of them.
+def tabulate_pairs(part: Study) -> pl.DataFrame:
+    """Return f_2 of every run on its data: sum of atoms over the empty caps, and over all of them.
 
     Columns: input_dim, alpha, seed, atoms (`empty` or `all`), difference (max |f_1 - f_2| over the data, f_1 = 0),
     gauss_newton_sharpness and residual_sharpness (lambda_max is within the second of the first), weighted_path_norm (sum |a| g
@@ -112,29 +108,61 @@ def pairs(part: Study) -> pl.DataFrame:
     """
     columns = ("difference", "gauss_newton_sharpness", "residual_sharpness", "weighted_path_norm")
     rows = []
-    for spec, points, nets in hard_functions(part):
+    for spec, points, nets in build_hard_functions(part):
         with jax.enable_x64(True):
             for atoms, net in nets.items():
-                found = on_data(net, points)
+                found = view_on_data(net, points)
                 named = {name: float(found[name]) for name in columns}
                 rows.append({"input_dim": spec.input_dim, "alpha": spec.alpha, "seed": spec.seed, "atoms": atoms, **named})
     return pl.DataFrame(rows)
 
 
-def same_on_data(table: pl.DataFrame) -> Finding:
-    """max |f_1 - f_2| over the data is exactly 0 in every run."""
-    return exact(float(table["difference"].to_numpy().max()), 0, 0)
+def worst_difference(table: pl.DataFrame) -> float:
+    """Return max |f_1 - f_2| over the data and the runs."""
+    return float(table["difference"].to_numpy().max())
 
 
-def perfectly_flat(table: pl.DataFrame) -> Finding:
-    """|lambda_max - 1| at most 1e-9 in every run; 1 is the value at f_1 = 0 and the least there can be.
+def worst_flatness(table: pl.DataFrame) -> float:
+    """Return the bound |lambda_GN - 1| + |S| on |lambda_max - 1| of the worst run; 1 is the least that there can be.
 
-    Measured is its bound |lambda_GN - 1| + |S|, the Hessian being Gauss-Newton plus S.
+    The Hessian is Gauss-Newton plus S.
     """
     off = (table["gauss_newton_sharpness"] - 1).abs() + table["residual_sharpness"]
-    return exact(float(off.to_numpy().max()), 0, 1e-9)
+    return float(off.to_numpy().max())
 
 
-def draw_line(axis, n: np.ndarray, anchor: float, exponent: float, color) -> None:
-    """A power of n through its value at the largest n."""
-    axis.plot(n, anchor * (n / n[-1]) ** exponent, ":", color=color, lw=1)
+def judge_pairs(table: pl.DataFrame, name: str, source: str) -> list[Claim]:
+    """Judge that the two functions of `tabulate_pairs` agree on the data and are flat, against atoms on all caps."""
+    empty = table.filter(atoms="empty")
+    control = {"atoms on all caps": table.filter(atoms="all")}
+    return [
+        judge(
+            id=f"{name}/pair-same-on-data",
+            source=source,
+            statement=f"f_1 = 0 and f_2 on the empty caps are equal at every training point, {len(empty)} runs",
+            expects=at_most(0, of="max |f_1 - f_2|"),
+            evidence=compare(worst_difference, empty, control=control),
+        ),
+        judge(
+            id=f"{name}/pair-flat",
+            source=source,
+            statement=f"f_2 on the empty caps has lambda_max = 1, {len(empty)} runs",
+            expects=at_most(1e-9, of="|lambda_max - 1|"),
+            evidence=compare(worst_flatness, empty, control=control),
+        ),
+    ]
+
+
+def draw_counts(ax: Axes, part: Study, metric: str, exponent: float, *, dodge: float = 1.0, **look: Any) -> None:
+    """Draw a count (or risk) against n with quartiles, and a dotted power of n through its value at the largest n.
+
+    For `caps` those without a sample are drawn too, open.
+    """
+    for name in (metric, "empty_caps") if metric == "caps" else (metric,):
+        n, values = read_counts(part, name)
+        if len(values):
+            own = look if name == metric else {**look, "mfc": "white", "label": None}
+            median = draw_quartiles(ax, n * dodge, values, **{"lw": 0.8, **own})
+            if name == metric:
+                ax.plot(n, median[-1] * (n / n[-1]) ** exponent, ":", color=look["color"], lw=1)
+    ax.set(xlabel="$n$", xscale="log", yscale="log", ylabel="number of caps" if metric == "caps" else "$E f_2^2$")

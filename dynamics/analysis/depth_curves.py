@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.core.spec import freeze
 from dynamics.stability.half_space_depth import THRESHOLDS, concentration_curve
 from dynamics.study.reload import restart
@@ -19,18 +18,18 @@ from dynamics.systems.depth_search import DepthSpec
 BLOCK = 4096  # samples whose products are summed at once
 
 
-def saved_depths(part: Study) -> list[np.ndarray]:
+def load_depths(part: Study) -> list[np.ndarray]:
     """The depths (Q,) that each run of the part ended with, in the order of seeds; the study must have kept final states."""
     runs = part.runs.unique("run").sort("seed")["run"]
     return [part.store.final(run)["depth"] for run in runs]
 
 
-def saved_curves(part: Study) -> np.ndarray:
+def load_curves(part: Study) -> np.ndarray:
     """Psi on `THRESHOLDS` of each run, (S, 201)."""
-    return np.array([concentration_curve(depths) for depths in saved_depths(part)])
+    return np.array([concentration_curve(depths) for depths in load_depths(part)])
 
 
-def samples(spec: DepthSpec) -> np.ndarray:
+def draw_samples(spec: DepthSpec) -> np.ndarray:
     """The whole samples (n, d) whose views a run's depths are counted among, drawn anew."""
     data = replace(spec.data, num_test=1)
     return _samples(freeze(DepthSpec(seed=spec.seed, precision=spec.precision, data=data)))
@@ -51,26 +50,20 @@ def view_covariance(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.mean([second[np.ix_(view, view)] for view in seen], axis=0) / len(samples) - np.outer(middle, middle)
 
 
-def energy(covariance: np.ndarray) -> np.ndarray:
+def cumulate_energy(covariance: np.ndarray) -> np.ndarray:
     """Shares (m,) of the variance that the first 1, 2, ..., m principal components of a covariance (m, m) have."""
     values = np.cumsum(np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0))
     return values / values[-1]
 
 
-def count_for(energies: np.ndarray, share: float = 0.9) -> int:
+def count_components(energies: np.ndarray, share: float = 0.9) -> int:
     """How many principal components it takes for this share of the variance; one reached up to rounding is reached."""
     return int(np.searchsorted(energies, share - 1e-12)) + 1
 
 
-def elbow(points: np.ndarray, share: float = 0.9) -> int:
+def find_elbow(points: np.ndarray, share: float = 0.9) -> int:
     """The same of points (N, m)."""
-    return count_for(energy(np.atleast_2d(np.cov(np.asarray(points, float).T))), share)
-
-
-def mean_over_seeds(values: np.ndarray) -> Estimate:
-    """Mean (S,) -> () with its interval."""
-    values = np.asarray(values, float)
-    return over_seeds(lambda index: np.mean(values[index], axis=1), len(values))
+    return count_components(cumulate_energy(np.atleast_2d(np.cov(np.asarray(points, float).T))), share)
 
 
 def draw_curve(ax: Axes, curves: np.ndarray, label: str, color: Any, **line: Any) -> None:

@@ -10,6 +10,8 @@ import polars as pl
 from scipy import stats
 
 from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import UNKNOWN
+from dynamics.analysis.drawing import make_table
 from dynamics.core.spec import RunSpec
 from dynamics.stability.half_space_depth import concentration_curve, curve_area, depth_by_directions
 from dynamics.study.reload import restart
@@ -29,7 +31,7 @@ def own_directions(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return (points - reference.mean(axis=0)) @ np.linalg.pinv(centred.T @ centred / len(centred), hermitian=True)
 
 
-def depths(points: np.ndarray, reference: np.ndarray, seed: int = 0) -> np.ndarray:
+def bound_depths(points: np.ndarray, reference: np.ndarray, seed: int = 0) -> np.ndarray:
     """Upper bounds (n,) on the depth of points (n, d) in the reference (N, d): random directions and each point's own."""
     points, reference = np.asarray(points, float), np.asarray(reference, float)
     drawn = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, points.shape[1]))
@@ -50,35 +52,35 @@ class Index(NamedTuple):
 
 
 @cache  # figure and claims ask for the same runs
-def index_of(spec: RunSpec) -> Index:
+def measure_index(spec: RunSpec) -> Index:
     """The inputs are drawn anew from the run's seed: no trained parameter is looked at."""
     fixed, _ = restart(spec)
     train, fresh = (np.asarray(part.inputs, float) for part in fixed.problem)
-    depth = depths(train, fresh[:MOST_POINTS], spec.seed)
+    depth = bound_depths(train, fresh[:MOST_POINTS], spec.seed)
     spectrum = np.clip(np.linalg.eigvalsh(np.cov(fresh.T)), 1e-12, None)
     share = spectrum / spectrum.sum()
     area = float(curve_area(concentration_curve(depth)))
     return Index(area, float(np.mean(depth)), float(np.exp(-np.sum(share * np.log(share)))))
 
 
-def index_table(study: Study, metrics: list[str]) -> pl.DataFrame:
+def tabulate_indices(study: Study, metrics: list[str]) -> pl.DataFrame:
     """One row a run: panel, seed, the fields of `Index`, and metrics at the end (NaN where a run has none)."""
     ends = {row["run"]: row for row in study.final.unique(["run", "panel"]).iter_rows(named=True)}
     rows = []
     for run in study.runs.unique(["run", "panel"], maintain_order=True).iter_rows(named=True):
         measured = [ends[run["run"]][metric] if run["run"] in ends else np.nan for metric in metrics]
-        rows.append((run["panel"], run["seed"], *index_of(study.specs[run["run"]]), *measured))
-    names = ["panel", "seed", *Index._fields, *metrics]
-    return pl.DataFrame(rows, schema=names, orient="row").sort("panel", "seed", maintain_order=True)
+        rows.append((run["panel"], run["seed"], *measure_index(study.specs[run["run"]]), *measured))
+    names = ", ".join(["panel", "seed", *Index._fields, *metrics])
+    return make_table(rows, names).sort("panel", "seed", maintain_order=True)
 
 
-def rank_correlation(table: pl.DataFrame, index: str, metric: str, num_resamples: int = 4000) -> Estimate:
+def correlate_ranks(table: pl.DataFrame, index: str, metric: str, num_resamples: int = 4000) -> Estimate:
     """Spearman's correlation over laws of the medians over seeds; the interval resamples laws, and seeds within each."""
     groups = [own.select(index, metric).to_numpy() for _, own in table.group_by("panel", maintain_order=True)]
     groups = [own[np.isfinite(own).all(axis=1)] for own in groups]
     groups = [own for own in groups if len(own)]
     if len(groups) < 4:
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     rng = np.random.default_rng(0)
 
     def correlation(chosen: list[np.ndarray]) -> float:

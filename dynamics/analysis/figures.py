@@ -1,50 +1,31 @@
-"""One look for every figure, and how a figure is written."""
+"""One look for every figure, and how a figure is made, shown and written. No plotting backend is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import base64
+import html
+import io
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
 import polars as pl
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-# Okabe and Ito's eight colours, told apart with any colour vision.
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+from dynamics.study.style import COLORS, style
 
-STYLE: dict[Any, Any] = {
-    "axes.prop_cycle": plt.cycler(color=COLORS),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "font.size": 9,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 160,
-    "pdf.fonttype": 42,
-}
+__all__ = ["COLORS", "MARKERS", "Page", "new_axes", "new_figure", "style", "write_page"]
+
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 
 @dataclass(frozen=True)
 class Page:
     """What `figure(study)` returns: the picture, its caption from the numbers, tables to write beside it as CSV.
 
-    shown: what the command line prints of them, by title.
+    shown: what the command line prints of them, by title. In a notebook a page shows its picture and caption.
     """
 
     figure: Figure
@@ -52,21 +33,40 @@ class Page:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     shown: dict[str, pl.DataFrame] = field(default_factory=dict)
 
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with style():
+            self.figure.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
 
-@contextmanager
-def style() -> Iterator[None]:
-    with plt.rc_context(STYLE):
-        yield
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self._repr_png_()).decode()
+        return (
+            f'<figure><img src="data:image/png;base64,{picture}" style="max-width: 100%">'
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, which no window and no pyplot state knows of."""
+    return Figure(figsize=(width, height))
+
+
+def new_axes(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes (rows, columns); a single row or column comes as a vector, as from pyplot."""
+    figure = new_figure(*size)
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def write_page(page: Page, folder: Path, name: str) -> list[Path]:
-    """`<name>.pdf`, `<name>.png`, `<name>.caption.txt` and one CSV a table; the same study gives the same bytes."""
+    """Write `<name>.pdf`, `.png`, `.caption.txt` and one CSV a table; the same study gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.pdf", folder / f"{name}.png", folder / f"{name}.caption.txt"]
     with style():
         page.figure.savefig(written[0], metadata={"CreationDate": None})
         page.figure.savefig(written[1], metadata={"Software": None})
-    plt.close(page.figure)
+    if "matplotlib.pyplot" in sys.modules:  # an experiment may have used it
+        sys.modules["matplotlib.pyplot"].close(page.figure)
     written[2].write_text(page.caption + "\n")
     for table, frame in page.tables.items():
         written.append(folder / f"{table}.csv")

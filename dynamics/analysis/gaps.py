@@ -11,9 +11,10 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.rate_figures import label_only, quartile_bars, shades
-from dynamics.analysis.slope_groups import absolute, draw_guide
-from dynamics.analysis.slopes import UNKNOWN, at_step, common_steps, whole_seeds
+from dynamics.analysis.bounds import UNKNOWN
+from dynamics.analysis.drawing import assign_shades, draw_quartiles, label_ticks, make_table
+from dynamics.analysis.slope_groups import draw_guide, take_absolute
+from dynamics.analysis.slopes import at_step, common_steps, whole_seeds
 from dynamics.study.tables import Study
 from dynamics.theory.geometry_exponents import PATCH_CANDIDATES
 
@@ -21,21 +22,17 @@ GAP = "generalization_gap"
 STYLES = ("--", "-.", ":", "-")
 
 
-def gaps(study: Study) -> Study:
+def take_gaps(study: Study) -> Study:
     """The study with the gap's sign taken away, as in Liang et al. 2026b; where it changes sign its logarithm has a pole."""
-    return absolute(study, GAP)
+    return take_absolute(study, GAP)
 
 
-def by_dim(part: Study) -> dict[str, Study]:
-    return {f"$d = {d}$": part.select(input_dim=d) for d in part.values("input_dim")}
-
-
-def cells(parts: Sequence[Study], step: int | None = None) -> list[np.ndarray]:
+def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarray]:
     """Gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole in all."""
     found = []
     for part in parts:
         at = common_steps(part)[-1] if step is None else step
-        values, _ = at_step(gaps(part), at).grid(GAP, "seed", "input_dim", "num_samples")
+        values, _ = at_step(take_gaps(part), at).grid(GAP, "seed", "input_dim", "num_samples")
         found.append(values)
     whole = np.all([whole_seeds(values) for values in found], axis=0)
     return [values[whole] for values in found]
@@ -57,7 +54,7 @@ def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = N
     """d log gap / d log d at one n (the largest), by least squares on log medians over seeds; less another part's, if any."""
     parts, dims = [part] if against is None else [part, against], part.values("input_dim")
     n = part.values("num_samples")[-1] if n is None else n
-    values = cells([p.select(num_samples=n) for p in parts])
+    values = read_gaps([p.select(num_samples=n) for p in parts])
     if len(dims) < 2 or not len(values[0]):
         return UNKNOWN
     x = np.log(dims) - np.mean(np.log(dims))
@@ -69,7 +66,7 @@ def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = N
     return over_seeds(slope, len(values[0]))
 
 
-def least(values: np.ndarray) -> Estimate:
+def least_median(values: np.ndarray) -> Estimate:
     """Least median over seeds of values (S, ...)."""
     return (
         over_seeds(lambda i: np.median(values[i], axis=1).reshape(len(i), -1).min(axis=1), len(values))
@@ -78,13 +75,13 @@ def least(values: np.ndarray) -> Estimate:
     )
 
 
-def trend_table(parts: Mapping[str, Study]) -> pl.DataFrame:
+def tabulate_trends(parts: Mapping[str, Study]) -> pl.DataFrame:
     """A row a part and n: `trend_in_dim` at the last common step."""
     rows = [(name, n, *trend_in_dim(part, n)) for name, part in parts.items() for n in part.values("num_samples")]
-    return pl.DataFrame(rows, schema=["group", "num_samples", "trend", "low", "high"], orient="row")
+    return make_table(rows, "group, num_samples, trend, low, high")
 
 
-def candidate_table(dims: Sequence[int], patch_dim: int) -> pl.DataFrame:
+def tabulate_candidates(dims: Sequence[int], patch_dim: int) -> pl.DataFrame:
     """The exponents under discussion, a row each and a column a dimension."""
     rows = {f"d = {d}": [exponent(d, patch_dim) for exponent in PATCH_CANDIDATES.values()] for d in dims}
     return pl.DataFrame({"exponent": list(PATCH_CANDIDATES), **rows})
@@ -99,19 +96,18 @@ def draw_candidates(ax: Axes, dim: int, patch_dim: int, at: float = 0.5) -> None
 
 def draw_over_dims(ax: Axes, part: Study, *, open_markers: bool = False, label: str = "") -> None:
     """Median gap with quartiles against d, a colour for each n, at the last common step."""
-    (values,), dims = cells([part]), part.values("input_dim")
-    for i, (n, color, marker, place) in enumerate(shades(part.values("num_samples"))):
+    (values,), dims = read_gaps([part]), part.values("input_dim")
+    for i, (n, color, marker, place) in enumerate(assign_shades(part.values("num_samples"))):
         if not len(values):
             continue
-        middle, spread = quartile_bars(values[:, :, i])
         look: dict[str, Any] = {"mfc": "white", "ls": "--"} if open_markers else {"ls": "-"}
         x = np.array(dims) * 1.04**place
-        ax.errorbar(x, middle, yerr=spread, color=color, marker=marker, lw=1, label=f"{label}$n = {n}$", **look)
+        draw_quartiles(ax, x, values[:, :, i], color=color, marker=marker, label=f"{label}$n = {n}$", **look)
     ax.set(xlabel="$d$", ylabel="gap", xscale="log", yscale="log")
-    label_only(ax, dims)
+    label_ticks(ax, dims)
 
 
-def with_memorised(study: Study) -> Study:
+def add_memorised(study: Study) -> Study:
     """The study with `memorised` = (clean + sigma^2 - train) / 2 sigma^2 in its records, the share of the noise that is fitted.
 
     Of plain mean squares over the training samples: with labels y = f_0 + e it is (1/n) sum (f - f_0) e / sigma^2, up to the

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.ticker import NullLocator
 
+from dynamics.analysis.drawing import assign_shades, draw_intervals, draw_power, draw_quartiles, label_ticks, place_below
 from dynamics.analysis.figures import COLORS, MARKERS
-from dynamics.analysis.slopes import ERROR, Setting, common_steps, fit_slope, levels, seed_table, settings
+from dynamics.analysis.slopes import ERROR, Setting, common_steps, fit_slope, read_levels, seed_table, settings
 from dynamics.study.tables import Study
 from dynamics.theory import rate_exponents as rates
 
@@ -30,13 +28,6 @@ def title(setting: Setting) -> str:
     return f"{name}: $\\eta$ = {setting.learning_rate:g}{decay}"
 
 
-def shades(dims: list[int]) -> list[tuple]:
-    """A colour of viridis and a marker for each dimension, and its place beside the others (from -1/2 to 1/2)."""
-    colors = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.88, len(dims)))]
-    places = np.linspace(-0.5, 0.5, len(dims)) if len(dims) > 1 else [0.0]
-    return list(zip(dims, colors, (MARKERS * len(dims))[: len(dims)], places, strict=True))
-
-
 def of_setting(slopes: pl.DataFrame, setting: Setting) -> pl.DataFrame:
     """The slopes of the clean in-sample error in one setting."""
     panel, rate, decay, _ = setting
@@ -49,38 +40,19 @@ def final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
     return slopes.filter(metric=ERROR).filter(last).drop("metric")
 
 
-def bars(table: pl.DataFrame) -> np.ndarray:
-    """Error bars (2, N) from the columns slope, low, high."""
-    low, high = (table["slope"] - table["low"], table["high"] - table["slope"])
-    return np.nan_to_num(np.stack([low.to_numpy(), high.to_numpy()]))
-
-
-def quartile_bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median (N,) over the rows of (S, N), and error bars (2, N) from quartile to quartile."""
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    return median, np.stack([median - low, high - median])
-
-
-def label_only(ax: Axes, ticks: list) -> None:
-    """Ticks of a logarithmic horizontal axis at these values and nowhere else."""
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.xaxis.set_minor_locator(NullLocator())
-
-
 def draw_errors(ax: Axes, part: Study, dims: list[int]) -> None:
     """Median error against n with quartiles and fitted line, a colour a dimension, at the last common step."""
-    for d, color, marker, place in shades(dims):
+    for d, color, marker, place in assign_shades(dims):
         n, values = seed_table(part.select(input_dim=d), ERROR, common_steps(part)[-1])
         if not len(values):
             ax.plot([], [], marker, color=color, label=f"$d={d}$: diverged")
             continue
-        median, spread = quartile_bars(values)
         slope = fit_slope(n, values).value
-        dodge = 1.05**place  # so that error bars of different d do not hide one another
-        ax.errorbar(n * dodge, median, yerr=spread, fmt=marker, color=color, lw=1, label=f"$d={d}$: {slope:+.2f}")
-        ax.plot(n, np.exp(np.mean(np.log(median)) + slope * (np.log(n) - np.mean(np.log(n)))), "-", color=color)
+        x = n * 1.05**place  # so that error bars of different d do not hide one another
+        median = draw_quartiles(ax, x, values, fmt=marker, color=color, label=f"$d={d}$: {slope:+.2f}")
+        draw_power(ax, n, median, slope, color=color)
     ax.set(xlabel="$n$", ylabel="clean in-sample error", xscale="log", yscale="log")
-    label_only(ax, part.values("num_samples"))
+    label_ticks(ax, part.values("num_samples"))
 
 
 def draw_guides(ax: Axes, dims: list[int]) -> None:
@@ -89,13 +61,6 @@ def draw_guides(ax: Axes, dims: list[int]) -> None:
         ax.plot(dims, [-exponent(d) for d in dims], line, color="0.45", label=label, zorder=1)
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="$d$", ylabel="slope", xticks=dims)
-
-
-def share_limits(axes: list[Axes]) -> None:
-    """The same vertical axis for all."""
-    for ax in axes[1:]:
-        ax.sharey(axes[0])
-    axes[0].autoscale(axis="y")
 
 
 def by_decay(weight_decay: float) -> dict[str, Any]:
@@ -115,7 +80,7 @@ def draw_slopes(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_r
         own = final_slopes(of_setting(slopes, setting))
         label = f"$\\eta$ = {setting.learning_rate:g}"
         x = own["input_dim"].to_numpy() + 0.5 * place
-        ax.errorbar(x, own["slope"], yerr=bars(own), capsize=2, lw=1, label=label, **looks(setting, learning_rates))
+        draw_intervals(ax, x, own, capsize=2, lw=1, label=label, **looks(setting, learning_rates))
 
 
 def draw_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float], d: int) -> None:
@@ -126,20 +91,20 @@ def draw_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_ra
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     ax.set(title=f"slope at $d={d}$ against time", xlabel=r"$\eta\,\times$ step", ylabel="slope", xscale="log")
     times = slopes["time"].unique().sort().to_list()
-    label_only(ax, [times[0], times[len(times) // 2], times[-1]])
+    label_ticks(ax, [times[0], times[len(times) // 2], times[-1]])
 
 
 def draw_levels(ax: Axes, study: Study) -> None:
     """Median error at the largest n against the learning rate, quartile to quartile; a colour a dimension."""
     for i, panel in enumerate(study.runs["panel"].unique(maintain_order=True)):
-        for d, color, marker, place in shades(study.values("input_dim")):
+        for d, color, marker, place in assign_shades(study.values("input_dim")):
             own = settings(study.select(panel=panel, input_dim=d))
-            errors = [e[np.isfinite(e)] for e in (levels(s.part, common_steps(s.part)[-1]) for s in own)]
+            errors = [e[np.isfinite(e)] for e in (read_levels(s.part, common_steps(s.part)[-1]) for s in own)]
             low, median, high = np.array([np.quantile(e, [0.25, 0.5, 0.75]) if len(e) else [np.nan] * 3 for e in errors]).T
             eta = np.array([s.learning_rate for s in own]) * 1.06**place
             look = {"color": color, "marker": marker, "label": None if i else f"$d={d}$", **by_decay(own[0].weight_decay)}
             ax.errorbar(eta, median, yerr=[median - low, high - median], lw=1, **look)
     etas, n = study.values("learning_rate"), study.values("num_samples")[-1]
     ax.set(title=f"error at $n={n}$", xlabel=r"$\eta$", ylabel="clean in-sample error", xscale="log", yscale="log")
-    label_only(ax, etas)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
+    label_ticks(ax, etas)
+    place_below(ax, 3)

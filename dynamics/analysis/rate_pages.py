@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import PurePosixPath
 
-import matplotlib.pyplot as plt
 import polars as pl
 from matplotlib.figure import SubFigure
 
-from dynamics.analysis.figures import Page
+from dynamics.analysis.drawing import make_table, place_below, share_limits
+from dynamics.analysis.figures import Page, new_figure
 from dynamics.analysis.rate_figures import (
     TITLES,
     draw_errors,
@@ -18,7 +18,6 @@ from dynamics.analysis.rate_figures import (
     draw_slopes,
     draw_times,
     final_slopes,
-    share_limits,
     title,
 )
 from dynamics.analysis.slopes import ERROR, Setting, at_step, common_steps, num_diverged, settings, slope_table
@@ -35,14 +34,14 @@ def over_learning_rates(study: Study, note: str) -> Page:
     caption should say beyond the setup.
     """
     slopes, rows = slope_table(study, METRICS), panel_rows(study)
-    fig = plt.figure(figsize=(12, 2.9 * len(rows) + 3.3))
+    fig = new_figure(12, 2.9 * len(rows) + 3.3)
     *above, below = fig.subfigures(len(rows) + 1, 1, height_ratios=[2.9] * len(rows) + [3.3], squeeze=False)[:, 0]
     upper = [place.subplots(1, len(row), squeeze=False)[0] for place, row in zip(above, rows, strict=True)]
     for axes, row in zip(upper, rows, strict=True):
         for i, (ax, setting) in enumerate(zip(axes, row, strict=True)):
             draw_errors(ax, setting.part, study.values("input_dim"))
             ax.set(title=title(setting), ylabel=None if i else ax.get_ylabel())
-            ax.legend(title="slope", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=10 // len(row), columnspacing=1)
+            place_below(ax, 10 // len(row), title="slope")
     share_limits([ax for axes in upper for ax in axes])
     draw_summary(below, study, slopes)
     name, levels = PurePosixPath(study.name).name, level_table(study)
@@ -99,8 +98,8 @@ def level_table(study: Study) -> pl.DataFrame:
             edge = rate * pl.col("gauss_newton_sharpness") / 2
             medians = seen.select(pl.col(ERROR).median(), edge.median(), pl.col("path_norm").median()).row(0)
             rows.append((panel, rate, decay, d, n, step, *medians, num_diverged(own, ERROR, step)))
-    names = ["panel", "learning_rate", "weight_decay", "input_dim", "num_samples", "step"]
-    return pl.DataFrame(rows, schema=[*names, "error", "edge", "path_norm", "num_diverged"], orient="row")
+    names = "panel, learning_rate, weight_decay, input_dim, num_samples, step, error, edge, path_norm, num_diverged"
+    return make_table(rows, names)
 
 
 def setup(study: Study) -> str:

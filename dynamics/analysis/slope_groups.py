@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.bounds import UNKNOWN
+from dynamics.analysis.drawing import draw_power, draw_quartiles, label_ticks, make_table
 from dynamics.analysis.figures import COLORS, MARKERS
-from dynamics.analysis.rate_figures import label_only, quartile_bars
-from dynamics.analysis.slopes import UNKNOWN, at_step, common_steps, fit_slope, median_slope, trend, whole_seeds
+from dynamics.analysis.seed_values import strip_math
+from dynamics.analysis.slopes import at_step, common_steps, fit_slope, median_slope, trend, whole_seeds
 from dynamics.study.tables import Study
 
 Groups = Mapping[str, Study]
 
 
-def absolute(study: Study, metric: str) -> Study:
+def take_absolute(study: Study, metric: str) -> Study:
     """The study with a metric's sign taken away: of a gap, say, whose logarithm is wanted."""
     return replace(study, records=study.records.with_columns(pl.col(metric).abs()))
 
 
-def table_of(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
+def read_seeds(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
     """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at every
     one."""
     step = common_steps(part)[-1] if step is None else step
@@ -43,18 +46,17 @@ def draw_against(
     ticks: set[float] = set()
     for i, ((name, part), place) in enumerate(zip(groups.items(), places, strict=True)):
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        x, values = table_of(part, metric, axis=axis)
+        x, values = read_seeds(part, metric, axis=axis)
         ticks |= set(x)
         if not len(values):
             ax.plot([], [], marker, color=color, label=f"{name}: no whole seed")
             continue
-        middle, spread = quartile_bars(values)
         slope = fit_slope(x, values).value
-        ax.errorbar(x * 1.05**place, middle, yerr=spread, fmt=marker, color=color, lw=1, label=f"{name}: {slope:+.2f}")
+        middle = draw_quartiles(ax, x * 1.05**place, values, fmt=marker, color=color, label=f"{name}: {slope:+.2f}")
         if np.isfinite(slope):
-            ax.plot(x, np.exp(np.mean(np.log(middle)) + slope * (np.log(x) - np.mean(np.log(x)))), "-", color=color)
+            draw_power(ax, x, middle, slope, color=color)
     ax.set(xlabel=label, ylabel=ylabel or metric.replace("_", " "), xscale="log", yscale="log")
-    label_only(ax, sorted(ticks))
+    label_ticks(ax, sorted(ticks))
 
 
 def draw_guide(ax: Axes, exponent: float, label: str, *, style: str = "--", at: float = 0.5) -> None:
@@ -66,18 +68,26 @@ def draw_guide(ax: Axes, exponent: float, label: str, *, style: str = "--", at: 
     ax.set(xlim=(left, right), ylim=(low, high))
 
 
-def slopes(groups: Groups, metric: str, steps: Sequence[int] | None = None, axis: str = "num_samples") -> pl.DataFrame:
+def fit_slopes(groups: Groups, metric: str, steps: Sequence[int] | None = None, axis: str = "num_samples") -> pl.DataFrame:
     """One row a group and stopping time (the last common step unless given): slope, interval, number of seeds in the fit."""
     rows = []
     for name, part in groups.items():
         due = [common_steps(part)[-1]] if steps is None else [s for s in steps if s in common_steps(part)]
         for step in due:
-            x, values = table_of(part, metric, step, axis)
-            rows.append((name.replace("$", "").replace("\\", ""), metric, step, *fit_slope(x, values), len(values)))
-    return pl.DataFrame(rows, schema=["group", "metric", "step", "slope", "low", "high", "num_seeds"], orient="row")
+            x, values = read_seeds(part, metric, step, axis)
+            rows.append((strip_math(name), metric, step, *fit_slope(x, values), len(values)))
+    return make_table(rows, "group, metric, step, slope, low, high, num_seeds")
 
 
-def together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[list[np.ndarray], list[np.ndarray]]:
+def draw_times(ax: Axes, table: pl.DataFrame, label: str = "${}$", **look: Any) -> None:
+    """Draw the slopes of `fit_slopes` against the stopping time, a colour a group."""
+    for name, color in zip(table["group"].unique(maintain_order=True), COLORS, strict=False):
+        own = table.filter(group=name)
+        ax.plot(own["step"], own["slope"], **{"marker": "o", "color": color, "label": label.format(name), **look})
+    ax.set(title="slope against stopping time", xlabel="step", ylabel="slope", xscale="log")
+
+
+def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Positions and values (S, N) of every group at its last common step, over the seeds that are whole in all of them."""
     found = []
     for part in groups.values():
@@ -90,7 +100,7 @@ def together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[li
 
 def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
     """Greatest minus least slope over the groups."""
-    positions, values = together(groups, metric)
+    positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
     statistics = [median_slope(x, v) for x, v in zip(positions, values, strict=True)]
@@ -99,7 +109,7 @@ def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
 
 def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Estimate:
     """Least-squares trend of |slope| (as -slope) over one number a group."""
-    positions, values = together(groups, metric)
+    positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
     steep = trend(np.asarray(along), [median_slope(x, v) for x, v in zip(positions, values, strict=True)], len(values[0]))
@@ -108,7 +118,7 @@ def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Esti
 
 def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
     """Median of the second over median of the first at the largest position of each, seeds resampled together."""
-    _, (a, b) = together({"first": first, "second": second}, metric)
+    _, (a, b) = read_together({"first": first, "second": second}, metric)
     if not len(a):
         return UNKNOWN
     return over_seeds(lambda i: np.median(b[i][..., -1], axis=1) / np.median(a[i][..., -1], axis=1), len(a))

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.bounds import UNKNOWN
+from dynamics.analysis.drawing import make_table
 from dynamics.study.tables import Study
 
 ERROR = "clean_train_error"
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 def weights(log_values: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def seed_table(study: Study, metric: str, step: int) -> tuple[np.ndarray, np.nda
     return np.array(n), values[whole_seeds(values)]
 
 
-def levels(part: Study, step: int) -> np.ndarray:
+def read_levels(part: Study, step: int) -> np.ndarray:
     """Errors (S,) at the largest n at a step, not finite for a seed that diverged; one d."""
     values, _ = at_step(part, step).grid(ERROR, "seed", "num_samples")
     return values[:, -1]
@@ -133,5 +134,5 @@ def slope_table(study: Study, metrics: list[str], steps: list[int] | None = None
                     lost = num_diverged(cell, metric, step)
                     rows.append((panel, rate, decay, d, metric, step, rate * step, *fit_slope(n, values), len(values), lost))
     keys = ["panel", "learning_rate", "weight_decay", "input_dim"]
-    names = [*keys, "metric", "step", "time", "slope", "low", "high", "num_seeds", "num_diverged"]
-    return pl.DataFrame(rows, schema=names, orient="row").sort(keys, maintain_order=True)
+    names = ", ".join(keys) + ", metric, step, time, slope, low, high, num_seeds, num_diverged"
+    return make_table(rows, names).sort(keys, maintain_order=True)

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge
+from dynamics.analysis.bounds import UNKNOWN, at_least
+from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.study.tables import Study
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-10}  # allowed negative slack, relative to the check's scale
@@ -22,8 +23,8 @@ CHECKS = {
 }
 
 
-def slacks(study: Study, check: str, *, weighted: bool = True) -> np.ndarray:
-    """Slack over scale of one check at every record where it says something, (N,).
+def read_slacks(study: Study, check: str, *, weighted: bool = True) -> np.ndarray:
+    """Return the slack over scale of one check at every record where it says something, (N,).
 
     With weighted=False the path norms are taken without the weight function (g = 1): the negative control.
     Empty where the study did not record `path_norms` and `stability_checks`.
@@ -39,30 +40,25 @@ def slacks(study: Study, check: str, *, weighted: bool = True) -> np.ndarray:
     return seen[np.isfinite(seen)]
 
 
-def never_violated(part: tuple[Study, str, bool]) -> Finding:
-    """The smallest relative slack is not negative beyond rounding; nothing to check is inconclusive."""
-    study, check, weighted = part
-    seen = slacks(study, check, weighted=weighted)
-    if not len(seen):
-        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
-    return exact(float(seen.min()), -max(ROUNDING[p] for p in study.values("precision")), np.inf)
+def least_slack(study: Study, check: str, weighted: bool) -> Estimate | float:
+    """Return the smallest relative slack; unknown if there is nothing to check."""
+    seen = read_slacks(study, check, weighted=weighted)
+    return float(seen.min()) if len(seen) else UNKNOWN
 
 
-def stability_claims(study: Study, name: str) -> list[Claim]:
-    """One claim for each of C1, C2, C3 and the corollary, inconclusive without `path_norms` and `stability_checks`.
+def judge_stability(study: Study, name: str) -> list[Claim]:
+    """Return one claim for each of C1, C2, C3 and the corollary, inconclusive without `path_norms` and `stability_checks`.
 
     Measured is the smallest slack in units of the check's scale. The control is the same inequality with g = 1.
     """
+    rounding = max(ROUNDING[precision] for precision in study.values("precision"))
     return [
         judge(
-            f"{name}/{check}",
-            "Liang et al. 2025, Theorem 3.2 and Corollary 3.3",
-            f"{statement}: {len(slacks(study, check))} checks",
-            f"{inequality}; smallest slack / scale >= -rounding",
-            never_violated,
-            (study, check, True),
-            (study, check, False),
-            "unweighted path norm",
+            id=f"{name}/{check}",
+            source="Liang et al. 2025, Theorem 3.2 and Corollary 3.3",
+            statement=f"{statement}: {len(read_slacks(study, check))} checks",
+            expects=at_least(-rounding, of=f"{inequality}; smallest slack / scale"),
+            evidence=compare(least_slack, (study, check, True), control={"unweighted path norm": (study, check, False)}),
         )
         for check, (statement, inequality) in CHECKS.items()
     ]

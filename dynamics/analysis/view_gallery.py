@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from dynamics.analysis.figures import new_axes
 from dynamics.analysis.view_figures import draw_views
 from dynamics.data.views import SCHEMES, ViewSpec, views
 
@@ -27,7 +27,7 @@ def spec(scheme: str) -> ViewSpec:
 
 def gallery() -> Figure:
     """A few views of each scheme on an image of 12 x 12, a colour each, grey what others see; joined schemes on a vector."""
-    fig, axes = plt.subplots(4, 4, figsize=(8, 8.6))
+    fig, axes = new_axes(4, 4, (8, 8.6))
     for ax, scheme in zip(axes.flat, SCHEMES, strict=False):
         seen = views(spec(scheme), GRID)
         draw_views(ax, seen, GRID, SHOWN.get(scheme))

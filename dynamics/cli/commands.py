@@ -42,7 +42,8 @@ def _claims(arguments: list[str]) -> None:
     """Every claims file under figures/ (or the folder given) in one table, in claims.json there and in the page named."""
     from rich.console import Console
 
-    from dynamics.analysis.claims import by_paper, markdown, read_claims, write_claims
+    from dynamics.analysis.claim_pages import format_markdown
+    from dynamics.analysis.claims import read_claims, sort_by_paper, write_claims
     from dynamics.cli.report import print_claims
 
     plain, _ = read_arguments(arguments, most=2)
@@ -50,12 +51,12 @@ def _claims(arguments: list[str]) -> None:
     files = [f for f in sorted(root.rglob("*.claims.json")) if "smoke" not in f.relative_to(root).parts]
     if not files:
         raise InputError("claims", str(root), "holds no claims; run an experiment first")
-    claims = by_paper([claim for file in files for claim in read_claims(file)])
+    claims = sort_by_paper([claim for file in files for claim in read_claims(file)])
     print_claims(Console(width=None if sys.stdout.isatty() else 160), claims)
     write_claims(claims, root / "claims.json")
     print(root / "claims.json")
     if len(plain) > 1:
-        Path(plain[1]).write_text(markdown(claims))
+        Path(plain[1]).write_text(format_markdown(claims))
         print(plain[1])
 
 

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dynamics.analysis.claims import Claim, interval, number
+from dynamics.analysis.claims import Claim
 from dynamics.engine.plan import Plan, describe
+from dynamics.study.claim_list import describe_claim, format_number
 
 
 def cell(value: Any) -> str:
     """Three significant digits for floats, everything else as it is."""
-    return number(value) if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -48,24 +49,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def print_claims(console: Console, claims: list[Claim]) -> None:
-    print_table(
-        console,
-        "claims",
-        [
-            {
-                "id": c.id,
-                "source": c.source,
-                "statement": c.statement,
-                "prediction": c.prediction,
-                "measured": number(c.measured),
-                "interval": interval(c),
-                "verdict": c.verdict,
-                "negative control": f"{c.control}: {number(c.control_measured)}, {c.control_verdict}",
-                "seconds": number(c.seconds),
-            }
-            for c in claims
-        ],
-    )
+    print_table(console, "claims", [describe_claim(claim) for claim in claims])
 
 
 def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:

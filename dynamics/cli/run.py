@@ -162,9 +162,12 @@ def outcomes(jobs: Sequence[Job], table: pl.DataFrame) -> dict[int, dict[str, An
 
 def draw(job: Job, store: Store, module: Any, out: Console) -> None:
     """Figure, tables and claims of a study, in its figures folder or in the job's own."""
+    import matplotlib
+
     from dynamics.analysis.claims import write_claims
     from dynamics.analysis.figures import style, write_page
 
+    matplotlib.use("Agg")  # the command line writes files and opens no window
     request = job.request
     study = load_study(request, store)
     print(f"{request.name} ({request.settings.size}): {summary(study.runs)}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import html
-from typing import Any
 
 from dynamics.core import spec as specs
-from dynamics.core.show import html_table, text_table
+from dynamics.core.show import html_table
 from dynamics.core.text import counted, in_bytes
 from dynamics.store.layout import folder_bytes
 from dynamics.study.contents import StudyContents
@@ -49,30 +48,3 @@ def as_html(study: StudyContents) -> str:
     """Return the overview as a small HTML table."""
     rows = [{"": name, " ": text} for name, text in describe(study).items()]
     return f"<div><b>Study {html.escape(title(study))}</b>{html_table(rows, header=False)}</div>"
-
-
-class ClaimList(tuple[Any, ...]):
-    """Claims in their order, shown as a table with verdicts."""
-
-    def _rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": claim.id,
-                "statement": claim.statement,
-                "prediction": claim.prediction,
-                "measured": claim.measured,
-                "low": claim.low,
-                "high": claim.high,
-                "verdict": claim.verdict,
-                "control": claim.control_verdict,
-            }
-            for claim in self
-        ]
-
-    def __repr__(self) -> str:
-        return text_table(
-            [{k: row[k] for k in ("id", "measured", "low", "high", "verdict", "control")} for row in self._rows()]
-        )
-
-    def _repr_html_(self) -> str:
-        return html_table(self._rows())

@@ -13,6 +13,7 @@ import polars as pl
 from dynamics.core import spec as specs
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import overview
+from dynamics.study.claim_list import ClaimList
 from dynamics.study.contents import StudyContents, levels_of
 from dynamics.study.selection import find_levels, show_levels
 
@@ -159,7 +160,7 @@ class Study(StudyContents):
         from dynamics.study.experiments import experiment_module
 
         self._require_whole("claims")
-        return overview.ClaimList(replace(claim, seconds=self.seconds) for claim in experiment_module(self.name).claims(self))
+        return ClaimList(replace(claim, seconds=self.seconds) for claim in experiment_module(self.name).claims(self))
 
     def _require_whole(self, what: str) -> None:
         require(self.is_experiment, what, self.name, "a sweep has none; plot study.records, or write an experiment")

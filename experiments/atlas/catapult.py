@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.claims import Claim, Finding, exact, judge
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.bounds import at_least, at_most, below, near, within
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import make_table
+from dynamics.analysis.figures import COLORS, Page, new_figure
 from dynamics.study.tables import Study
 
 SOURCE = "Lewkowycz et al. 2020"
@@ -21,14 +22,14 @@ GROWN = 1e6  # a loss this many times its first value counts as diverged even if
 FITTED = 3.0  # the eta lambda_0 at which the steps to the loss maximum are judged
 
 
-def phase(part: Study, name: str) -> Study:
+def select_phase(part: Study, name: str) -> Study:
     """The runs whose eta lambda_0 lies strictly inside a phase."""
     low, high = PHASES[name]
     inside = pl.col("edge_ratio").is_between(low, high, closed="none")
     return replace(part, runs=part.runs.filter(inside), records=part.records.filter(inside))
 
 
-def ends(part: Study) -> pl.DataFrame:
+def tabulate_ends(part: Study) -> pl.DataFrame:
     """One row a run: its fields, first and last edge = eta lambda, and whether it diverged."""
     finite = pl.col("loss").is_finite() & pl.col("edge").is_finite()
     kept = [pl.col(c).sort_by("step") for c in ("edge", "kernel", "loss")]
@@ -47,7 +48,7 @@ def change_of_kernel(table: pl.DataFrame) -> np.ndarray:
     return np.abs(table["last_kernel"].to_numpy() / table["first_kernel"].to_numpy() - 1)
 
 
-def curve(part: Study, column: str) -> tuple[np.ndarray, np.ndarray]:
+def read_curve(part: Study, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the one run that is selected, as far as they are finite."""
     table = part.records.sort("step").filter(pl.col(column).is_finite())
     return table["step"].to_numpy(), table[column].to_numpy()
@@ -59,7 +60,7 @@ def peaks(part: Study) -> tuple[np.ndarray, np.ndarray]:
     return top["width"].to_numpy(), top["step"].to_numpy()
 
 
-def line_fit(part: Study) -> tuple[float, float, float]:
+def fit_line(part: Study) -> tuple[float, float, float]:
     """Slope, intercept and R^2 of the steps to the loss maximum against log n; R^2 = 0 where they do not vary."""
     n, steps = peaks(part)
     slope, intercept = np.polyfit(np.log(n), steps, 1)
@@ -75,34 +76,30 @@ def growth_slope(edge_ratio: float) -> float:
 def growth_table(study: Study) -> pl.DataFrame:
     rows = []
     for ratio in study.select(panel="growth").values("edge_ratio"):
-        slope, _, r2 = line_fit(study.select(panel="growth", edge_ratio=ratio))
+        slope, _, r2 = fit_line(study.select(panel="growth", edge_ratio=ratio))
         rows.append((ratio, slope, growth_slope(ratio) if ratio > 2 else 0.0, r2))
-    return pl.DataFrame(rows, schema=["edge_ratio", "slope", "predicted", "r_squared"], orient="row")
+    return make_table(rows, "edge_ratio, slope, predicted, r_squared")
 
 
 def figure(study: Study) -> Page:
     """Final eta lambda against eta lambda_0; steps to the loss maximum against n; a loss curve for each phase."""
-    fig = plt.figure(figsize=(10, 6.2))
+    fig = new_figure(10, 6.2)
     grid = fig.add_gridspec(2, 6, height_ratios=[1.25, 1])
     draw_ends(fig.add_subplot(grid[0, :4]), study)
     draw_growth(fig.add_subplot(grid[0, 4:]), study)
     for i, (name, ratio) in enumerate(zip(PHASES, (1.5, 3.0, 4.2), strict=True)):
         draw_loss(fig.add_subplot(grid[1, 2 * i : 2 * i + 2]), study.select(panel="check", edge_ratio=ratio), name, i == 0)
-    table = ends(study.select(panel=["phases", "check"])).drop("run")
+    table = tabulate_ends(study.select(panel=["phases", "check"])).drop("run")
     growth = growth_table(study)
-    return Page(
-        fig,
-        caption(study),
-        {"catapult_ends": table, "catapult_growth": growth},
-        {"steps to the loss maximum, against log n": growth},
-    )
+    tables = {"catapult_ends": table, "catapult_growth": growth}
+    return Page(fig, caption(study), tables, {"steps to the loss maximum, against log n": growth})
 
 
 def draw_ends(axis, study: Study) -> None:
     for name, (low, high) in PHASES.items():
         axis.axvspan(low, min(high, 4.5), color=SHADES[name], alpha=0.18, lw=0)
         axis.text((low + min(high, 4.5)) / 2, 2.8, name, ha="center", va="center")
-    line, net = ends(study.select(panel="line")), ends(study.select(panel="phases", form="net"))
+    line, net = tabulate_ends(study.select(panel="line")), tabulate_ends(study.select(panel="phases", form="net"))
     axis.plot([0, 2], [0, 2], ":", color="0.4", label="linearised map (kernel fixed)")
     axis.plot(line["edge_ratio"], final_edge(line), "-", color=COLORS[0], label="two-variable map")
     axis.plot(net["edge_ratio"], final_edge(net), "o", color=COLORS[6], label=f"net of width {net['width'][0]}")
@@ -124,7 +121,7 @@ def draw_growth(axis, study: Study) -> None:
     for ratio, color, marker in zip(ratios, COLORS, "os^", strict=False):
         part = study.select(panel="growth", edge_ratio=ratio)
         n, steps = peaks(part)
-        slope, intercept, r2 = line_fit(part)
+        slope, intercept, r2 = fit_line(part)
         axis.semilogx(n, steps, marker, color=color, label=rf"$\eta\lambda_0={ratio:g}$: $R^2={r2:.3f}$")
         axis.semilogx(n, intercept + slope * np.log(n), "-", color=color, lw=1)
     axis.set(xlabel="width $n$", ylabel="step", ylim=(0, None))
@@ -136,7 +133,7 @@ def draw_loss(axis, part: Study, name: str, legend: bool) -> None:
     ratio = part.values("edge_ratio")[0]
     last = {"lazy": 16, "catapult": 40, "divergent": 14}[name]
     for form, mark in (("linearized", ":"), ("map", "-"), ("net", "o")):
-        steps, loss = curve(part.select(form=form), "loss")
+        steps, loss = read_curve(part.select(form=form), "loss")
         shown = steps <= last
         color = {"linearized": "0.4", "map": COLORS[0], "net": COLORS[6]}[form]
         label = {"linearized": "linearised map", "map": "map", "net": "net"}[form]
@@ -150,7 +147,7 @@ def draw_loss(axis, part: Study, name: str, legend: bool) -> None:
 
 def caption(study: Study) -> str:
     run = study.runs.row(0, named=True)
-    lazy = ends(phase(study.select(panel="phases", form="net"), "lazy"))
+    lazy = tabulate_ends(select_phase(study.select(panel="phases", form="net"), "lazy"))
     drift = change_of_kernel(lazy)
     worst = lazy["edge_ratio"][int(np.argmax(drift))]
     return (
@@ -162,176 +159,164 @@ def caption(study: Study) -> str:
     )
 
 
-def same_path(pair: tuple[Study, Study]) -> Finding:
-    """Largest difference in f and lambda over the first 50 steps, relative to the largest value that was reached so far.
+def largest_difference(one: Study, other: Study) -> float:
+    """Return the largest difference in f and lambda over the first steps, relative to the largest value reached so far.
 
     Relative to the current value it would compare rounding errors: f passes through zero and decays to it. Runs that
-    overflow within the 50 steps are left out: f is cubed there at every step, which triples a relative rounding error.
+    overflow within these steps are left out: f is cubed there at every step, which triples a relative rounding error.
     """
-    one, other = (p.records.filter(pl.col("step") <= COMPARED_STEPS) for p in pair)
-    both = one.join(other, on=["edge_ratio", "step"], suffix="_other").sort("edge_ratio", "step")
+    early, late = (part.records.filter(pl.col("step") <= COMPARED_STEPS) for part in (one, other))
+    both = early.join(late, on=["edge_ratio", "step"], suffix="_other").sort("edge_ratio", "step")
     whole = pl.col("output").is_finite().sum().over("edge_ratio") > COMPARED_STEPS
     both = both.filter(whole)
     worst = 0.0
     for name in ("output", "kernel"):
         so_far = pl.col(name).abs().cum_max().over("edge_ratio")
         worst = max(worst, both.select(((pl.col(name) - pl.col(f"{name}_other")).abs() / so_far).max()).item())
-    return exact(worst, 0, 1e-10)
+    return worst
 
 
-def ends_below_two(edges: pl.Series) -> Finding:
-    return exact(float(edges.to_numpy().max()), 0, np.nextafter(2, 0))
+def largest_drift(part: Study) -> float:
+    """Return the largest relative change of lambda over the runs."""
+    return float(change_of_kernel(tabulate_ends(part)).max())
 
 
-def kernel_stays(part: Study) -> Finding:
-    """Largest relative change of lambda over the runs is below 2 %."""
-    return exact(float(change_of_kernel(ends(part)).max()), 0, 0.02)
+def drift_ratio(part: Study) -> float:
+    """Return the change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x), x = eta lambda_0.
 
-
-def drift_as_predicted(part: Study) -> Finding:
-    """The change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x) with x = eta lambda_0.
-
-    From summing (eta f^2 / n)(x - 4) over the geometric decay f = f_0 (1 - x)^t.
+    From summing (eta f^2 / n)(x - 4) over the geometric decay f = f_0 (1 - x)^t; at the largest n.
     """
-    row = ends(part).filter(pl.col("width") == pl.col("width").max()).row(0, named=True)
+    row = tabulate_ends(part).filter(pl.col("width") == pl.col("width").max()).row(0, named=True)
     x, size = row["edge_ratio"], row["initial_output"] ** 2 / (row["width"] * row["initial_kernel"])
-    return exact((row["last_kernel"] - row["first_kernel"]) / (-size * (4 - x) / (2 - x)), 0.99, 1.01)
+    return (row["last_kernel"] - row["first_kernel"]) / (-size * (4 - x) / (2 - x))
 
 
-def all_diverge(part: Study) -> Finding:
-    """The share of runs that diverge is 1."""
-    return exact(float(ends(part)["diverged"].to_numpy().mean()), 1, 1)
+def share_diverged(part: Study) -> float:
+    """Return the share of runs that diverge."""
+    return float(tabulate_ends(part)["diverged"].to_numpy().mean())
 
 
-def same_fate(part: Study) -> Finding:
-    """The share of eta lambda_0 at which map and linearised map both converge or both diverge is 1."""
-    one, other = (ends(part.select(form=form))["diverged"].to_numpy() for form in ("map", "linearized"))
-    return exact(float(np.mean(one == other)), 1, 1)
+def share_of_same_fate(part: Study) -> float:
+    """Return the share of eta lambda_0 at which map and linearised map both converge or both diverge."""
+    one, other = (tabulate_ends(part.select(form=form))["diverged"].to_numpy() for form in ("map", "linearized"))
+    return float(np.mean(one == other))
 
 
-def ends_near(low: float, high: float):
-    return lambda part: exact(float(ends(part)["last_edge"][0]), low, high)
+def last_edge(part: Study) -> float:
+    """Return the final eta lambda of the first run."""
+    return float(tabulate_ends(part)["last_edge"][0])
 
 
-def straight(part: Study) -> Finding:
-    return exact(line_fit(part)[2], 0.95, 1)
+def straightness(part: Study) -> float:
+    """Return R^2 of the steps to the loss maximum against log n."""
+    return fit_line(part)[2]
 
 
-def slope_as_predicted(parts: list[Study]) -> Finding:
-    """The slope against log n over 1 / (2 log(eta lambda_0 - 1)), where it is farthest from 1."""
-    ratios = [line_fit(part)[0] / growth_slope(part.values("edge_ratio")[0]) for part in parts]
-    return exact(max(ratios, key=lambda r: abs(r - 1)), 0.9, 1.1)
+def farthest_slope(parts: list[Study]) -> float:
+    """Return the slope against log n over 1 / (2 log(eta lambda_0 - 1)), where it is farthest from 1."""
+    ratios = [fit_line(part)[0] / growth_slope(part.values("edge_ratio")[0]) for part in parts]
+    return max(ratios, key=lambda r: abs(r - 1))
 
 
 def claims(study: Study) -> list[Claim]:
     grid, check, growth = (study.select(panel=p) for p in ("phases", "check", "growth"))
     forms = {form: study.select(panel=["phases", "check"], form=form) for form in ("net", "map", "linearized")}
-    net, lazy, catapult = forms["net"], phase(grid, "lazy"), phase(grid, "catapult")
-    converged = ends(net).filter(~pl.col("diverged"))
-    reached = {3.0: (0.187 * 0.95, 0.187 * 1.05), 1.5: (1.4905, 1.4915), 3.8: (0.009 / 10**0.5, 0.009 * 10**0.5)}
-    printed = {1.5: "1.491 to the printed digits", 3.0: "0.187 within 5 %", 3.8: "0.009 within its order of magnitude"}
+    net, lazy, catapult = forms["net"], select_phase(grid, "lazy"), select_phase(grid, "catapult")
+    converged = tabulate_ends(net).filter(~pl.col("diverged"))
+    catapults, lazy_runs = {"catapult runs": select_phase(net, "catapult")}, growth.select(edge_ratio=1.5)
+    fitted, rising = growth.select(edge_ratio=FITTED), [r for r in growth.values("edge_ratio") if r > 2]
+    of = "final eta lambda"
+    reached = {
+        1.5: ("1.491", within(1.4905, 1.4915, of=of)),
+        3.0: ("0.187", near(0.187, 0.05, relative=True, of=of)),
+        3.8: ("0.009", within(0.009 / 10**0.5, 0.009 * 10**0.5, of=f"{of}, within its order of magnitude,")),
+    }
     return [
         judge(
-            "catapult/net-is-the-map",
-            SOURCE,
-            f"The net of width n follows the two-variable map for {COMPARED_STEPS} steps, where it lives so long",
-            "relative difference <= 1e-10",
-            same_path,
-            (forms["map"], net),
-            (forms["linearized"], net),
-            "linearised map",
+            id="catapult/net-is-the-map",
+            source=SOURCE,
+            statement=f"The net of width n follows the two-variable map for {COMPARED_STEPS} steps, where it lives so long",
+            expects=at_most(1e-10, of="relative difference"),
+            evidence=compare(
+                largest_difference,
+                (forms["map"], net),
+                control={"linearised map": (forms["linearized"], net)},
+            ),
         ),
         judge(
-            "catapult/ends-below-two",
-            SOURCE,
-            "Every run that converges ends at eta lambda < 2",
-            "largest final eta lambda < 2",
-            ends_below_two,
-            converged["last_edge"],
-            converged["first_edge"],
-            "the same runs at step 0",
+            id="catapult/ends-below-two",
+            source=SOURCE,
+            statement="Every run that converges ends at eta lambda < 2",
+            expects=below(2, of="largest final eta lambda"),
+            evidence=compare(
+                np.max,
+                converged["last_edge"].to_numpy(),
+                control={"the same runs at step 0": converged["first_edge"].to_numpy()},
+            ),
         ),
         judge(
-            "catapult/lazy-kernel-stays",
-            SOURCE,
-            "Below eta lambda_0 = 2 the kernel hardly changes",
-            "largest change of lambda < 2 %",
-            kernel_stays,
-            phase(net, "lazy"),
-            phase(net, "catapult"),
-            "catapult runs",
+            id="catapult/lazy-kernel-stays",
+            source=SOURCE,
+            statement="Below eta lambda_0 = 2 the kernel hardly changes",
+            expects=at_most(0.02, of="largest relative change of lambda"),
+            evidence=compare(largest_drift, select_phase(net, "lazy"), control=catapults),
         ),
         judge(
-            "catapult/lazy-drift",
-            DERIVED,
-            "In wide lazy nets lambda falls by f_0^2/(n lambda_0) * (4 - x)/(2 - x), x = eta lambda_0",
-            "ratio in [0.99, 1.01] at the largest n, x = 1.5",
-            drift_as_predicted,
-            growth.select(edge_ratio=1.5),
-            growth.select(edge_ratio=FITTED),
-            f"x = {FITTED:g}",
+            id="catapult/lazy-drift",
+            source=DERIVED,
+            statement="In wide lazy nets lambda falls by f_0^2/(n lambda_0) * (4 - x)/(2 - x), x = eta lambda_0",
+            expects=within(0.99, 1.01, of="ratio at the largest n, x = 1.5,"),
+            evidence=compare(drift_ratio, lazy_runs, control={f"x = {FITTED:g}": fitted}),
         ),
         judge(
-            "catapult/diverges-above-four",
-            SOURCE,
-            "Every run with eta lambda_0 > 4 diverges",
-            "share 1",
-            all_diverge,
-            phase(net, "divergent"),
-            phase(net, "catapult"),
-            "catapult runs",
+            id="catapult/diverges-above-four",
+            source=SOURCE,
+            statement="Every run with eta lambda_0 > 4 diverges",
+            expects=at_least(1, of="share"),
+            evidence=compare(share_diverged, select_phase(net, "divergent"), control=catapults),
         ),
         *(
             judge(
-                f"catapult/final-edge-from-{ratio}",
-                DERIVED,
-                f"From eta lambda_0 = {ratio} the net ends at {printed[ratio].split()[0]}",
-                printed[ratio],
-                ends_near(*reached[ratio]),
-                check.select(form="net", edge_ratio=ratio),
-                check.select(form="linearized", edge_ratio=ratio),
-                "linearised map",
+                id=f"catapult/final-edge-from-{ratio}",
+                source=DERIVED,
+                statement=f"From eta lambda_0 = {ratio} the net ends at {printed}",
+                expects=expects,
+                evidence=compare(
+                    last_edge,
+                    check.select(form="net", edge_ratio=ratio),
+                    control={"linearised map": check.select(form="linearized", edge_ratio=ratio)},
+                ),
             )
-            for ratio in printed
+            for ratio, (printed, expects) in reached.items()
         ),
         judge(
-            "catapult/growth-is-logarithmic",
-            SOURCE,
-            f"The steps to the loss maximum grow linearly in log n at eta lambda_0 = {FITTED:g}",
-            "R^2 >= 0.95",
-            straight,
-            growth.select(edge_ratio=FITTED),
-            growth.select(edge_ratio=1.5),
-            "lazy runs",
+            id="catapult/growth-is-logarithmic",
+            source=SOURCE,
+            statement=f"The steps to the loss maximum grow linearly in log n at eta lambda_0 = {FITTED:g}",
+            expects=at_least(0.95, of="R^2"),
+            evidence=compare(straightness, fitted, control={"lazy runs": lazy_runs}),
         ),
         judge(
-            "catapult/growth-rate",
-            DERIVED,
-            "Their slope is 1 / (2 log(eta lambda_0 - 1)) all over the catapult phase",
-            "ratio in [0.9, 1.1], farthest from 1",
-            slope_as_predicted,
-            [growth.select(edge_ratio=r) for r in growth.values("edge_ratio") if r > 2],
-            [growth.select(edge_ratio=1.5)],
-            "lazy runs",
+            id="catapult/growth-rate",
+            source=DERIVED,
+            statement="Their slope is 1 / (2 log(eta lambda_0 - 1)) all over the catapult phase",
+            expects=within(0.9, 1.1, of="ratio, where it is farthest from 1,"),
+            evidence=compare(farthest_slope, [growth.select(edge_ratio=r) for r in rising], control={"lazy runs": [lazy_runs]}),
         ),
         judge(
-            "catapult/linearised-diverges-above-two",
-            DERIVED,
-            "Without its 1/n terms the map diverges for every eta lambda_0 in (2, 4)",
-            "share 1",
-            all_diverge,
-            catapult.select(form="linearized"),
-            catapult.select(form="map"),
-            "full map",
+            id="catapult/linearised-diverges-above-two",
+            source=DERIVED,
+            statement="Without its 1/n terms the map diverges for every eta lambda_0 in (2, 4)",
+            expects=at_least(1, of="share"),
+            evidence=compare(
+                share_diverged, catapult.select(form="linearized"), control={"full map": catapult.select(form="map")}
+            ),
         ),
         judge(
-            "catapult/linearised-agrees-below-two",
-            DERIVED,
-            "Map and linearised map have the same fate for every eta lambda_0 below 2",
-            "share 1",
-            same_fate,
-            lazy,
-            catapult,
-            "eta lambda_0 in (2, 4)",
+            id="catapult/linearised-agrees-below-two",
+            source=DERIVED,
+            statement="Map and linearised map have the same fate for every eta lambda_0 below 2",
+            expects=at_least(1, of="share"),
+            evidence=compare(share_of_same_fate, lazy, control={"eta lambda_0 in (2, 4)": catapult}),
         ),
     ]

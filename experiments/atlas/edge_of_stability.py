@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from scipy import stats
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import FAILS, Claim, Finding, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.bounds import UNKNOWN, Measured, at_least, near, require_also, within
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import draw_quartiles, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.analysis.slopes import trend
 from dynamics.study.tables import Study
 from dynamics.theory.edge import threshold
@@ -34,7 +34,7 @@ class Late(NamedTuple):
     sharpness: np.ndarray
 
 
-def late(part: Study) -> Late:
+def read_late(part: Study) -> Late:
     rates, seeds = part.values("learning_rate"), part.values("seed")
     table = part.records.filter(pl.col("step") >= LATE * pl.col("steps"))
     table = table.group_by("seed", "optimizer.learning_rate").agg(pl.col("sharpness").median())
@@ -57,16 +57,16 @@ def scaled(study: Study, panel: str) -> float:
     return threshold(PANELS[panel], study.select(panel=panel).values("optimizer.momentum")[0])
 
 
-def slope(seen: Late) -> Estimate:
+def fit_late_slope(seen: Late) -> Estimate:
     """Slope, with an intercept, of the late sharpness (median over seeds) against 1/eta; seeds that lost a run are left out."""
     whole = seen.sharpness[np.isfinite(seen.sharpness).all(axis=1)]
     columns = [lambda index, k=k: np.median(whole[index, k], axis=1) for k in range(len(seen.rates))]
     if len(columns) < 2 or not len(whole):
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     return trend(1 / seen.rates, columns, len(whole))
 
 
-def pairs(part: Study, edge: float) -> pl.DataFrame:
+def tabulate_pairs(part: Study, edge: float) -> pl.DataFrame:
     """The recorded pairs (t, t + 1) after a run's sharpness first reached edge / eta, with the loss before and after.
 
     Columns: seed, rate, loss, next, crossing (the loss at the crossing), end (at the last step).
@@ -80,13 +80,13 @@ def pairs(part: Study, edge: float) -> pl.DataFrame:
             if len(above):
                 at = np.flatnonzero((np.diff(step) == 1) & (step[:-1] >= step[above[0]]))
                 rows += [(seed, rate, loss[i], loss[i + 1], loss[above[0]], loss[-1]) for i in at]
-    return pl.DataFrame(rows, schema=["seed", "rate", "loss", "next", "crossing", "end"], orient="row")
+    return make_table(rows, "seed, rate, loss, next, crossing, end")
 
 
 def share_of_rises(table: pl.DataFrame) -> Estimate:
     """Share of steps on which the loss rises, estimated from recorded pairs taken as independent (Clopper-Pearson, 95 %)."""
     if not len(table):
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     found = stats.binomtest((table["next"] > table["loss"]).sum(), len(table))
     interval = found.proportion_ci(0.95)
     return Estimate(found.statistic, float(interval.low), float(interval.high))
@@ -114,22 +114,22 @@ def bracket(table: pl.DataFrame) -> Estimate:
     """The threshold between the greatest eta * S that decays and the least that grows; these two are its interval."""
     grew, edge = table["grew"].to_numpy(), table["edge"].to_numpy()
     if grew.all() or not grew.any():
-        return Estimate(np.nan, np.nan, np.nan)
+        return UNKNOWN
     decays, grows = float(edge[~grew].max()), float(edge[grew].min())
     return Estimate((decays + grows) / 2, min(decays, grows), max(decays, grows))
 
 
 def figure(study: Study) -> Page:
     """Loss (top) and sharpness (bottom) against time for three rules; thresholds on a quadratic; late against predicted."""
-    fig, axes = plt.subplots(2, 4, figsize=(13, 6))
+    fig, axes = new_axes(2, 4, (13, 6))
     for column, panel in zip(axes.T, DRAWN, strict=False):
         draw_rule(column, study, panel)
     axes[0, 0].set_ylabel("training loss")
     axes[1, 0].set_ylabel("sharpness $S$")
     draw_quadratic(axes[0, 3], study)
     draw_late(axes[1, 3], study)
-    slopes, exact = slope_table(study), quadratic_table(study)
-    tables = {"late": late_table(study), "slopes": slopes, "quadratic": exact}
+    slopes, exact = tabulate_slopes(study), tabulate_thresholds(study)
+    tables = {"late": tabulate_late(study), "slopes": slopes, "quadratic": exact}
     shown = {"slope of the late sharpness against 1/eta": slopes, "thresholds of eta S on a quadratic": exact}
     return Page(fig, caption(study), {f"edge_of_stability_{name}": table for name, table in tables.items()}, shown)
 
@@ -181,7 +181,7 @@ def draw_late(axis, study: Study) -> None:
     """Late sharpness against the predicted threshold; open markers are the runs on T_5."""
     top = 0.0
     for panel, kind in PANELS.items():
-        seen, i = late(study.select(panel=panel)), list(RULES).index(kind)
+        seen, i = read_late(study.select(panel=panel)), list(RULES).index(kind)
         line = scaled(study, panel) / seen.rates
         fill = "none" if panel.endswith("long") else COLORS[i]
         degree = study.select(panel=panel).values("degree")[0]
@@ -189,9 +189,7 @@ def draw_late(axis, study: Study) -> None:
         whole = seen.sharpness[np.isfinite(seen.sharpness).all(axis=1)]
         if not len(whole):
             continue
-        middle = np.median(whole, axis=0)
-        bars = np.abs(np.stack([whole.min(0), whole.max(0)]) - middle)
-        axis.errorbar(line, middle, yerr=bars, fmt=MARKERS[i], color=COLORS[i], mfc=fill, capsize=2, lw=1, label=label)
+        draw_quartiles(axis, line, whole, tail=0, fmt=MARKERS[i], color=COLORS[i], mfc=fill, capsize=2, label=label)
         top = max(top, line.max())
     axis.plot([0, 1.1 * top], [0, 1.1 * top], "-", color="0.6", lw=0.8, zorder=0)
     axis.set(xlim=(0.2 * top, 1.1 * top), ylim=(0, 1.2 * top), xlabel="predicted threshold", ylabel="late sharpness")
@@ -199,28 +197,28 @@ def draw_late(axis, study: Study) -> None:
     axis.legend(loc="upper left")
 
 
-def late_table(study: Study) -> pl.DataFrame:
+def tabulate_late(study: Study) -> pl.DataFrame:
     """One row a panel, learning rate and seed: the late sharpness over its threshold."""
     rows = []
     for panel in PANELS:
-        seen, line = late(study.select(panel=panel)), scaled(study, panel)
+        seen, line = read_late(study.select(panel=panel)), scaled(study, panel)
         for seed, values in zip(study.select(panel=panel).values("seed"), seen.sharpness, strict=True):
             rows += [(panel, seed, r, v, v * r / line) for r, v in zip(seen.rates, values, strict=True)]
-    return pl.DataFrame(rows, schema=["panel", "seed", "learning_rate", "sharpness", "over_threshold"], orient="row")
+    return make_table(rows, "panel, seed, learning_rate, sharpness, over_threshold")
 
 
-def slope_table(study: Study) -> pl.DataFrame:
+def tabulate_slopes(study: Study) -> pl.DataFrame:
     rows = []
     for panel in PANELS:
-        seen = late(study.select(panel=panel))
-        rows.append((panel, scaled(study, panel), *slope(seen), int(np.isnan(seen.sharpness).sum())))
-    return pl.DataFrame(rows, schema=["panel", "predicted", "slope", "low", "high", "lost_runs"], orient="row")
+        seen = read_late(study.select(panel=panel))
+        rows.append((panel, scaled(study, panel), *fit_late_slope(seen), int(np.isnan(seen.sharpness).sum())))
+    return make_table(rows, "panel, predicted, slope, low, high, lost_runs")
 
 
-def quadratic_table(study: Study) -> pl.DataFrame:
+def tabulate_thresholds(study: Study) -> pl.DataFrame:
     momentum = study.select(panel="quadratic").values("optimizer.momentum")[0]
     rows = [(kind, threshold(kind, momentum), *bracket(quadratic(study, kind))) for kind in RULES]
-    return pl.DataFrame(rows, schema=["rule", "predicted", "measured", "low", "high"], orient="row")
+    return make_table(rows, "rule, predicted, measured, low, high")
 
 
 def caption(study: Study) -> str:
@@ -229,7 +227,7 @@ def caption(study: Study) -> str:
     initial = gd.records.filter(step=0)["sharpness"]
     lines = 2 / np.array(gd.values("learning_rate"))
     greatest = flow.records.group_by("seed").agg(pl.col("sharpness").max())["sharpness"].min()
-    rises = share_of_rises(pairs(gd, 2.0))
+    rises = share_of_rises(tabulate_pairs(gd, 2.0))
     return (
         f"T_{run['target.degree']} on {run['data.num_samples']} points of [-1, 1], {run['model.activation']} MLP with "
         f"{run['model.depth']} hidden layers of {run['model.width']}, loss {run['loss_factor']:g} * mean square, full batch; "
@@ -242,101 +240,91 @@ def caption(study: Study) -> str:
     )
 
 
-def hovers(seen: tuple[float, np.ndarray]) -> Finding:
-    """eta * S over late training lies in [1.9, 2.2]: median over records, then over seeds."""
-    rate, sharpness = seen
-    return within(over_seeds(lambda index: rate * np.median(sharpness[index], axis=1), len(sharpness)), 1.9, 2.2)
+def scaled_sharpness(rate: float, sharpness: np.ndarray, unit: float = 1.0) -> Estimate:
+    """Return eta * S over late training in a unit: median over records, then over seeds."""
+    return over_seeds(lambda index: rate / unit * np.median(sharpness[index], axis=1), len(sharpness))
 
 
-def rises_yet_falls(table: pl.DataFrame) -> Finding:
-    """After the crossing the loss rises on at least 1 % of the steps, and every run ends below its loss at the crossing."""
-    finding = within(share_of_rises(table), 0.01, 1)
-    return finding if (table["end"] < table["crossing"]).all() else Finding(FAILS, finding.estimate)
+def share_of_rises_yet_falls(table: pl.DataFrame) -> Measured:
+    """Return the share of steps on which the loss rises, where every run ends below its loss at the crossing."""
+    return require_also(share_of_rises(table), bool((table["end"] < table["crossing"]).all()))
 
 
-def slope_is(predicted: float) -> Callable[[Late], Finding]:
-    return lambda seen: within(slope(seen), 0.9 * predicted, 1.1 * predicted)
-
-
-def passes(seen: tuple[float, np.ndarray]) -> Finding:
-    """Late sharpness is at least 1.2 times 2/eta."""
-    rate, sharpness = seen
-    return within(over_seeds(lambda index: rate / 2 * np.median(sharpness[index], axis=1), len(sharpness)), 1.2, np.inf)
-
-
-def diverges_at(predicted: float) -> Callable[[pl.DataFrame], Finding]:
-    def check(table: pl.DataFrame) -> Finding:
-        return within(Estimate(*(v / predicted - 1 for v in bracket(table))), -1e-4, 1e-4)
-
-    return check
+def distance_of_threshold(table: pl.DataFrame, predicted: float) -> Estimate:
+    """Return the relative distance of the measured threshold from a predicted one."""
+    return Estimate(*(value / predicted - 1 for value in bracket(table)))
 
 
 def claims(study: Study) -> list[Claim]:
-    gd, flow = late(study.select(panel="gd")), late(study.select(panel="flow"))
+    gd, flow = read_late(study.select(panel="gd")), read_late(study.select(panel="flow"))
     rates, momentum = gd.rates, study.select(panel="quadratic").values("optimizer.momentum")[0]
     least = rates[0]  # its threshold is the highest
     against = {"gd": "momentum", "momentum": "nesterov", "nesterov": "momentum"}
     made = [
         judge(
-            f"edge/quadratic-{kind}",
-            DERIVED,
-            f"{name} on a quadratic diverges above eta S = {FORMULA[kind]}",
-            f"relative distance from {threshold(kind, momentum):.5g} at most 1e-4",
-            diverges_at(threshold(kind, momentum)),
-            quadratic(study, kind),
-            quadratic(study, against[kind]),
-            f"{RULES[against[kind]]} on the same quadratics",
+            id=f"edge/quadratic-{kind}",
+            source=DERIVED,
+            statement=f"{name} on a quadratic diverges above eta S = {FORMULA[kind]}",
+            expects=near(0, 1e-4, of=f"relative distance from {threshold(kind, momentum):.5g}"),
+            evidence=compare(
+                distance_of_threshold,
+                quadratic(study, kind),
+                control={f"{RULES[against[kind]]} on the same quadratics": quadratic(study, against[kind])},
+                predicted=threshold(kind, momentum),
+            ),
         )
         for kind, name in RULES.items()
     ]
     made += [
         judge(
-            f"edge/gd-hovers-{rate:g}",
-            SOURCE,
-            f"GD at eta = {rate:g} ends with sharpness 2/eta",
-            "late median of eta S in [1.9, 2.2]",
-            hovers,
-            (rate, gd.sharpness[:, k]),
-            (rate, flow.sharpness[:, 0]),
-            "gradient flow",
+            id=f"edge/gd-hovers-{rate:g}",
+            source=SOURCE,
+            statement=f"GD at eta = {rate:g} ends with sharpness 2/eta",
+            expects=within(1.9, 2.2, of="late median of eta S"),
+            evidence=compare(
+                scaled_sharpness,
+                (rate, gd.sharpness[:, k]),
+                control={"gradient flow": (rate, flow.sharpness[:, 0])},
+            ),
         )
         for k, rate in enumerate(rates)
     ]
+    after_crossing = tabulate_pairs(study.select(panel="flow"), 2.0 * flow.rates[0] / rates[-1])
     made += [
         judge(
-            "edge/gd-loss-is-not-monotone",
-            SOURCE,
-            "After the crossing GD's loss rises on single steps, yet falls in the long run",
-            "rises on >= 1 % of steps (estimated from pairs), ends below its value at the crossing",
-            rises_yet_falls,
-            pairs(study.select(panel="gd"), 2.0),
-            pairs(study.select(panel="flow"), 2.0 * flow.rates[0] / rates[-1]),
-            "gradient flow",
+            id="edge/gd-loss-is-not-monotone",
+            source=SOURCE,
+            statement="After the crossing GD's loss rises on single steps, yet falls in the long run",
+            expects=at_least(0.01, of="ends below its value at the crossing, share of rises (estimated from pairs)"),
+            evidence=compare(
+                share_of_rises_yet_falls,
+                tabulate_pairs(study.select(panel="gd"), 2.0),
+                control={"gradient flow": after_crossing},
+            ),
         ),
         judge(
-            "edge/flow-passes-through",
-            SOURCE,
-            "Gradient flow passes 2/eta without levelling off there",
-            f"late S >= 1.2 * 2/eta at eta = {least:g}",
-            passes,
-            (least, flow.sharpness[:, 0]),
-            (least, gd.sharpness[:, 0]),
-            "GD",
+            id="edge/flow-passes-through",
+            source=SOURCE,
+            statement="Gradient flow passes 2/eta without levelling off there",
+            expects=at_least(1.2, of=f"late eta S / 2 at eta = {least:g}"),
+            evidence=compare(
+                scaled_sharpness,
+                (least, flow.sharpness[:, 0]),
+                control={"GD": (least, gd.sharpness[:, 0])},
+                unit=2,
+            ),
         ),
     ]
     for panel, kind in PANELS.items():
-        seen, predicted = late(study.select(panel=panel)), scaled(study, panel)
-        degree, flow_too = study.select(panel=panel).values("degree")[0], late(study.select(panel=flow_of(panel)))
+        part, other = study.select(panel=panel), read_late(study.select(panel=flow_of(panel)))
+        seen, degree = read_late(part), part.values("degree")[0]
         made.append(
             judge(
-                f"edge/slope-{panel.replace('_', '-')}",
-                SOURCE,
-                f"{RULES[kind]}'s late sharpness on T_{degree} has slope {FORMULA[kind]} against 1/eta",
-                f"{predicted:.4g} within 10 %",
-                slope_is(predicted),
-                seen,
-                as_if(flow_too, seen.rates),
-                "gradient flow",
+                id=f"edge/slope-{panel.replace('_', '-')}",
+                source=SOURCE,
+                statement=f"{RULES[kind]}'s late sharpness on T_{degree} has slope {FORMULA[kind]} against 1/eta",
+                expects=near(scaled(study, panel), 0.1, relative=True, of="slope"),
+                evidence=compare(fit_late_slope, seen, control={"gradient flow": as_if(other, seen.rates)}),
             )
         )
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from dynamics.analysis.activation_pages import at_start, final_values, median, statistics
-from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.bounds import at_least, near
+from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.curves import draw_band
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.drawing import mark_level
+from dynamics.analysis.figures import COLORS, Page, new_axes
+from dynamics.analysis.seed_values import before_training, median_final, split_panels, spread_groups, tabulate_medians
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X8"
@@ -17,25 +18,21 @@ METRICS = ["train_accuracy", "test_accuracy", "train_loss", "test_loss"]
 GENERALISES, MEMORISED, CHANCE = 0.95, 0.99, 0.05  # ours: the paper's numbers are not known
 
 
-def panels(study: Study) -> dict[str, Study]:
-    return {panel: study.select(panel=panel) for panel in TITLES}
-
-
 def figure(study: Study) -> Page:
     """Accuracies and losses against the step, training dashed, for both kinds of labels."""
-    run, parts = study.runs.row(0, named=True), panels(study)
+    run, parts = study.runs.row(0, named=True), split_panels(study, TITLES)
     classes = run["data.components"]
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    fig, axes = new_axes(1, 2, (9, 3.6))
     for ax, what, level in zip(axes, ("accuracy", "loss"), (1 / classes, np.log(classes)), strict=True):
         for (name, part), color in zip(parts.items(), COLORS, strict=False):
             draw_band(ax, part, f"test_{what}", f"{TITLES[name]}: test", color)
             draw_band(ax, part, f"train_{what}", f"{TITLES[name]}: training", color, ls="--")
-        ax.axhline(level, color="0.6", lw=0.8, ls=":", label="chance")
+        mark_level(ax, level, label="chance")
         ax.set(title=what, xlabel="step", xscale="log")
     axes[0].set(ylim=(-0.03, 1.03))
     axes[1].set(ylabel="cross-entropy", yscale="log")
     axes[0].legend(loc="best")
-    table = statistics(parts, METRICS)
+    table = tabulate_medians(parts, METRICS)
     patches, m = run["data.input_dim"] // run["data.patch_dim"], run["data.patch_dim"]
     text = (
         f"Cone clusters: one of {patches} patches of {m} coordinates is from the cone of its class (of {classes}), the others "
@@ -45,52 +42,32 @@ def figure(study: Study) -> Page:
         f"steps (100000 in the paper). Curves are medians over {len(study.values('seed'))} seeds, bands least to greatest. "
         f"d = {run['data.input_dim']} = J m, the init (N(0, 2/m), readout N(0, 1/K)) and seeds are ours, the paper's not known."
     )
-    shown = table.pivot(on="group", index="metric", values="median")
-    return Page(fig, text, {"cone_clusters": table}, {"medians over seeds at the end": shown})
-
-
-def at_chance(part: Study) -> Finding:
-    """Test accuracy as good as guessing: 1 / classes."""
-    chance = 1 / part.values("components")[0]
-    return within(median(final_values(part, "test_accuracy")), chance - CHANCE, chance + CHANCE)
-
-
-def at_least(part: Study, metric: str, level: float) -> Finding:
-    return within(median(final_values(part, metric)), level, np.inf)
+    return Page(fig, text, {"cone_clusters": table}, {"medians over seeds at the end": spread_groups(table)})
 
 
 def claims(study: Study) -> list[Claim]:
-    signal, random = panels(study).values()
-    steps = study.values("steps")[0]
+    signal, random = split_panels(study, TITLES).values()
+    steps, chance = study.values("steps")[0], 1 / study.values("components")[0]
     return [
         judge(
-            "cone_clusters/signal-generalises",
-            SOURCE,
-            "With labels of the signal the net generalises",
-            f"test accuracy >= {GENERALISES}",
-            lambda part: at_least(part, "test_accuracy", GENERALISES),
-            signal,
-            random,
-            "random labels",
+            id="cone_clusters/signal-generalises",
+            source=SOURCE,
+            statement="With labels of the signal the net generalises",
+            expects=at_least(GENERALISES, of="test accuracy"),
+            evidence=compare(median_final, signal, control={"random labels": random}, metric="test_accuracy"),
         ),
         judge(
-            "cone_clusters/random-at-chance",
-            SOURCE,
-            "With random labels its test accuracy is that of guessing",
-            f"test accuracy within {CHANCE} of 1 / classes",
-            at_chance,
-            random,
-            signal,
-            "labels of the signal",
+            id="cone_clusters/random-at-chance",
+            source=SOURCE,
+            statement="With random labels its test accuracy is that of guessing, 1 / classes",
+            expects=near(chance, CHANCE, of="test accuracy"),
+            evidence=compare(median_final, random, control={"labels of the signal": signal}, metric="test_accuracy"),
         ),
         judge(
-            "cone_clusters/random-memorised",
-            SOURCE,
-            f"Random labels are memorised within {steps} steps (100000 in the paper)",
-            f"training accuracy >= {MEMORISED}",
-            lambda part: at_least(part, "train_accuracy", MEMORISED),
-            random,
-            at_start(random),
-            "the same nets before training",
+            id="cone_clusters/random-memorised",
+            source=SOURCE,
+            statement=f"Random labels are memorised within {steps} steps (100000 in the paper)",
+            expects=at_least(MEMORISED, of="training accuracy"),
+            evidence=before_training(median_final, random, metric="train_accuracy"),
         ),
     ]

@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 
-from dynamics.analysis.claims import Claim, Finding, judge, within
-from dynamics.analysis.curves import draw_band
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import above, at_least, at_most, below
+from dynamics.analysis.claims import Claim, compare, exchange, judge
+from dynamics.analysis.curves import draw_band, draw_sharpness
+from dynamics.analysis.drawing import label_ticks, place_below, share_limits
+from dynamics.analysis.figures import COLORS, Page, new_axes
 from dynamics.analysis.gaps import (
     GAP,
-    by_dim,
-    candidate_table,
-    cells,
     draw_candidates,
     draw_over_dims,
-    gaps,
     largest_ratio,
-    least,
+    least_median,
+    read_gaps,
+    tabulate_candidates,
+    tabulate_trends,
+    take_gaps,
     trend_in_dim,
-    trend_table,
 )
-from dynamics.analysis.rate_figures import label_only, share_limits
-from dynamics.analysis.slope_groups import draw_against, slopes
+from dynamics.analysis.seed_values import split_by, split_panels
+from dynamics.analysis.slope_groups import draw_against, draw_times, fit_slopes
 from dynamics.analysis.slopes import num_diverged, stopping_times
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X1"
-BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "columnspacing": 1}
 NETS = {"shared": "shared patches", "full": "fully connected"}
 LOSSES = (("train_loss", "-", "training loss"), ("clean_train_error", "--", "clean error"), ("excess_risk", ":", "excess risk"))
 
 
-def nets(study: Study) -> dict[str, Study]:
-    return {panel: study.select(panel=panel) for panel in NETS if panel in study.values("panel")}
-
-
-def patch_dim(study: Study) -> int:
-    return study.values("target.views.size")[0]
+def split_dims(part: Study) -> dict[str, Study]:
+    """Return the gaps of each input dimension."""
+    return split_by(take_gaps(part), "input_dim", "$d = {}$")
 
 
 def draw_run(losses: Axes, sharpness: Axes, parts: dict[str, Study], dim: int, n: int) -> None:
@@ -52,44 +46,38 @@ def draw_run(losses: Axes, sharpness: Axes, parts: dict[str, Study], dim: int, n
             if metric in own.records.columns:
                 draw_band(losses, own, metric, f"{panel}, {label}", color, ls=line)
         if "sharpness" in own.records.columns:
-            draw_band(sharpness, own, "sharpness", NETS[panel], color)
-    edge = 2 / next(iter(parts.values())).values("learning_rate")[0]
-    sharpness.axhline(edge, color="0.3", ls=":", label=f"$2/\\eta = {edge:g}$")
+            draw_sharpness(sharpness, own, label=NETS[panel], color=color, edge=panel == "full")
     losses.set(title=f"losses, $d = {dim}$, $n = {n}$", xlabel="step", ylabel="mean square", xscale="log", yscale="log")
     losses.set_ylim(bottom=max(losses.get_ylim()[0], 1e-3))
-    sharpness.set(
-        title=f"sharpness, $d = {dim}$, $n = {n}$", xlabel="step", ylabel="$\\lambda_{\\max}$", xscale="log", yscale="log"
-    )
-    losses.legend(**BELOW, ncols=2)
-    sharpness.legend(**BELOW, ncols=2)
+    sharpness.set_title(f"sharpness, $d = {dim}$, $n = {n}$")
+    place_below(losses)
+    place_below(sharpness)
 
 
 def figure(study: Study) -> Page:
     """Gap against n and against d, losses, sharpness, and the slopes against the stopping time."""
-    parts, m, dims = nets(study), patch_dim(study), study.values("input_dim")
-    fig, axes = plt.subplots(2, 3, figsize=(12.5, 8.2))
+    parts, dims = split_panels(study, NETS), study.values("input_dim")
+    m = study.values("target.views.size")[0]
+    fig, axes = new_axes(2, 3, (12.5, 8.2))
     for ax, part in zip(axes[0], parts.values(), strict=False):
-        draw_against(ax, by_dim(gaps(part)), GAP, ylabel="gap")
+        draw_against(ax, split_dims(part), GAP, ylabel="gap")
     share_limits(list(axes[0]))
     for ax, panel in zip(axes[0], parts, strict=False):
         draw_candidates(ax, dims[-1], m)
         ax.set_title(NETS[panel])
-        ax.legend(title="slopes: measured, and guides", **BELOW, ncols=2)
+        place_below(ax, title="slopes: measured, and guides")
     for panel, part in parts.items():
         draw_over_dims(axes[0, 2], part, open_markers=panel == "full", label=f"{panel}, ")
     axes[0, 2].set_title("gap against $d$")
-    axes[0, 2].legend(**BELOW, ncols=2)
+    place_below(axes[0, 2])
     draw_run(axes[1, 0], axes[1, 1], parts, dims[len(dims) // 2], study.values("num_samples")[-1])
-    over_time = {panel: slopes(by_dim(gaps(part)), GAP, stopping_times(part)) for panel, part in parts.items()}
+    over_time = {panel: fit_slopes(split_dims(part), GAP, stopping_times(part)) for panel, part in parts.items()}
     for panel, table in over_time.items():
-        look: dict[str, Any] = {"ls": "-"} if panel == "shared" else {"ls": "--", "mfc": "white"}
-        for name, color in zip(table["group"].unique(maintain_order=True), COLORS, strict=False):
-            own = table.filter(group=name)
-            axes[1, 2].plot(own["step"], own["slope"], marker="o", color=color, label=f"{panel}, ${name}$", **look)
-    axes[1, 2].set(title="slope against stopping time", xlabel="step", ylabel="slope", xscale="log")
-    label_only(axes[1, 2], [study.values("steps")[0] // part for part in (10, 5, 2, 1)])
+        look = {"ls": "-"} if panel == "shared" else {"ls": "--", "mfc": "white"}
+        draw_times(axes[1, 2], table, f"{panel}, ${{}}$", **look)
+    label_ticks(axes[1, 2], [study.values("steps")[0] // part for part in (10, 5, 2, 1)])
     axes[1, 2].axhline(0, color="0.85", lw=0.8, zorder=0)
-    axes[1, 2].legend(**BELOW, ncols=2)
+    place_below(axes[1, 2])
     run = study.runs.row(0, named=True)
     lost = sum(num_diverged(part, GAP, run["steps"]) for part in parts.values())
     text = (
@@ -102,91 +90,67 @@ def figure(study: Study) -> Page:
         f"largest d, which disagree among themselves; none is asserted. {lost} of {len(study.runs)} runs diverged."
     )
     tables = {f"generalization_slopes_{panel}": table for panel, table in over_time.items()}
-    trends = trend_table(parts)
-    final = {
-        f"slopes of the gap, {NETS[p]}": t.filter(t["step"] == t["step"].max()).drop("metric") for p, t in over_time.items()
-    }
-    shown = {**final, "trend of log gap in log d": trends, "candidate exponents": candidate_table(dims, m)}
+    trends = tabulate_trends(parts)
+    last = {panel: table.filter(table["step"] == table["step"].max()) for panel, table in over_time.items()}
+    final = {f"slopes of the gap, {NETS[panel]}": table.drop("metric") for panel, table in last.items()}
+    shown = {**final, "trend of log gap in log d": trends, "candidate exponents": tabulate_candidates(dims, m)}
     return Page(fig, text, {**tables, "generalization_trends": trends}, shown)
 
 
-def below(pair: tuple[Study, Study]) -> Finding:
-    """The first has the smaller gap at every d and n."""
-    own, other = cells(pair)
-    return within(largest_ratio(other, own), -np.inf, np.nextafter(1, 0))
+def largest_gap_ratio(own: Study, other: Study) -> Estimate:
+    """Return the first's median gap over that of the second, at the d and n where it is largest."""
+    return largest_ratio(*read_gaps([other, own]))
 
 
-def does_not_grow(part: Study) -> Finding:
-    return within(trend_in_dim(part), -np.inf, 0)
+def trend_difference(first: Study, second: Study) -> Estimate:
+    """Return d log gap / d log d of the first less that of the second."""
+    return trend_in_dim(first, against=second)
 
 
-def grows(part: Study) -> Finding:
-    return within(trend_in_dim(part), np.nextafter(0, 1), np.inf)
-
-
-def falls_faster(pair: tuple[Study, Study]) -> Finding:
-    """The first's gap falls faster with d than the second's."""
-    return within(trend_in_dim(pair[0], against=pair[1]), -np.inf, -np.nextafter(0, 1))
-
-
-def memorises(part: Study) -> Finding:
-    """The gap is at least sigma^2 at every d and n."""
-    return within(least(cells([part])[0]), part.values("noise_std")[0] ** 2, np.inf)
+def least_gap(part: Study) -> Estimate:
+    """Return the least median gap over d and n."""
+    return least_median(read_gaps([part])[0])
 
 
 def claims(study: Study) -> list[Claim]:
-    parts, n = nets(study), study.values("num_samples")[-1]
+    parts, n = split_panels(study, NETS), study.values("num_samples")[-1]
     shared, full = parts["shared"], parts["full"]
+    against_full, against_shared = {"the fully connected network": full}, {"the patch network": shared}
     return [
         judge(
-            "generalization/shared-below-full",
-            SOURCE,
-            "At every d and n the patch network's gap is below the fully connected one's",
-            "largest ratio of median gaps over d and n < 1",
-            below,
-            (shared, full),
-            (full, shared),
-            "the two exchanged",
+            id="generalization/shared-below-full",
+            source=SOURCE,
+            statement="At every d and n the patch network's gap is below the fully connected one's",
+            expects=below(1, of="largest ratio of median gaps over d and n"),
+            evidence=exchange(largest_gap_ratio, shared, full),
         ),
         judge(
-            "generalization/shared-does-not-grow-with-d",
-            SOURCE,
-            f"At n = {n} the patch network's gap does not grow with d",
-            "d log gap / d log d <= 0",
-            does_not_grow,
-            shared,
-            full,
-            "the fully connected network",
+            id="generalization/shared-does-not-grow-with-d",
+            source=SOURCE,
+            statement=f"At n = {n} the patch network's gap does not grow with d",
+            expects=at_most(0, of="d log gap / d log d"),
+            evidence=compare(trend_in_dim, shared, control=against_full),
         ),
         judge(
-            "generalization/full-grows-with-d",
-            SOURCE,
-            f"At n = {n} the fully connected network's gap grows with d",
-            "d log gap / d log d > 0",
-            grows,
-            full,
-            shared,
-            "the patch network",
+            id="generalization/full-grows-with-d",
+            source=SOURCE,
+            statement=f"At n = {n} the fully connected network's gap grows with d",
+            expects=above(0, of="d log gap / d log d"),
+            evidence=compare(trend_in_dim, full, control=against_shared),
         ),
         judge(
-            "generalization/shared-falls-faster-with-d",
-            SOURCE,
-            f"At n = {n} the patch network's gap falls faster with d than the fully connected one's",
-            "difference of d log gap / d log d < 0",
-            falls_faster,
-            (shared, full),
-            (full, shared),
-            "the two exchanged",
+            id="generalization/shared-falls-faster-with-d",
+            source=SOURCE,
+            statement=f"At n = {n} the patch network's gap falls faster with d than the fully connected one's",
+            expects=below(0, of="difference of d log gap / d log d"),
+            evidence=exchange(trend_difference, shared, full),
         ),
         judge(
-            "generalization/full-memorises",
-            f"{SOURCE}, abstract",
-            "At every d and n the fully connected network's gap is at least the noise variance: all of the noise is fitted",
-            "least median gap over d and n >= sigma^2",
-            memorises,
-            full,
-            shared,
-            "the patch network",
+            id="generalization/full-memorises",
+            source=f"{SOURCE}, abstract",
+            statement="At every d and n the fully connected network's gap is at least sigma^2: all of the noise is fitted",
+            expects=at_least(full.values("noise_std")[0] ** 2, of="least median gap over d and n"),
+            evidence=compare(least_gap, full, control=against_shared),
         ),
-        *stability_claims(study, "generalization"),
+        *judge_stability(study, "generalization"),
     ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.activation_pages import EDGE, at_start, final_values, late_values, median
-from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import above, within
+from dynamics.analysis.claims import Claim, compare, exchange, judge
 from dynamics.analysis.curves import draw_band, draw_sharpness
-from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.neuron_tables import neuron_table, scatter
+from dynamics.analysis.drawing import make_table, mark_level
+from dynamics.analysis.figures import COLORS, Page, new_axes
+from dynamics.analysis.neuron_tables import draw_neurons, tabulate_neurons
+from dynamics.analysis.seed_values import before_training, first_seed, median_final, median_late
 from dynamics.analysis.slope_groups import ratio_at_common_step
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, experiment X3"
@@ -35,10 +37,6 @@ class Pair(NamedTuple):
     def law(self) -> str:
         return self.fcn.values("data.law")[0]
 
-    @property
-    def swapped(self) -> Pair:
-        return Pair(self.patch, self.fcn)
-
 
 def pairs(study: Study) -> dict[str, Pair]:
     """Both students at every task that the study has."""
@@ -54,9 +52,9 @@ def pairs(study: Study) -> dict[str, Pair]:
 def draw_clouds(ax: Axes, pair: Pair) -> None:
     """Neurons and filters of the first seed before and after training."""
     for part, name, color, before in zip(pair, ("fully connected", "patches"), (FCN, PATCH), BEFORE, strict=True):
-        first = part.select(seed=part.values("seed")[0])
-        scatter(ax, neuron_table(first, initial=True), color=before)
-        scatter(ax, neuron_table(first), color=color)
+        first = first_seed(part)
+        draw_neurons(ax, tabulate_neurons(first, initial=True), color=before)
+        draw_neurons(ax, tabulate_neurons(first), color=color)
         ax.plot([], [], "o", color=color, label=name)
         ax.plot([], [], "o", color=before, label=f"{name}, before")
     ax.set(ylabel="$\\|w_k\\|$", yscale="log")
@@ -65,13 +63,13 @@ def draw_clouds(ax: Axes, pair: Pair) -> None:
 def figure(study: Study) -> Page:
     """A row a task: training loss, excess risk, sharpness, and units before and after."""
     found = pairs(study)
-    fig, axes = plt.subplots(len(found), 4, figsize=(14, 3 * len(found)), squeeze=False)
+    fig, axes = new_axes(len(found), 4, (14, 3 * len(found)), squeeze=False)
     for (loss, excess, sharp, cloud), (task, pair) in zip(axes, found.items(), strict=True):
         for part, name, color in zip(pair, ("fully connected", "patches, shared"), (FCN, PATCH), strict=True):
             draw_band(loss, part, "train_loss", name, color)
             draw_band(excess, part, "excess_risk", name, color)
             draw_sharpness(sharp, part, label=name, color=color, edge=part is pair.patch)
-        loss.axhline(part.values("noise_std")[0] ** 2, color="0.6", lw=0.8, ls=":", label="noise variance")
+        mark_level(loss, part.values("noise_std")[0] ** 2, label="noise variance")
         title = TASKS[task].format(pair.law.replace("_", " "))
         loss.set(title=f"{title}: training loss", xlabel="step", xscale="log", yscale="log")
         excess.set(title="excess risk", xlabel="step", xscale="log", yscale="log")
@@ -89,10 +87,10 @@ def ends(found: dict[str, Pair]) -> pl.DataFrame:
     rows = []
     for task, pair in found.items():
         for student, part in zip(Pair._fields, pair, strict=True):
-            medians = [median(final_values(part, m)).value if m in part.records.columns else np.nan for m in METRICS]
+            medians = [median_final(part, m).value if m in part.records.columns else np.nan for m in METRICS]
             course = part.records.group_by("step").agg(pl.col("excess_risk").median()).sort("excess_risk")
             rows.append((task, pair.law, student, *medians, *course.row(0)))
-    return pl.DataFrame(rows, schema=["task", "law", "student", *METRICS, "best step", "least excess"], orient="row")
+    return make_table(rows, f"task, law, student, {', '.join(METRICS)}, best step, least excess")
 
 
 def caption(study: Study, found: dict[str, Pair]) -> str:
@@ -115,72 +113,56 @@ def caption(study: Study, found: dict[str, Pair]) -> str:
     )
 
 
-def ratio(pair: Pair, low: float, high: float) -> Finding:
-    """Excess risk of the first student over that of the second."""
-    return within(ratio_at_common_step(pair.patch, pair.fcn, "excess_risk"), low, high)
-
-
-def at_the_edge(part: Study) -> Finding:
-    return within(median(late_values(part, EDGE)), 0.9, 1.1)
+def ratio_of_risks(full: Study, patch: Study) -> Estimate:
+    """Return the excess risk of the full net over that of the patch net, at the last step that both have."""
+    return ratio_at_common_step(patch, full, "excess_risk")
 
 
 def claims(study: Study) -> list[Claim]:
     found, rows = pairs(study), []
-    for task in ("regression", "leaves"):
-        if task not in found:
-            continue
+    ratio = "excess risk of the full net / of the patch net"
+    for task in (task for task in ("regression", "leaves") if task in found):
         pair = found[task]
         where = "" if pair.law == "cifar10" else f" on {pair.law.replace('_', ' ')}, in place of CIFAR-10"
         rows.append(
             judge(
-                f"image_regression/{task}-patches-win",
-                SOURCE,
-                f"The patch net's excess risk is lower{where} (3.7 times in the paper)",
-                "excess risk of the full net / of the patch net > 1",
-                lambda pair: ratio(pair, np.nextafter(1, 2), np.inf),
-                pair,
-                pair.swapped,
-                "the two exchanged",
+                id=f"image_regression/{task}-patches-win",
+                source=SOURCE,
+                statement=f"The patch net's excess risk is lower{where} (3.7 times in the paper)",
+                expects=above(1, of=ratio),
+                evidence=exchange(ratio_of_risks, *pair),
             )
         )
         if pair.law == "cifar10":
             rows.append(
                 judge(
-                    f"image_regression/{task}-ratio",
-                    SOURCE,
-                    "The patch net's excess risk is 3.7 times lower in the paper",
-                    "excess risk of the full net / of the patch net in [2.5, 6]",
-                    lambda pair: ratio(pair, 2.5, 6),
-                    pair,
-                    pair.swapped,
-                    "the two exchanged",
+                    id=f"image_regression/{task}-ratio",
+                    source=SOURCE,
+                    statement="The patch net's excess risk is 3.7 times lower in the paper",
+                    expects=within(2.5, 6, of=ratio),
+                    evidence=exchange(ratio_of_risks, *pair),
                 )
             )
-        for student, part in zip(("full", "patch"), pair, strict=True):
-            rows.append(
-                judge(
-                    f"image_regression/{task}-{student}-edge",
-                    SOURCE,
-                    f"Late in training the sharpness of the {student} net is within 10 % of 2/eta{where}",
-                    "mean of eta S / 2 over the last quarter in [0.9, 1.1]",
-                    at_the_edge,
-                    part,
-                    at_start(part),
-                    "the same nets before training",
-                )
+        rows += [
+            judge(
+                id=f"image_regression/{task}-{student}-edge",
+                source=SOURCE,
+                statement=f"Late in training the sharpness of the {student} net is 2/eta{where}",
+                expects=within(0.9, 1.1, of="mean of eta S / 2 over the last quarter"),
+                evidence=before_training(median_late, part),
             )
+            for student, part in zip(("full", "patch"), pair, strict=True)
+        ]
     if "classes" in found:
         where = "" if found["classes"].law == "cifar10" else f" ({found['classes'].law} in place of CIFAR-10)"
+        control = {"the teacher's labels": tuple(found["regression"])}
         rows.append(
             judge(
-                "image_regression/classes-no-advantage",
-                f"{SOURCE}, version 1",
-                f"On class numbers neither net is clearly better at the end{where}",
-                "excess risk of the full net / of the patch net in [0.8, 1.25]",
-                lambda pair: ratio(pair, 0.8, 1.25),
-                found["classes"],
-                found["regression"],
-                "the teacher's labels",
+                id="image_regression/classes-no-advantage",
+                source=f"{SOURCE}, version 1",
+                statement=f"On class numbers neither net is clearly better at the end{where}",
+                expects=within(0.8, 1.25, of=ratio),
+                evidence=compare(ratio_of_risks, tuple(found["classes"]), control=control),
             )
         )
-    return [*rows, *stability_claims(study, "image_regression")]
+    return [*rows, *judge_stability(study, "image_regression")]

@@ -5,24 +5,24 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import Claim, Finding, exact, judge, within
+from dynamics.analysis.bounds import at_least, at_most
+from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.depth_curves import (
-    count_for,
+    count_components,
+    cumulate_energy,
     draw_curve,
-    energy,
+    draw_samples,
     frame_curves,
-    mean_over_seeds,
-    samples,
-    saved_curves,
+    load_curves,
     view_covariance,
 )
-from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.rate_figures import label_only
+from dynamics.analysis.drawing import label_ticks, make_table
+from dynamics.analysis.figures import COLORS, Page, new_axes
+from dynamics.analysis.seed_values import mean_over_seeds
 from dynamics.data.views import views
 from dynamics.stability.half_space_depth import THRESHOLDS
 from dynamics.study.tables import Study
@@ -62,7 +62,7 @@ class Scheme(NamedTuple):
     @property
     def elbows(self) -> np.ndarray:
         """Principal components for 90 % of the variance, (S,)."""
-        return np.array([count_for(e) for e in self.energies])
+        return np.array([count_components(e) for e in self.energies])
 
     @property
     def areas(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Scheme(NamedTuple):
 @cache
 def view_energy(spec: DepthSpec) -> np.ndarray:
     """Of all views of all the samples of a run."""
-    return energy(view_covariance(samples(spec), views(spec.views, spec.data.grid)))
+    return cumulate_energy(view_covariance(draw_samples(spec), views(spec.views, spec.data.grid)))
 
 
 def schemes(study: Study, *panels: str) -> list[Scheme]:
@@ -94,7 +94,7 @@ def pair(study: Study, panel: str) -> tuple[Scheme, Scheme]:
 
 def figure(study: Study) -> Page:
     """Cumulative energy and Psi(T) of the base law's schemes and of the controls; elbow against area of every scheme."""
-    fig, axes = plt.subplots(2, 3, figsize=(12, 7))
+    fig, axes = new_axes(2, 3, (12, 7))
     own, others = schemes(study, "schemes", "unstrided"), schemes(study, "leaves", "white")
     law = own[0].specs[0].data.law
     shown = [s for name in DRAWN for s in own if s.scheme == name]
@@ -128,14 +128,14 @@ def draw_energy(ax, listed: list[Scheme], title: str) -> None:
         ax.plot(np.arange(1, len(middle) + 1), middle, line, marker=".", color=color, label=f"{label}: {np.median(s.elbows):g}")
     ax.axhline(0.9, color="0.6", lw=0.8, ls=":")
     ax.set(title=title, xlabel="components", xscale="log", ylabel="share of the variance", ylim=(0, 1.02))
-    label_only(ax, [t for t in (1, 3, 10, 30, 100, 1000) if t <= ax.get_xlim()[1]])
+    label_ticks(ax, [t for t in (1, 3, 10, 30, 100, 1000) if t <= ax.get_xlim()[1]])
     ax.legend(loc="lower right", title="components for 90 %", title_fontsize=8)
 
 
 def draw_psi(ax, listed: list[Scheme], title: str) -> None:
     deepest = 0.1
     for s, label, color, line in looks(listed):
-        curves = saved_curves(s.part)
+        curves = load_curves(s.part)
         draw_curve(ax, curves, f"{label}: {np.mean(s.areas):.4f}", color, ls=line)
         deepest = max(deepest, THRESHOLDS[np.max(np.nonzero(curves.max(axis=0) > LEAST)[0])])
     frame_curves(ax, title)
@@ -158,7 +158,7 @@ def draw_ratios(ax, study: Study) -> None:
     law = schemes(study, "schemes")[0].specs[0].data.law
     names = {"schemes": f"{law}, random", "guided": f"{law}, guided", "leaves": "dead leaves", "white": "white noise"}
     for row, panel in enumerate(reversed(names)):
-        seen = area_ratio(pair(study, panel))
+        seen = ratio_of_areas(*pair(study, panel))
         low, high = (seen.low, seen.high) if np.isfinite(seen.low) else (seen.value, seen.value)
         ax.errorbar(seen.value, row, xerr=[[seen.value - low], [high - seen.value]], fmt="o", color=COLORS[0], lw=1)
     ax.set_yticks(range(len(names)), list(reversed(names.values())))
@@ -173,18 +173,16 @@ def scheme_table(study: Study) -> pl.DataFrame:
         facts = s.part.runs.row(0, named=True)
         first, area = float(np.mean(s.energies[:, 0])), mean_over_seeds(s.areas)
         rows.append((s.panel, s.name, facts["dim"], facts["num_reference"], first, float(np.median(s.elbows)), *area))
-    names = ["panel", "scheme", "dim", "reference", "first_component", "elbow", "area", "low", "high"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+    return make_table(rows, "panel, scheme, dim, reference, first_component, elbow, area, low, high")
 
 
 def paper_table(own: list[Scheme]) -> pl.DataFrame:
     """Elbow and area beside the paper's, for CIFAR-10."""
-    rows = [
-        (s.name, float(np.median(s.elbows)), PAPER[s.scheme][0], float(np.mean(s.areas)), PAPER[s.scheme][1])
-        for s in own
-        if s.scheme in PAPER
-    ]
-    return pl.DataFrame(rows, schema=["scheme", "elbow", "elbow_paper", "area", "area_paper"], orient="row")
+    rows = []
+    for s in (s for s in own if s.scheme in PAPER):
+        elbow, area = PAPER[s.scheme]
+        rows.append((s.name, float(np.median(s.elbows)), elbow, float(np.mean(s.areas)), area))
+    return make_table(rows, "scheme, elbow, elbow_paper, area, area_paper")
 
 
 def caption(study: Study) -> str:
@@ -204,87 +202,71 @@ def caption(study: Study) -> str:
     )
 
 
-def elbow_gap(two: tuple[Scheme, Scheme]) -> Estimate:
-    """How many components more the second takes."""
-    return mean_over_seeds(two[1].elbows - two[0].elbows)
+def more_components(local: Scheme, shuffled: Scheme) -> Estimate:
+    """Return how many components more the second takes."""
+    return mean_over_seeds(shuffled.elbows - local.elbows)
 
 
-def area_ratio(two: tuple[Scheme, Scheme]) -> Estimate:
-    """Area of the first over that of the second, means over seeds."""
-    above, below = two[0].areas, two[1].areas
+def ratio_of_areas(local: Scheme, shuffled: Scheme) -> Estimate:
+    """Return the area of the first over that of the second, means over seeds."""
+    above, below = local.areas, shuffled.areas
     return over_seeds(lambda index: above[index].mean(axis=1) / below[index].mean(axis=1), len(above))
 
 
-def fewer_components(two: tuple[Scheme, Scheme]) -> Finding:
-    """The second takes at least one component more."""
-    return within(elbow_gap(two), 1, np.inf)
+def least_more(local: list[Scheme], shuffled: Scheme) -> Estimate:
+    """Return how many components more the last takes than the scheme of the list that takes most."""
+    return min((more_components(s, shuffled) for s in local), key=lambda e: e.value)
 
 
-def deeper(two: tuple[Scheme, Scheme]) -> Finding:
-    """The area of the first is at least 5 % larger."""
-    return within(area_ratio(two), 1.05, np.inf)
-
-
-def all_fewer(part: tuple[list[Scheme], Scheme]) -> Finding:
-    """Every one of the schemes takes at least one component less than the last."""
-    local, shuffled = part
-    return within(min((elbow_gap((s, shuffled)) for s in local), key=lambda e: e.value), 1, np.inf)
-
-
-def as_printed(part: tuple[list[Scheme], dict[str, tuple[int, float]]]) -> Finding:
-    """The larger of |elbow - printed| and |area / printed - 1| / 0.05, over schemes, is at most 1."""
-    listed, printed = part
+def largest_deviation(listed: list[Scheme], printed: dict[str, tuple[int, float]]) -> float:
+    """Return the larger of |elbow - printed| and |area / printed - 1| / 0.05, over schemes."""
     off = 0.0
     for s in (s for s in listed if s.scheme in printed):
         components, area = printed[s.scheme]
         off = max(off, abs(float(np.median(s.elbows)) - components), abs(float(np.mean(s.areas)) / area - 1) / 0.05)
-    return exact(off, 0, 1)
+    return off
 
 
 def claims(study: Study) -> list[Claim]:
-    own = schemes(study, "schemes", "unstrided")
-    white, law = pair(study, "white"), own[0].specs[0].data.law
-    noise = "white-noise images"
-    made = []
-    for name, panel, check, said, wanted in (
-        (
-            "elbow",
-            "schemes",
-            fewer_components,
-            f"Local patches of {law} take fewer principal components for 90 % than shuffled ones",
-            ">= 1 fewer",
-        ),
-        ("area", "schemes", deeper, f"Local patches of {law} are deeper than shuffled ones", "area >= 5 % larger"),
-        ("area-guided", "guided", deeper, "The same by a search that is hardly biased", "area >= 5 % larger"),
-        ("elbow-leaves", "leaves", fewer_components, "Fewer components than shuffled ones in dead leaves", ">= 1 fewer"),
-        ("area-leaves", "leaves", deeper, "Deeper than shuffled ones in dead leaves", "area >= 5 % larger"),
-    ):
-        made.append(judge(f"patch_geometry/{name}", SOURCE, said, wanted, check, pair(study, panel), white, noise))
+    own, white = schemes(study, "schemes", "unstrided"), pair(study, "white")
+    law, noise = own[0].specs[0].data.law, "white-noise images"
+    fewer = (more_components, at_least(1, of="components that shuffled ones take more"))
+    deeper = (ratio_of_areas, at_least(1.05, of="area over that of shuffled ones"))
+    made = [
+        judge(
+            id=f"patch_geometry/{name}",
+            source=SOURCE,
+            statement=statement,
+            expects=expects,
+            evidence=compare(statistic, pair(study, panel), control={noise: white}),
+        )
+        for name, panel, (statistic, expects), statement in (
+            ("elbow", "schemes", fewer, f"Local patches of {law} take fewer components for 90 % than shuffled ones"),
+            ("area", "schemes", deeper, f"Local patches of {law} are deeper than shuffled ones"),
+            ("area-guided", "guided", deeper, "The same by a search that is hardly biased"),
+            ("elbow-leaves", "leaves", fewer, "Fewer components than shuffled ones in dead leaves"),
+            ("area-leaves", "leaves", deeper, "Deeper than shuffled ones in dead leaves"),
+        )
+    ]
     local = [s for s in own if s.scheme in LOCAL]
     made.append(
         judge(
-            "patch_geometry/local-schemes",
-            SOURCE,
-            f"So do windows however they are laid out ({', '.join(s.name for s in local)})",
-            ">= 1 component fewer than shuffled ones",
-            all_fewer,
-            (local, pair(study, "schemes")[1]),
-            ([white[0]], white[1]),
-            noise,
+            id="patch_geometry/local-schemes",
+            source=SOURCE,
+            statement=f"So do windows however they are laid out ({', '.join(s.name for s in local)})",
+            expects=fewer[1],
+            evidence=compare(least_more, (local, pair(study, "schemes")[1]), control={noise: ([white[0]], white[1])}),
         )
     )
     if law == "cifar10":
         exchanged = dict(zip(PAPER, [*list(PAPER.values())[1:], PAPER["sliding"]], strict=True))
         made.append(
             judge(
-                "patch_geometry/paper",
-                SOURCE,
-                "Elbow and area of sliding and shuffled patches and of whole images of CIFAR-10 are the paper's",
-                "elbow to 1, area to 5 %: largest deviation in these units <= 1",
-                as_printed,
-                (own, PAPER),
-                (own, exchanged),
-                "numbers of another scheme",
+                id="patch_geometry/paper",
+                source=SOURCE,
+                statement="Elbow and area of sliding and shuffled patches and of whole CIFAR-10 images are the paper's",
+                expects=at_most(1, of="largest deviation, elbow in components and area in 5 %,"),
+                evidence=compare(largest_deviation, (own, PAPER), control={"numbers of another scheme": (own, exchanged)}),
             )
         )
     return made

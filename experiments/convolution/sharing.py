@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import numpy as np
 import polars as pl
 
-from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.bounds import below
+from dynamics.analysis.claims import Claim, compare, exchange, judge
 from dynamics.analysis.curves import draw_band
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.drawing import place_below
+from dynamics.analysis.figures import COLORS, Page, new_axes
 from dynamics.analysis.rate_pages import losses
-from dynamics.analysis.slope_groups import absolute, draw_against, level_ratio, slopes
+from dynamics.analysis.seed_values import split_panels
+from dynamics.analysis.slope_groups import draw_against, fit_slopes, level_ratio, take_absolute
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026b, beyond their figures"
@@ -24,8 +25,8 @@ TEACHERS = {"disjoint": "teacher on all patches", "random_placement": "teacher o
 
 
 def groups(study: Study, teacher: str) -> dict[str, Study]:
-    part = study.select(**{"target.views.scheme": teacher})
-    return {net: part.select(panel=net) for net in NETS if net in study.values("panel")}
+    """Return the runs of each net under a teacher."""
+    return split_panels(study.select(**{"target.views.scheme": teacher}), NETS)
 
 
 def parameters(study: Study) -> dict[str, int]:
@@ -39,67 +40,60 @@ def parameters(study: Study) -> dict[str, int]:
 
 def figure(study: Study) -> Page:
     """A row a teacher: excess risk and gap against n, excess risk against the step at the largest n."""
-    fig, axes = plt.subplots(2, 3, figsize=(12, 7.4))
+    fig, axes = new_axes(2, 3, (12, 7.4))
     counts = parameters(study)
     tables = []
     for row, (teacher, title) in zip(axes, TEACHERS.items(), strict=True):
         nets = groups(study, teacher)
         named = {f"{NETS[net]} ({counts[net]})": part for net, part in nets.items()}
         for ax, metric in zip(row, ("excess_risk", "generalization_gap"), strict=False):
-            shown = {name: absolute(part, metric) for name, part in named.items()}
+            shown = {name: take_absolute(part, metric) for name, part in named.items()}
             draw_against(ax, shown, metric)
             ax.set_title(f"{title}: {metric.replace('_', ' ')}")
-            tables.append(slopes(shown, metric).with_columns(teacher=pl.lit(teacher)))
+            tables.append(fit_slopes(shown, metric).with_columns(teacher=pl.lit(teacher)))
         for (net, part), color in zip(nets.items(), COLORS, strict=False):
             n = part.values("num_samples")[-1]
             draw_band(row[2], part.select(num_samples=n), "excess_risk", NETS[net], color)
         row[2].set(title=f"excess risk at $n = {n}$", xlabel="step", ylabel="excess risk", xscale="log", yscale="log")
-        row[0].legend(title="slope", loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1)
-        row[2].legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        place_below(row[0], 1, title="slope")
+        place_below(row[2])
     run = study.runs.row(0, named=True)
     text = (
         f"Sphere of R^{run['data.input_dim']} of radius {run['data.scale']:.3g}, 8 disjoint patches; parameters in brackets. "
-        "Medians over "
-        f"{len(study.values('seed'))} seeds with quartiles, {run['steps']} steps at eta = {run['optimizer.learning_rate']:g} "
-        f"({run['loss.normalization']} "
-        f"loss), noise {run['data.noise_std']:g}, teachers of {run['target.units']} filters. Above, the teacher sees all "
-        "patches as shared filters do; "
-        f"below, a single window of 10. The gap is |excess + sigma^2 - training error|. {losses(study)}"
+        f"Medians over {len(study.values('seed'))} seeds with quartiles, {run['steps']} steps at eta = "
+        f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), noise {run['data.noise_std']:g}, teachers of "
+        f"{run['target.units']} filters. Above, the teacher sees all patches as shared filters do; below, a single window of "
+        f"10. The gap is |excess + sigma^2 - training error|. {losses(study)}"
     )
     table = pl.concat(tables)
     return Page(fig, text, {"sharing": table}, {"slopes": table})
 
 
-def better(pair: tuple[Study, Study]) -> Finding:
-    """The second's excess risk at the largest n is below the first's."""
-    return within(level_ratio(*pair, "excess_risk"), -np.inf, np.nextafter(1, 0))
-
-
 def claims(study: Study) -> list[Claim]:
     symmetric, local = (groups(study, teacher) for teacher in TEACHERS)
-    others = [net for net in symmetric if net != "shared"]
+    less = below(1, of="ratio of excess risks at the largest n")
     return [
         *(
             judge(
-                f"sharing/helps-against-{net.replace('_', '-')}",
-                SOURCE,
-                f"At equal parameters shared filters have less excess risk than {NETS[net]} where the teacher shares",
-                "ratio of excess risks at the largest n < 1",
-                better,
-                (symmetric[net], symmetric["shared"]),
-                (local[net], local["shared"]),
-                "a teacher on one window",
+                id=f"sharing/helps-against-{net.replace('_', '-')}",
+                source=SOURCE,
+                statement=f"At equal parameters shared filters beat {NETS[net]} in excess risk where the teacher shares",
+                expects=less,
+                evidence=compare(
+                    level_ratio,
+                    (symmetric[net], symmetric["shared"]),
+                    control={"a teacher on one window": (local[net], local["shared"])},
+                    metric="excess_risk",
+                ),
             )
-            for net in others
+            for net in symmetric
+            if net != "shared"
         ),
         judge(
-            "sharing/locality-helps",
-            SOURCE,
-            "Without sharing, filters that see one patch each have less excess risk than a fully connected net",
-            "ratio of excess risks at the largest n < 1",
-            better,
-            (symmetric["full"], symmetric["unshared"]),
-            (symmetric["unshared"], symmetric["full"]),
-            "the two exchanged",
+            id="sharing/locality-helps",
+            source=SOURCE,
+            statement="Without sharing, filters that see one patch each beat a fully connected net in excess risk",
+            expects=less,
+            evidence=exchange(level_ratio, symmetric["full"], symmetric["unshared"], metric="excess_risk"),
         ),
     ]

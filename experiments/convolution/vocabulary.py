@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.activation_pages import final_values, median
 from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.claims import Claim, judge, within
+from dynamics.analysis.bounds import at_least, at_most
+from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.curves import draw_band
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.drawing import make_table, mark_level
+from dynamics.analysis.figures import COLORS, Page, new_axes
+from dynamics.analysis.seed_values import median_final, median_over_seeds, read_final, split_panels
 from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec
 
@@ -28,24 +29,15 @@ TRAIN, TEST = "clean_train_error", "excess_risk"  # E |f - f_0|^2; labels have n
 MOST, LEAST = 0.1, 0.25
 
 
-def nets(study: Study) -> dict[str, Study]:
-    return {name: study.select(panel=name) for name in TITLES if name in study.values("panel")}
-
-
 def parameters(part: Study) -> int:
     spec = part.specs[part.runs["run"][0]]
     assert isinstance(spec, TrainingSpec)
     return spec.model.parameters(spec.data.grid, spec.outputs)
 
 
-def norm(part: Study, metric: str) -> Estimate:
-    """Median over seeds of the L2 norm of f - f_0 at the end, the root of a mean over samples."""
-    return median(np.sqrt(final_values(part, metric)))
-
-
 def draw_errors(ax: Axes, study: Study, rate: float) -> None:
     """Test error through, training error dashed."""
-    for name, part in nets(study.select(learning_rate=rate)).items():
+    for name, part in split_panels(study.select(learning_rate=rate), TITLES).items():
         draw_band(ax, part, pl.col(TEST).sqrt(), TITLES[name], COLOR[name])
         draw_band(ax, part, pl.col(TRAIN).sqrt(), "", COLOR[name], ls="--", lw=0.9)
     ax.plot([], [], "--", color="0.4", lw=0.9, label="training error")
@@ -55,15 +47,15 @@ def draw_errors(ax: Axes, study: Study, rate: float) -> None:
 
 def draw_ends(ax: Axes, study: Study) -> None:
     """Test error at the end, a dot a seed, beside the paper's."""
-    rates, parts = sorted(study.values("learning_rate"), reverse=True), nets(study)
+    rates, parts = sorted(study.values("learning_rate"), reverse=True), split_panels(study, TITLES)
     for rate, marker, aside in zip(rates, "os", (-0.11, 0.11), strict=False):
         for place, (name, part) in enumerate(parts.items()):
-            values = np.sqrt(final_values(part.select(learning_rate=rate), TEST))
+            values = np.sqrt(read_final(part.select(learning_rate=rate), TEST))
             ax.plot(np.full(len(values), place + aside), values, marker, color=COLOR[name])
         ax.plot([], [], marker, color="0.4", label=f"$\\eta$ = {rate:g}")
     ax.plot(range(len(parts)), [PAPER[name] for name in parts], "kx", label="paper")
     for level in (MOST, LEAST):
-        ax.axhline(level, color="0.7", lw=0.8, ls=":", zorder=0)
+        mark_level(ax, level, color="0.7")
     ax.set(title="test error at the end", yscale="log", ylabel="$L_2$ norm", ylim=(0.03, 1), xlim=(-0.5, len(parts) - 0.5))
     ax.set_xticks(range(len(parts)), [TITLES[name].replace(" f", "\nf").replace(", ", ",\n") for name in parts])
     ax.legend(loc="lower right")
@@ -72,21 +64,21 @@ def draw_ends(ax: Axes, study: Study) -> None:
 def figure(study: Study) -> Page:
     """Errors of the nets against the step at each learning rate, and test errors at the end beside the paper's."""
     rates, run = sorted(study.values("learning_rate"), reverse=True), study.runs.row(0, named=True)
-    fig, axes = plt.subplots(1, len(rates) + 1, figsize=(4 * (len(rates) + 1), 3.6))
+    fig, axes = new_axes(1, len(rates) + 1, (4 * (len(rates) + 1), 3.6))
     for ax, rate in zip(axes, rates, strict=False):
         draw_errors(ax, study, rate)
     axes[0].legend(loc="lower left")
     draw_ends(axes[-1], study)
     rows = []
-    for name, part in nets(study).items():
+    for name, part in split_panels(study, TITLES).items():
         for rate in rates:
             own = part.select(learning_rate=rate)
-            means = [median(final_values(own, metric)).value for metric in (TRAIN, TEST)]
+            means = [median_final(own, metric).value for metric in (TRAIN, TEST)]
             rows.append((TITLES[name], rate, *np.sqrt(means), *means, PAPER[name]))
-    names = ["net", "learning_rate", "train L2", "test L2", "train mean square", "test mean square", "paper's test L2"]
-    table = pl.DataFrame(rows, schema=names, orient="row")
+    names = "net, learning_rate, train L2, test L2, train mean square, test mean square, paper's test L2"
+    table = make_table(rows, names)
     patches = run["data.input_dim"] // run["data.patch_dim"]
-    counts = ", ".join(f"{parameters(part):,}" for part in nets(study).values())
+    counts = ", ".join(f"{parameters(part):,}" for part in split_panels(study, TITLES).values())
     text = (
         f"Vocabulary of {run['data.components']} words in one of {patches} patches of {run['data.patch_dim']} coordinates, n = "
         f"{run['data.num_samples']}, {run['data.num_test']} test samples, {run['steps']} steps, {len(study.values('seed'))} "
@@ -99,34 +91,35 @@ def figure(study: Study) -> Page:
     return Page(fig, text, {"vocabulary": table}, {"medians over seeds at the end": table})
 
 
+def median_norm(part: Study) -> Estimate:
+    """Return the median over seeds of the L2 norm of f - f_0 on fresh samples at the end, the root of a mean over samples."""
+    return median_over_seeds(np.sqrt(read_final(part, TEST)))
+
+
 def claims(study: Study) -> list[Claim]:
     found = []
     for rate in sorted(study.values("learning_rate"), reverse=True):
-        parts, also = nets(study.select(learning_rate=rate)), "" if rate == max(study.values("learning_rate")) else f"-{rate:g}"
-        shared = parts["cnn"]
+        parts = split_panels(study.select(learning_rate=rate), TITLES)
+        also = "" if rate == max(study.values("learning_rate")) else f"-{rate:g}"
+        shared, control = parts["cnn"], {"the fully connected net": parts["fc"]}
         found.append(
             judge(
-                f"vocabulary/shared{also}",
-                SOURCE,
-                f"Shared filters generalise (0.0421 in the paper; eta = {rate:g})",
-                f"test L2 <= {MOST}",
-                lambda part: within(norm(part, TEST), 0, MOST),
-                shared,
-                parts["fc"],
-                "the fully connected net",
+                id=f"vocabulary/shared{also}",
+                source=SOURCE,
+                statement=f"Shared filters generalise ({PAPER['cnn']} in the paper; eta = {rate:g})",
+                expects=at_most(MOST, of="test L2"),
+                evidence=compare(median_norm, shared, control=control),
             )
         )
-        for name in (name for name in parts if name != "cnn"):
-            found.append(
-                judge(
-                    f"vocabulary/{name.replace('_', '-')}{also}",
-                    SOURCE,
-                    f"A net of {TITLES[name]} does not ({PAPER[name]} in the paper; eta = {rate:g})",
-                    f"test L2 >= {LEAST}",
-                    lambda part: within(norm(part, TEST), LEAST, np.inf),
-                    parts[name],
-                    shared,
-                    "shared filters",
-                )
+        found += [
+            judge(
+                id=f"vocabulary/{name.replace('_', '-')}{also}",
+                source=SOURCE,
+                statement=f"A net of {TITLES[name]} does not ({PAPER[name]} in the paper; eta = {rate:g})",
+                expects=at_least(LEAST, of="test L2"),
+                evidence=compare(median_norm, part, control={"shared filters": shared}),
             )
+            for name, part in parts.items()
+            if name != "cnn"
+        ]
     return found

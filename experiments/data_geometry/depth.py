@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import Claim, Finding, exact, judge, within
-from dynamics.analysis.depth_curves import draw_curve, frame_curves, mean_over_seeds, saved_curves, saved_depths
-from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rate_figures import label_only
+from dynamics.analysis.bounds import at_least, at_most, near, ordered
+from dynamics.analysis.claims import Claim, Evidence, compare, judge
+from dynamics.analysis.depth_curves import draw_curve, frame_curves, load_curves, load_depths
+from dynamics.analysis.drawing import label_ticks, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
+from dynamics.analysis.seed_values import mean_over_seeds
 from dynamics.analysis.slopes import at_step
 from dynamics.data.closed_forms import ClosedForms, radial
 from dynamics.data.law import LAWS
@@ -55,6 +56,14 @@ class Cell(NamedTuple):
         low = 20 / self.spec.data.num_samples
         return low, 10 * low
 
+    @property
+    def slack(self) -> float:
+        """How far below the law's any of a run's depths may lie by sampling.
+
+        By Dvoretzky, Kiefer and Wolfowitz, over all its directions.
+        """
+        return math.sqrt(math.log(2 * self.tried / SURE) / (2 * self.spec.data.num_samples))
+
     def final(self, metric: str) -> np.ndarray:
         """(S,), in the order of seeds."""
         return self.part.final.sort("seed")[metric].to_numpy()
@@ -76,7 +85,7 @@ def cells(study: Study, *panels: str) -> list[Cell]:
 
 def figure(study: Study) -> Page:
     """Psi(T) of the radial family at each d and of the other laws; bias against directions; P(depth < T) at small T."""
-    fig, axes = plt.subplots(2, 3, figsize=(12, 7))
+    fig, axes = new_axes(2, 3, (12, 7))
     dims = study.select(panel="radial").values("input_dim")
     for ax, d in zip(axes[0], dims, strict=False):
         draw_family(ax, [c for c in cells(study, "radial") if c.dim == d])
@@ -85,13 +94,13 @@ def figure(study: Study) -> Page:
     draw_laws(axes[1, 0], cells(study, *LAW_PANELS))
     draw_bias(axes[1, 1], study)
     draw_exponents(axes[1, 2], [c for c in cells(study, "radial") if c.dim == 2])
-    table = depth_table(study)
+    table = tabulate_depths(study)
     return Page(fig, caption(study), {"depth": table}, {"mean depth and exponents": table})
 
 
 def draw_pair(ax, cell: Cell, label: str, color: str) -> None:
     ax.plot(THRESHOLDS, isotropic_curve(cell.forms, cell.dim), color=color, label=label)
-    draw_curve(ax, saved_curves(cell.part), "", color, ls="--")
+    draw_curve(ax, load_curves(cell.part), "", color, ls="--")
 
 
 def draw_family(ax, family: list[Cell]) -> None:
@@ -135,7 +144,7 @@ def draw_bias(ax, study: Study) -> None:
         ax.fill_between(tried, bias.min(axis=0), bias.max(axis=0), color=color, alpha=0.2, lw=0)
         ax.plot(tried, middle, f"{MARKERS[i]}{style}", color=color, label=label, mfc="none" if guided else None)
     ax.set(title=r"overestimate of the mean depth, $\alpha=1$", xlabel="directions a point", xscale="log")
-    label_only(ax, ticks)
+    label_ticks(ax, ticks)
     ax.set_ylabel("mean excess / mean exact depth")
     ax.legend(loc="upper right")
 
@@ -152,10 +161,10 @@ def draw_exponents(ax, family: list[Cell]) -> None:
         low, high = cell.fit_range
         fine, coarse = np.geomspace(low / 10, 0.4, 60), np.geomspace(low, 0.4, 10)
         ax.plot(fine, law_share(cell, fine), color=color)
-        below = np.array([np.mean(np.concatenate(saved_depths(cell.part)) < t) for t in coarse])
+        below = np.array([np.mean(np.concatenate(load_depths(cell.part)) < t) for t in coarse])
         ax.plot(coarse, below, marker, color=color, mfc="none")
         s = cell.forms.depth_exponent(cell.dim)
-        seen = mean_over_seeds(fits(cell)).value
+        seen = mean_over_seeds(fit_exponents(cell)).value
         ax.plot([], [], f"{marker}-", color=color, mfc="none", label=rf"$\alpha={cell.alpha:g}$: {seen:.2f}, $S={s:.2f}$")
         guide = np.array([low / 10, high])
         ax.plot(guide, law_share(cell, guide[:1]) * (guide / guide[0]) ** s, ":", color=color, lw=1)
@@ -163,12 +172,12 @@ def draw_exponents(ax, family: list[Cell]) -> None:
     ax.legend(loc="lower right", title=f"fit on [{low:.1g}, {high:.1g}], exponent" if family else "", title_fontsize=8)
 
 
-def fits(cell: Cell) -> np.ndarray:
+def fit_exponents(cell: Cell) -> np.ndarray:
     """The exponent S of each run's depths on the range of the fit, (S,)."""
-    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in saved_depths(cell.part)])
+    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in load_depths(cell.part)])
 
 
-def law_fit(cell: Cell) -> float:
+def fit_law(cell: Cell) -> float:
     """The same fit to the law's own P(depth < T); NaN where it has no rim to speak of."""
     if not math.isfinite(cell.forms.radius) or cell.forms.rim(cell.dim) == 0:
         return math.nan
@@ -176,19 +185,18 @@ def law_fit(cell: Cell) -> float:
     return exponent(law_share(cell, thresholds), thresholds)
 
 
-def depth_table(study: Study) -> pl.DataFrame:
+def tabulate_depths(study: Study) -> pl.DataFrame:
     """A row a cell: mean exact depth, mean excess with its interval, area, exponents S, of the law and of the depths found."""
     rows = []
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
         excess = mean_over_seeds(cell.final("mean_excess"))
         shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
         areas = (float(curve_area(isotropic_curve(cell.forms, cell.dim))), float(cell.final("area").mean()))
-        seen = mean_over_seeds(fits(cell)).value
-        slopes = (cell.forms.depth_exponent(cell.dim), law_fit(cell), seen)
+        seen = mean_over_seeds(fit_exponents(cell)).value
+        slopes = (cell.forms.depth_exponent(cell.dim), fit_law(cell), seen)
         rows.append((*shown, float(cell.final("mean_exact").mean()), *excess, *areas, *slopes))
-    names = ["panel", "alpha", "d", "directions", "exact", "excess", "low", "high"]
-    names += ["area_exact", "area", "S", "S_law_on_range", "S_found"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+    names = "panel, alpha, d, directions, exact, excess, low, high, area_exact, area, S, S_law_on_range, S_found"
+    return make_table(rows, names)
 
 
 def caption(study: Study) -> str:
@@ -207,167 +215,134 @@ def caption(study: Study) -> str:
     )
 
 
-def sampling_slack(cell: Cell) -> float:
-    """How far below the law's any of a run's depths may lie by sampling: Dvoretzky-Kiefer-Wolfowitz over all its directions."""
-    return math.sqrt(math.log(2 * cell.tried / SURE) / (2 * cell.spec.data.num_samples))
+def least_excess(found: list[Cell]) -> float:
+    """Return the least excess of any run over the law's exact depth, in units of its slack."""
+    return float(np.concatenate([c.final("least_excess") / c.slack for c in found]).min())
 
 
-def least_excesses(study: Study) -> np.ndarray:
-    """The least excess of every run that searched at random, in units of its slack."""
-    found = [c.final("least_excess") / sampling_slack(c) for c in cells(study, "radial", *LAW_PANELS)]
-    return np.concatenate(found)
+def excess_over(cell: Cell, law: ClosedForms) -> float:
+    """Return the least excess of a cell's first run over the exact depth in another law, in units of its slack."""
+    fixed, _ = restart(cell.part.specs[cell.part.runs.sort("seed")["run"][0]])
+    excess = load_depths(cell.part)[0] - law.depth(np.asarray(fixed.cloud.queries, float))
+    return float(excess.min() / cell.slack)
 
 
-def against_another(study: Study) -> np.ndarray:
-    """The same, of the deepest law of the family in the plane, against the exact depth in the shallowest law."""
-    family = [c for c in cells(study, "radial") if c.dim == 2]
-    cell, wrong = family[-1], radial(family[0].alpha)
-    run = cell.part.runs.sort("seed")["run"][0]
-    fixed, _ = restart(study.specs[run])
-    excess = saved_depths(cell.part)[0] - wrong.depth(np.asarray(fixed.cloud.queries, float))
-    return np.array([excess.min() / sampling_slack(cell)])
-
-
-def never_below(excess: np.ndarray) -> Finding:
-    """The least excess over the exact depth is at least minus the slack."""
-    return exact(float(excess.min()), -1, np.inf)
-
-
-def rim_exponents(guess: Callable[[float, int], float]) -> Finding:
-    """Largest distance of the closed forms' d log P(depth < T) / d log T at the rim from the exponent guessed."""
-    worst = 0.0
+def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
+    """Return the largest distance of the closed forms' d log P(depth < T) / d log T at the rim from the exponent guessed."""
+    off = []
     for alpha in (0.1, 0.3, 1.0, 1.5, 5.0):
         for d in (2, 5, 10):
-            deep = radial(alpha).half_space_probability(1 - RIM, d)
-            worst = max(worst, abs(exponent(RIM**alpha, deep) - guess(alpha, d)))
-    return exact(worst, 0, 0.005)
+            off.append(abs(exponent(RIM**alpha, radial(alpha).half_space_probability(1 - RIM, d)) - guess(alpha, d)))
+    return max(off)
 
 
-def farthest(values: Iterator[Estimate]) -> Estimate:
-    return max(values, key=lambda e: abs(e.value))
+def worst_exponent(family: list[Cell], expected: list[float]) -> Estimate:
+    """Return the fitted exponent less the one expected, of the cell that is farthest off."""
+    return farthest_value([mean_over_seeds(fit_exponents(c) - e) for c, e in zip(family, expected, strict=True)])
 
 
-def exponents_fit(part: tuple[list[Cell], dict[float, float]]) -> Finding:
-    """The fitted exponents lie within 0.06 of those given by alpha; the one farthest off is measured."""
-    family, expected = part
-    return within(farthest(mean_over_seeds(fits(c) - expected[c.alpha]) for c in family), -0.06, 0.06)
+def farthest_value(estimates: list[Estimate]) -> Estimate:
+    """Return the estimate whose value is farthest from 0."""
+    return max(estimates, key=lambda estimate: abs(estimate.value))
 
 
-def areas(study: Study, dim: int) -> np.ndarray:
-    """(S, A) over seeds and rising alpha."""
+def read_areas(study: Study, dim: int, *, shuffled: bool = False) -> np.ndarray:
+    """Return areas (S, A) over seeds and rising alpha; shuffled: those of the largest alpha, other seeds for other alphas."""
     part = study.select(panel="radial", input_dim=dim)
     values, _ = at_step(part, part.values("steps")[-1]).grid("area", "seed", "alpha")
-    return values
+    return np.stack([np.roll(values[:, -1], k) for k in range(values.shape[1])], axis=1) if shuffled else values
 
 
-def same_law(study: Study, dim: int) -> np.ndarray:
-    """Areas (S, A) of the largest alpha alone, other seeds standing for other alphas."""
-    values = areas(study, dim)
-    return np.stack([np.roll(values[:, -1], k) for k in range(values.shape[1])], axis=1)
-
-
-def rises(tables: list[np.ndarray]) -> Finding:
-    """The smallest step of the mean area between neighbouring alphas, over dimensions, is above 0."""
+def least_rise(tables: list[np.ndarray]) -> Estimate:
+    """Return the smallest step of the mean area between neighbouring alphas, over dimensions."""
 
     def smallest(index: np.ndarray) -> np.ndarray:
         return np.min([np.diff(table[index].mean(axis=1), axis=1).min(axis=1) for table in tables], axis=0)
 
-    return within(over_seeds(smallest, len(tables[0])), 1e-12, np.inf)
+    return over_seeds(smallest, len(tables[0]))
 
 
-def bias_ratio(study: Study, dim: int) -> Estimate:
-    """Mean excess of the guided search over that of as many random directions, at the alpha where it is farthest from 0."""
+def worst_bias_ratio(study: Study, dim: int) -> Estimate:
+    """Return the mean excess of the guided search over that of as many random directions, at the alpha farthest from 0."""
     found = []
     for cell in (c for c in cells(study, "guided") if c.dim == dim):
         other = study.select(panel="radial", alpha=cell.alpha, input_dim=dim)
         step = cell.tried // int(other.values("directions_per_step")[0])
-        random = at_step(other, step).records.sort("seed")["mean_excess"].to_numpy()
-        guided = cell.final("mean_excess")
-        found.append(over_seeds(ratio_of_means(guided, random), len(guided)))
-    return farthest(iter(found))
+        random, guided = at_step(other, step).records.sort("seed")["mean_excess"].to_numpy(), cell.final("mean_excess")
+        ratio = lambda i, g=guided, r=random: g[i].mean(axis=1) / r[i].mean(axis=1)  # noqa: E731
+        found.append(over_seeds(ratio, len(guided)))
+    return farthest_value(found)
 
 
-def ratio_of_means(above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda index: above[index].mean(axis=1) / below[index].mean(axis=1)
-
-
-def much_smaller(part: tuple[Study, int]) -> Finding:
-    """The ratio of biases lies in [-1/4, 1/4]: below 0 it is the sample's own depth that is below the law's."""
-    return within(bias_ratio(*part), -0.25, 0.25)
-
-
-def overestimates(family: list[Cell]) -> Finding:
-    """Mean depth found over mean exact depth, less 1, at least 0.1 in every law; the smallest is measured."""
-    found = (mean_over_seeds(c.final("mean_excess") / c.final("mean_exact")) for c in family)
-    return within(min(found, key=lambda e: e.value), 0.1, np.inf)
+def least_overestimate(family: list[Cell]) -> Estimate:
+    """Return mean depth found over mean exact depth, less 1, in the law where it is smallest."""
+    return min((mean_over_seeds(c.final("mean_excess") / c.final("mean_exact")) for c in family), key=lambda e: e.value)
 
 
 def claims(study: Study) -> list[Claim]:
     family = cells(study, "radial")
-    plane = [c for c in family if c.dim == 2]
-    dims = sorted({c.dim for c in family})
+    plane, dims = [c for c in family if c.dim == 2], sorted({c.dim for c in family})
     most, last = dims[-1], [c for c in family if c.dim == dims[-1]]
-    shifted = dict(zip([c.alpha for c in plane], [law_fit(c) for c in [*plane[1:], plane[0]]], strict=True))
-    low, high = plane[0].fit_range
+    (low, high), slopes = plane[0].fit_range, [fit_law(c) for c in plane]
+    another = f"points of alpha = {plane[-1].alpha:g} against the depth of alpha = {plane[0].alpha:g}"
+    by_derivation = f"{SOURCE}; derived for the radial family"
     return [
         judge(
-            "depth/never-below-exact",
-            "definition; slack by Dvoretzky-Kiefer-Wolfowitz, derived",
-            "The lightest random half-space is no lighter than the law's depth, up to sampling, at any point of any law",
-            "least excess over sqrt(log(2 D / 0.01) / 2n) >= -1",
-            never_below,
-            least_excesses(study),
-            against_another(study),
-            f"points of alpha = {plane[-1].alpha:g} against the depth of alpha = {plane[0].alpha:g}",
+            id="depth/never-below-exact",
+            source="definition; slack by Dvoretzky-Kiefer-Wolfowitz, derived",
+            statement="The lightest random half-space is no lighter than the law's depth, up to sampling, anywhere",
+            expects=at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
+            evidence=Evidence(
+                least_excess(cells(study, "radial", *LAW_PANELS)), excess_over(plane[-1], radial(plane[0].alpha)), another
+            ),
         ),
         judge(
-            "depth/shatterability-index",
-            f"{SOURCE}; derived for the radial family",
-            "P(depth < T) ~ T^S, S = 2 alpha / (d - 1 + 2 alpha), by closed forms 1e-6 to 1e-5 from the rim, d = 2, 5, 10",
-            "largest distance from S <= 0.005",
-            rim_exponents,
-            lambda alpha, d: radial(alpha).depth_exponent(d),
-            lambda alpha, d: radial(2 * alpha).depth_exponent(d),
-            "alpha doubled",
+            id="depth/shatterability-index",
+            source=by_derivation,
+            statement="P(depth < T) ~ T^S, S = 2 alpha / (d - 1 + 2 alpha), 1e-6 to 1e-5 from the rim, d = 2, 5, 10",
+            expects=at_most(0.005, of="largest distance from S"),
+            evidence=compare(
+                worst_rim_exponent,
+                lambda alpha, d: radial(alpha).depth_exponent(d),
+                control={"alpha doubled": lambda alpha, d: radial(2 * alpha).depth_exponent(d)},
+            ),
         ),
         judge(
-            "depth/fitted-exponents",
-            f"{SOURCE}; derived for the radial family",
-            f"Depths found in the plane have the exponents that the law has for T in [{low:.2g}, {high:.2g}]",
-            "farthest fit within 0.06 of the law's own slope there",
-            exponents_fit,
-            (plane, {c.alpha: law_fit(c) for c in plane}),
-            (plane, shifted),
-            "exponents of the next alpha",
+            id="depth/fitted-exponents",
+            source=by_derivation,
+            statement=f"Depths found in the plane have the exponents that the law has for T in [{low:.2g}, {high:.2g}]",
+            expects=near(0, 0.06, of="farthest fit less the law's own slope there"),
+            evidence=compare(
+                worst_exponent,
+                (plane, slopes),
+                control={"exponents of the next alpha": (plane, [*slopes[1:], slopes[0]])},
+            ),
         ),
         judge(
-            "depth/area-rises-with-alpha",
-            f"{SOURCE}; derived",
-            f"The area of Psi by random directions rises with alpha in every dimension (d = {', '.join(map(str, dims))})",
-            "smallest step between neighbouring alphas > 0",
-            rises,
-            [areas(study, d) for d in dims],
-            [same_law(study, d) for d in dims],
-            "other seeds of one alpha in place of other alphas",
+            id="depth/area-rises-with-alpha",
+            source=f"{SOURCE}; derived",
+            statement=f"The area of Psi by random directions rises with alpha (d = {', '.join(map(str, dims))})",
+            expects=ordered(of="the mean area over alpha"),
+            evidence=compare(
+                least_rise,
+                [read_areas(study, d) for d in dims],
+                control={
+                    "other seeds of one alpha in place of other alphas": [read_areas(study, d, shuffled=True) for d in dims]
+                },
+            ),
         ),
         judge(
-            "depth/random-directions-overestimate",
-            "derived; the papers' depths are those of random directions",
-            f"At d = {most} the mean depth by {family[0].tried} random directions is a tenth too large or more",
-            "smallest relative overestimate >= 0.1",
-            overestimates,
-            last,
-            plane,
-            "in the plane",
+            id="depth/random-directions-overestimate",
+            source="derived; the papers' depths are those of random directions",
+            statement=f"At d = {most} the mean depth by {family[0].tried} random directions is a tenth too large or more",
+            expects=at_least(0.1, of="smallest relative overestimate"),
+            evidence=compare(least_overestimate, last, control={"in the plane": plane}),
         ),
         judge(
-            "depth/guided-bias",
-            "derived: the own direction is the lightest for an isotropic law",
-            f"At d = {most} the guided search is off by much less than as many random directions, for every alpha",
-            "ratio of mean excesses in [-1/4, 1/4] where it is farthest from 0",
-            much_smaller,
-            (study, most),
-            (study, 2),
-            "in the plane",
+            id="depth/guided-bias",
+            source="derived: the own direction is the lightest for an isotropic law",
+            statement=f"At d = {most} the guided search is off by much less than as many random directions, for every alpha",
+            expects=near(0, 0.25, of="ratio of mean excesses where it is farthest from 0"),
+            evidence=compare(worst_bias_ratio, (study, most), control={"in the plane": (study, 2)}),
         ),
     ]

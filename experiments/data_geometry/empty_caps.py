@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
+from dynamics.analysis.bounds import at_most, near
 from dynamics.analysis.cap_statistics import (
     TOLERANCE,
     Cell,
-    as_expected,
-    counts,
-    draw_line,
+    draw_counts,
     finite_slope,
-    pairs,
-    perfectly_flat,
-    same_on_data,
-    slope,
-    slope_as,
+    fit_count_slope,
+    judge_pairs,
+    tabulate_pairs,
+    worst_share,
+    worst_slope,
 )
-from dynamics.analysis.claims import Claim, judge
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.claims import Claim, Evidence, compare, judge
+from dynamics.analysis.drawing import draw_intervals, label_ticks, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.study.tables import Study
 from dynamics.theory import cap_geometry as theory
 from dynamics.theory.geometry_exponents import radial_lower
@@ -35,11 +34,6 @@ def risk_exponent(d: int, alpha: float) -> float:
     return -radial_lower(d, alpha)
 
 
-def finite_risk(d: int, alpha: float, own: Study) -> float:
-    """The slope of the closed form of the risk over the n at hand."""
-    return finite_slope(own.values("num_samples"), d, own.values("kappa")[0], "risk", alpha)
-
-
 def parts(study: Study) -> Iterator[tuple[int, float, Study]]:
     """(d, alpha, their runs)."""
     for d in study.values("input_dim"):
@@ -50,18 +44,6 @@ def parts(study: Study) -> Iterator[tuple[int, float, Study]]:
 def by_exponent(study: Study, exponent: Exponent) -> list[Cell]:
     """The runs of every d and alpha, with the exponent expected of them."""
     return [(own, exponent(d, alpha)) for d, alpha, own in parts(study)]
-
-
-def another(study: Study) -> Callable[[float], float]:
-    """The next alpha, for the last one the first."""
-    alphas = study.values("alpha")
-    return dict(zip(alphas, alphas[1:] + alphas[:1], strict=True)).__getitem__
-
-
-def another_alpha(study: Study, exponent: Exponent) -> list[Cell]:
-    """The same runs with the exponents of another alpha."""
-    after = another(study)
-    return by_exponent(study, lambda d, alpha: exponent(d, after(alpha)))
 
 
 def shares(study: Study) -> pl.DataFrame:
@@ -78,19 +60,17 @@ def shares(study: Study) -> pl.DataFrame:
         limit = float(np.exp(-theory.radial_cap_constant(d, alpha) * kappa ** theory.mass_exponent(d, alpha)))
         ball, error = float(theory.empty_share(n, d, kappa)), (expected * (1 - expected) / caps) ** 0.5
         rows.append((d, alpha, n, caps, empty / caps, expected, limit, ball, error))
-    names = ["input_dim", "alpha", "num_samples", "caps", "share", "expected", "limit", "ball", "error"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+    return make_table(rows, "input_dim, alpha, num_samples, caps, share, expected, limit, ball, error")
 
 
-def slopes(study: Study) -> pl.DataFrame:
-    """Slopes of caps and risk against n, beside the exponents and the slope of the closed form over these n."""
+def tabulate_slopes(study: Study) -> pl.DataFrame:
+    """Return slopes of caps and risk against n, beside the exponents and the slope of the closed form over these n."""
     rows = []
     for metric, exponent in (("caps", theory.count_exponent), ("risk", risk_exponent)):
         for d, alpha, own in parts(study):
             closed = finite_slope(own.values("num_samples"), d, own.values("kappa")[0], metric, alpha)
-            rows.append((metric, d, alpha, *slope(own, metric), exponent(d, alpha), closed))
-    names = ["metric", "input_dim", "alpha", "slope", "low", "high", "exponent", "finite"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+            rows.append((metric, d, alpha, *fit_count_slope(own, metric), exponent(d, alpha), closed))
+    return make_table(rows, "metric, input_dim, alpha, slope, low, high, exponent, finite")
 
 
 def smallest(study: Study) -> Study:
@@ -100,38 +80,26 @@ def smallest(study: Study) -> Study:
 
 def figure(study: Study) -> Page:
     """Caps against n; risk against n; slopes against alpha; share of empty caps."""
-    table, found = slopes(study), shares(study)
-    fig, axes = plt.subplots(1, 4, figsize=(14.5, 3.9))
-    draw_against_n(axes[0], study, "caps", theory.count_exponent)
-    draw_against_n(axes[1], study, "risk", risk_exponent)
+    table, found = tabulate_slopes(study), shares(study)
+    fig, axes = new_axes(1, 4, (14.5, 3.9))
+    drawn = study.select(input_dim=next((d for d in study.values("input_dim") if d >= 3), study.values("input_dim")[0]))
+    draw_over_n(axes[0], drawn, "caps", theory.count_exponent, "disjoint caps (open: without a sample)")
+    draw_over_n(axes[1], drawn, "risk", risk_exponent, "error that the data cannot see")
     draw_slopes(axes[2], table)
     draw_shares(axes[3], found)
-    twins = pairs(smallest(study)).group_by("input_dim", "alpha", "atoms").agg(pl.exclude("seed").max())
+    twins = tabulate_pairs(smallest(study)).group_by("input_dim", "alpha", "atoms").agg(pl.exclude("seed").max())
     twins = twins.sort("input_dim", "alpha", "atoms")
     tables = {"radial_caps_slopes": table, "radial_caps_shares": found, "radial_caps_pairs": twins}
     return Page(fig, caption(study), tables, {"slopes": table})
 
 
-def draw_against_n(axis, study: Study, metric: str, exponent: Exponent) -> None:
-    """At the smallest d of at least 3, a colour an alpha; for caps those without a sample are open."""
-    dims = study.values("input_dim")
-    part = study.select(input_dim=next((d for d in dims if d >= 3), dims[0]))
-    d = part.values("input_dim")[0]
-    for i, alpha in enumerate(part.values("alpha")):
-        own = part.select(alpha=alpha)
-        for name, face in ((metric, COLORS[i]), ("empty_caps", "white"))[: 2 if metric == "caps" else 1]:
-            n, values = counts(own, name)
-            if not len(values):
-                continue
-            low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-            label = rf"$\alpha={alpha:g}$" if name == metric else None
-            spread = [median - low, high - median]
-            axis.errorbar(n, median, spread, fmt=MARKERS[i], color=COLORS[i], mfc=face, lw=0.8, label=label)
-            if name == metric:
-                draw_line(axis, n, median[-1], exponent(d, alpha), COLORS[i])
-    title = "disjoint caps (open: without a sample)" if metric == "caps" else "error that the data cannot see"
-    axis.set(title=f"{title}, $d={d}$", xlabel="$n$", xscale="log", yscale="log")
-    axis.set_ylabel("number of caps" if metric == "caps" else "$E f_2^2$")
+def draw_over_n(axis, part: Study, metric: str, exponent: Exponent, title: str) -> None:
+    """Draw a count or the risk against n at one d, a colour an alpha, beside its exponent."""
+    for d, alpha, own in parts(part):
+        i = part.values("alpha").index(alpha)
+        label = rf"$\alpha={alpha:g}$"
+        draw_counts(axis, own, metric, exponent(d, alpha), fmt=MARKERS[i], color=COLORS[i], label=label)
+        axis.set_title(f"{title}, $d={d}$")
     axis.legend()
 
 
@@ -139,16 +107,14 @@ def draw_slopes(axis, table: pl.DataFrame) -> None:
     for i, d in enumerate(sorted(set(table["input_dim"]))):
         for metric, face in (("caps", COLORS[i]), ("risk", "white")):
             own = table.filter(metric=metric, input_dim=d).sort("alpha")
-            value, low, high = (own[c].to_numpy() for c in ("slope", "low", "high"))
-            bars = np.nan_to_num(np.stack([value - low, high - value]))
-            axis.errorbar(own["alpha"], value, bars, fmt=MARKERS[i], color=COLORS[i], mfc=face, capsize=2, lw=1)
+            draw_intervals(axis, own["alpha"], own, fmt=MARKERS[i], color=COLORS[i], mfc=face, capsize=2, lw=1)
             fine = np.geomspace(own["alpha"].min(), own["alpha"].max(), 50)  # type: ignore[type-var]
             exponent = theory.count_exponent if metric == "caps" else risk_exponent
             axis.plot(fine, [exponent(d, a) for a in fine], "-", color=COLORS[i], lw=0.8)
         axis.plot([], [], MARKERS[i], color=COLORS[i], label=f"$d={d}$")
     axis.axhline(0, color="0.8", lw=0.8, zorder=0)
     axis.set(title="slopes: caps (filled), risk (open)", xlabel=r"$\alpha$", ylabel="slope against $n$", xscale="log")
-    axis.set_xticks(sorted(set(table["alpha"])), [f"{a:g}" for a in sorted(set(table["alpha"]))])
+    label_ticks(axis, sorted(set(table["alpha"])))
     axis.minorticks_off()
     axis.legend(loc="center left")
 
@@ -163,7 +129,7 @@ def draw_shares(axis, table: pl.DataFrame) -> None:
     axis.plot([], [], "-", color="0.4", lw=0.8, label="$(1-P)^n$")
     axis.plot([], [], ":", color="0.4", lw=0.8, label="its limit")
     axis.set(title="share of caps without a sample", xlabel=r"$\alpha$", ylabel="share", xscale="log", ylim=(0, 1))
-    axis.set_xticks(sorted(set(table["alpha"])), [f"{a:g}" for a in sorted(set(table["alpha"]))])
+    label_ticks(axis, sorted(set(table["alpha"])))
     axis.minorticks_off()
     axis.legend()
 
@@ -183,67 +149,54 @@ def caption(study: Study) -> str:
 def claims(study: Study) -> list[Claim]:
     n, alphas, dims = study.values("num_samples"), study.values("alpha"), study.values("input_dim")
     span = f"alpha = {', '.join(f'{a:g}' for a in alphas)}, d = {', '.join(map(str, dims))}, n = {n[0]} to {n[-1]}"
-    twins, found = pairs(smallest(study)), shares(study)
-    empty, every = twins.filter(atoms="empty"), twins.filter(atoms="all")
+    after = dict(zip(alphas, alphas[1:] + alphas[:1], strict=True))  # the next alpha, for the last one the first
+    found, place = shares(study), "at the worst d and alpha"
+    as_exponent = near(0, TOLERANCE, of=f"slope less the exponent {place}")
+
+    def closed_form(shift: bool) -> list[Cell]:
+        slopes = [
+            finite_slope(own.values("num_samples"), d, own.values("kappa")[0], "risk", after[alpha] if shift else alpha)
+            for d, alpha, own in parts(study)
+        ]
+        return [(own, slope) for (_, _, own), slope in zip(parts(study), slopes, strict=True)]
+
+    def exponents(metric: str, exponent: Exponent) -> Evidence:
+        control = {"exponents of another alpha": by_exponent(study, lambda d, alpha: exponent(d, after[alpha]))}
+        return compare(worst_slope, by_exponent(study, exponent), control=control, metric=metric)
+
     return [
         judge(
-            "radial_caps/count-slope",
-            SOURCE,
-            f"Disjoint caps grow as n^((d-1)/(d-1+2 alpha)), {span}",
-            f"slope within {TOLERANCE} of the exponent at the worst d and alpha",
-            slope_as("caps"),
-            by_exponent(study, theory.count_exponent),
-            another_alpha(study, theory.count_exponent),
-            "exponents of another alpha",
+            id="radial_caps/count-slope",
+            source=SOURCE,
+            statement=f"Disjoint caps grow as n^((d-1)/(d-1+2 alpha)), {span}",
+            expects=as_exponent,
+            evidence=exponents("caps", theory.count_exponent),
         ),
         judge(
-            "radial_caps/risk-slope",
-            SOURCE,
-            f"The error that hides on empty caps falls as n^(-2 alpha/(d-1+2 alpha)), {span}",
-            f"slope within {TOLERANCE} of the exponent at the worst d and alpha",
-            slope_as("risk"),
-            by_exponent(study, risk_exponent),
-            another_alpha(study, risk_exponent),
-            "exponents of another alpha",
+            id="radial_caps/risk-slope",
+            source=SOURCE,
+            statement=f"The error that hides on empty caps falls as n^(-2 alpha/(d-1+2 alpha)), {span}",
+            expects=as_exponent,
+            evidence=exponents("risk", risk_exponent),
         ),
         judge(
-            "radial_caps/risk-slope-at-finite-n",
-            "derived: closed forms of the radial law",
-            f"That slope is the one of the closed form over these n, {span}",
-            f"slope within {TOLERANCE} of the closed form's at the worst d and alpha",
-            slope_as("risk"),
-            [(own, finite_risk(d, alpha, own)) for d, alpha, own in parts(study)],
-            [(own, finite_risk(d, another(study)(alpha), own)) for d, alpha, own in parts(study)],
-            "closed form of another alpha",
+            id="radial_caps/risk-slope-at-finite-n",
+            source="derived: closed forms of the radial law",
+            statement=f"That slope is the one of the closed form over these n, {span}",
+            expects=near(0, TOLERANCE, of=f"slope less the closed form's {place}"),
+            evidence=compare(
+                worst_slope,
+                closed_form(shift=False),
+                control={"closed form of another alpha": closed_form(shift=True)},
+                metric="risk",
+            ),
         ),
         judge(
-            "radial_caps/share-as-expected",
-            "derived from the law's half-space probability",
-            f"The share of empty caps is (1 - P)^n, P the mass of a cap, {span}",
-            "at most 4 standard errors off, at the worst d and alpha",
-            as_expected,
-            (found, "expected"),
-            (found, "ball"),
-            "the uniform ball's",
+            id="radial_caps/share-as-expected",
+            source="derived from the law's half-space probability",
+            statement=f"The share of empty caps is (1 - P)^n, P the mass of a cap, {span}",
+            expects=at_most(4, of=f"standard errors off, {place},"),
+            evidence=compare(worst_share, (found, "expected"), control={"the uniform ball's": (found, "ball")}),
         ),
-        judge(
-            "radial_caps/pair-same-on-data",
-            SOURCE,
-            f"f_1 = 0 and f_2 on the empty caps are equal at every training point, {len(empty)} runs",
-            "max |f_1 - f_2| = 0",
-            same_on_data,
-            empty,
-            every,
-            "atoms on all caps",
-        ),
-        judge(
-            "radial_caps/pair-flat",
-            SOURCE,
-            f"f_2 on the empty caps has lambda_max = 1, {len(empty)} runs",
-            "|lambda_max - 1| <= 1e-9",
-            perfectly_flat,
-            empty,
-            every,
-            "atoms on all caps",
-        ),
+        *judge_pairs(tabulate_pairs(smallest(study)), "radial_caps", SOURCE),
     ]

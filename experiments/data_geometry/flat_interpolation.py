@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from typing import Any
+
 import numpy as np
 import polars as pl
-from matplotlib.lines import Line2D
 
-from dynamics.analysis.claims import FAILS, Claim, Finding, exact, judge
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.bounds import Measured, above, at_least, at_most, below, equal_up_to, require_also
+from dynamics.analysis.cap_statistics import worst_share
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import assign_shades, label_ticks
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.data.closed_forms import BALL
 from dynamics.study.tables import Study
 from dynamics.theory.flat_interpolators import kernel_diagonal, memorable_share, patch_bound
@@ -20,102 +23,26 @@ SHADES = {"paper": COLORS[1], "optimal": COLORS[0]}
 ROUNDING = 1e-9  # of a sharpness near 1 in 64 bits, by Lanczos, where weights are not large
 MISSED = 0.01  # of the bound: a label further off than this is not memorised
 NEAR = 10  # perturbations: what came back is within so many of where it started
+PATCHES = ("patch", "patch_signs", "patches")
 CELL = ["data.input_dim", "data.num_samples", "seed"]
 
 
-def built(study: Study, *panels: str) -> pl.DataFrame:
+def read_built(study: Study, *panels: str) -> pl.DataFrame:
     """The nets as they were built, before any step, with `share` = (lambda - 1) / (bound - 1) and `scaling`."""
     at = study.records.filter(pl.col("step") == 0, pl.col("panel").is_in(panels))
     share = (pl.col("sharpness") - 1) / (pl.col("bound_sharpness") - 1)
     return at.with_columns(share=share, scaling=pl.col("construction").str.split("_").list.last())
 
 
-def most(table: pl.DataFrame, column: str) -> float:
-    return float(table[column].to_numpy().max())
-
-
-def below(table: pl.DataFrame) -> Finding:
-    """The largest (lambda - 1) / (bound - 1) is at most 1."""
-    return exact(most(table, "share"), 0, 1 + ROUNDING)
-
-
-def attained(table: pl.DataFrame) -> Finding:
-    """|lambda - bound| of every net is rounding."""
-    return exact(float((table["sharpness"] - table["bound_sharpness"]).abs().to_numpy().max()), 0, ROUNDING)
-
-
-def in_roundings(table: pl.DataFrame, error: pl.Expr) -> Finding:
-    """The largest error, over the rounding of the net's largest neuron, epsilon |v| (|w| + |b|), and 1e-12: at most 4."""
-    return exact(float(table.select(error / (pl.col("rounding") + 1e-12)).to_series().to_numpy().max()), 0, 4)
-
-
-def as_secular(table: pl.DataFrame) -> Finding:
-    """How far the Hessian's lambda and Gauss-Newton's are from the root of the secular equation over n."""
-    off = [(pl.col(name) - pl.col("exact_sharpness")).abs() for name in ("sharpness", "gauss_newton_sharpness")]
-    return in_roundings(table, pl.max_horizontal(off))
-
-
-def interpolates(table: pl.DataFrame) -> Finding:
-    """The largest residual."""
-    return in_roundings(table, pl.col("interpolation_error"))
-
-
-def one_each(table: pl.DataFrame) -> Finding:
-    """No neuron is on for more than one sample (patch), and there are at most n: the larger of the count and width over n."""
-    per_sample = (table["used_width"] / table["data.num_samples"]).to_numpy()
-    return exact(float(max(most(table, "largest_activation"), per_sample.max())), 0, 1)
-
-
-def flatter(table: pl.DataFrame) -> Finding:
-    """(lambda - 1) of the optimal scaling over that of the paper's on the same labels is below 1, at its largest."""
-    keys = ["panel", "bound", *CELL]
-    pairs = table.pivot(on="scaling", index=keys, values="sharpness", aggregate_function="first")
-    ratio = ((pairs["optimal"] - 1) / (pairs["paper"] - 1)).to_numpy()
-    return exact(float(ratio.max()), 0, 1 - ROUNDING)
-
-
-def least_of_rescalings(table: pl.DataFrame) -> Finding:
-    """The least (lambda - 1) over the factors tried, over that without a factor, is above 1."""
-    own = table.filter(pair_scale=1.0).select("seed", plain=pl.col("sharpness") - 1)
-    other = table.filter(pl.col("pair_scale") != 1).join(own, on="seed")
-    return exact(float(((other["sharpness"] - 1) / other["plain"]).to_numpy().min()), np.nextafter(1, 2), np.inf)
-
-
-def same_in_every_dimension(table: pl.DataFrame) -> Finding:
-    """The spread of lambda over d at equal labels."""
-    keys = ["panel", "construction", "bound", "data.num_samples", "seed"]
-    spread = pl.col("sharpness").max() - pl.col("sharpness").min()
-    return in_roundings(table.group_by(keys).agg(spread=spread, rounding=pl.col("rounding").max()), pl.col("spread"))
-
-
-def below_with(part: tuple[pl.DataFrame, int]) -> Finding:
-    """The same with the bound of so many times as many patches."""
-    table, factor = part
-    rows = table.select("sharpness", "data.num_samples", "bound", "data.input_dim", "data.patch_dim", "scaling").iter_rows()
-    share = [(s - 1) / (patch_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows]
-    return exact(max(share), 0, 1 + ROUNDING)
-
-
 def standing(study: Study) -> pl.DataFrame:
     """Share of ball samples that stand out from all others, pooled over seeds, beside its expectation; one row a (d, n)."""
-    pooled = built(study, "ball").group_by("data.input_dim", "data.num_samples")
+    pooled = read_built(study, "ball").group_by("data.input_dim", "data.num_samples")
     table = pooled.agg(share=pl.col("standing_share").mean(), seeds=pl.len()).sort("data.input_dim", "data.num_samples")
-    expected = [memorable_share(BALL, n, d) for d, n in table.select("data.input_dim", "data.num_samples").iter_rows()]
-    other = [memorable_share(BALL, n, d + 1) for d, n in table.select("data.input_dim", "data.num_samples").iter_rows()]
+    places = table.select("data.input_dim", "data.num_samples").rows()
+    expected, other = ([memorable_share(BALL, n, d + more) for d, n in places] for more in (0, 1))
     table = table.with_columns(expected=pl.Series(expected), other=pl.Series(other))
     count = pl.col("seeds") * pl.col("data.num_samples")
     return table.with_columns(error=(pl.col("expected") * (1 - pl.col("expected")) / count).sqrt())
-
-
-def as_expected(part: tuple[pl.DataFrame, str]) -> Finding:
-    """The largest distance of a share from its expectation is at most 4 standard errors (of independent samples)."""
-    table, column = part
-    return exact(float(((table["share"] - table[column]) / table["error"]).abs().to_numpy().max()), 0, 4)
-
-
-def misses(table: pl.DataFrame) -> Finding:
-    """In every run some label is missed by at least a hundredth of the bound: the least over runs of the largest residual."""
-    return exact(float((table["interpolation_error"] / table["bound"]).to_numpy().min()), MISSED, np.inf)
 
 
 def ends(study: Study) -> pl.DataFrame:
@@ -130,226 +57,30 @@ def ends(study: Study) -> pl.DataFrame:
     return table.with_columns(eta=eta, window=window, moved=pl.col("distance") / pl.col("perturbation"))
 
 
-def stays(table: pl.DataFrame) -> Finding:
-    """All labels are fitted again, and no parameter is further than ten perturbations from the built net's: that distance."""
-    fitted = bool((table["memorised_share"] == 1).all())
-    return finding(most(table, "moved"), 0, NEAR, fitted)
-
-
-def settles_flatter(table: pl.DataFrame) -> Finding:
-    """All labels are fitted again, elsewhere (over ten perturbations away), at eta lambda / 2 below 1: its largest value."""
-    elsewhere = bool((table["memorised_share"] == 1).all()) and bool((table["moved"] > NEAR).all())
-    return finding(most(table, "edge"), 0, np.nextafter(1, 0), elsewhere)
-
-
-def finding(value: float, low: float, high: float, also: bool) -> Finding:
-    found = exact(value, low, high)
-    return found if also else Finding(FAILS, found.estimate)
-
-
-def claims(study: Study) -> list[Claim]:
-    sphere, crossing, ball = built(study, "sphere", "linear"), built(study, "crossing"), built(study, "ball")
-    signs, patches = built(study, "signs"), built(study, "patch", "patch_signs", "patches")
-    rescaled, after, shares = built(study, "rescaled"), ends(study), standing(study)
-    alike = (pl.col("bound") ** 2 - 2).abs() < 1e-9
-    flat = rescaled.filter(scaling="optimal")
-    inside = (pl.col("edge_ratio") > 1) & (pl.col("window") < 1)
-    paper = after.filter(construction="sphere_paper")
-    dims = ", ".join(map(str, sorted(set(sphere["data.input_dim"]))))
-    sizes = f"n = {sphere['data.num_samples'].min()} to {sphere['data.num_samples'].max()}"
-    low = ball.filter(pl.col("data.input_dim") <= 5, pl.col("data.num_samples") >= 32)
-    return [
-        judge(
-            "flat_interpolation/below-bound",
-            SPHERE,
-            f"lambda <= 1 + (D^2 + 2)/n, and 1 + 2 sqrt(2) D/n for optimal pairs, d = {dims}, {sizes}",
-            "largest (lambda - 1) / (bound - 1) <= 1",
-            below,
-            pl.concat([sphere, signs]),
-            rescaled.filter(pair_scale=0.5),
-            "the same nets with (w, b) halved and v doubled",
-        ),
-        judge(
-            "flat_interpolation/bound-attained",
-            DERIVED,
-            "Both bounds are attained where all labels are +-D",
-            f"|lambda - bound| <= {ROUNDING:g}",
-            attained,
-            signs,
-            sphere,
-            "labels uniform on [-D, D]",
-        ),
-        judge(
-            "flat_interpolation/secular-equation",
-            DERIVED,
-            "lambda of the Hessian and of Gauss-Newton is the root of sum 1/(mu - c_i) = 1, over n",
-            "|lambda - root| <= 4 (eps |v| (|w| + |b|) + 1e-12)",
-            as_secular,
-            pl.concat([sphere, signs, patches]),
-            crossing,
-            "kinks beyond the nearest sample",
-        ),
-        judge(
-            "flat_interpolation/interpolates",
-            SPHERE,
-            "Every label is fitted, to rounding",
-            "largest residual <= 4 (eps |v| (|w| + |b|) + 1e-12)",
-            interpolates,
-            pl.concat([sphere, signs, patches]),
-            crossing,
-            "kinks beyond the nearest sample",
-        ),
-        judge(
-            "flat_interpolation/a-neuron-a-sample",
-            SPHERE,
-            "At most n neurons, each of them on for one sample (one patch of one sample)",
-            "the larger of width / n and samples a neuron <= 1",
-            one_each,
-            pl.concat([sphere, signs, patches]),
-            crossing,
-            "kinks beyond the nearest sample",
-        ),
-        judge(
-            "flat_interpolation/optimal-is-flatter",
-            DERIVED,
-            f"Optimal pairs are flatter than the paper's on the same labels, d = {dims}, {sizes}",
-            "largest ratio of lambda - 1 below 1",
-            flatter,
-            pl.concat([sphere.filter(panel="sphere"), signs.filter(~alike)]),
-            signs.filter(alike),
-            "labels +-sqrt(2), where both are the same net",
-        ),
-        judge(
-            "flat_interpolation/least-of-rescalings",
-            DERIVED,
-            "No factor on all pairs makes the optimal net flatter",
-            "least ratio of lambda - 1 over factors other than 1 above 1",
-            least_of_rescalings,
-            flat,
-            rescaled.filter(scaling="paper"),
-            "the paper's pairs",
-        ),
-        judge(
-            "flat_interpolation/same-in-every-dimension",
-            DERIVED,
-            f"lambda is that of the labels alone, whatever d = {dims} is",
-            "spread over d <= 4 (eps |v| (|w| + |b|) + 1e-12)",
-            same_in_every_dimension,
-            pl.concat([sphere.filter(panel="sphere"), signs]),
-            ball,
-            "uniform ball",
-        ),
-        judge(
-            "flat_interpolation/patches-below-bound",
-            PATCH,
-            "Shared filters on J independent patches: lambda <= 1 + (D^2 + 2/J^2)/n, 1 + 2 sqrt(2) D/(J n) for optimal pairs",
-            "largest (lambda - 1) / (bound - 1) <= 1",
-            below_with,
-            (patches, 1),
-            (patches, 2),
-            "the bound of twice as many patches",
-        ),
-        judge(
-            "flat_interpolation/patch-bound-attained",
-            DERIVED,
-            "Both bounds of patches are attained where all labels are +-D",
-            f"|lambda - bound| <= {ROUNDING:g}",
-            attained,
-            built(study, "patch_signs"),
-            built(study, "patch"),
-            "labels uniform on [-D, D]",
-        ),
-        judge(
-            "flat_interpolation/ball-is-not-memorised",
-            "Liang et al. 2026: the sphere is needed",
-            f"On the uniform ball the construction misses labels in every run, d up to {low['data.input_dim'].max()}, n >= 32",
-            f"largest residual of every run >= {MISSED} D",
-            misses,
-            low,
-            sphere,
-            "the sphere",
-        ),
-        judge(
-            "flat_interpolation/share-that-stands-out",
-            "derived: half-space depth of the ball",
-            "The share of ball samples that a neuron can be alone with along their own direction is E (1 - depth)^(n-1)",
-            "at most 4 standard errors off, at the worst (d, n)",
-            as_expected,
-            (shares, "expected"),
-            (shares, "other"),
-            "the closed form of d + 1",
-        ),
-        judge(
-            "flat_interpolation/stable-below-the-edge",
-            SPHERE,
-            f"Descent from beside the net comes back to it for eta lambda / 2 up to {below_edge(after)['edge_ratio'].max()}",
-            f"all labels fitted again within {NEAR} perturbations",
-            stays,
-            below_edge(after),
-            after.filter(pl.col("edge_ratio") > 1),
-            "eta lambda / 2 above 1",
-        ),
-        judge(
-            "flat_interpolation/settles-flatter",
-            DERIVED,
-            "Just above 2 / lambda descent leaves the paper's net for a flatter one that memorises as well, while eta <= 2 / "
-            "lambda of the optimal scaling",
-            "all labels fitted again, elsewhere, eta lambda / 2 < 1",
-            settles_flatter,
-            paper.filter(inside),
-            paper.filter(pl.col("window") > 1),
-            "eta above 2 / lambda of the optimal scaling",
-        ),
-        judge(
-            "flat_interpolation/no-memory-above",
-            DERIVED,
-            "With eta above 2 / lambda of the optimal scaling descent does not memorise again",
-            f"largest residual of every run >= {MISSED} D",
-            misses,
-            after.filter(pl.col("window") > 1),
-            paper.filter(inside),
-            "eta below it, from the paper's net",
-        ),
-    ]
-
-
-def below_edge(table: pl.DataFrame) -> pl.DataFrame:
-    return table.filter(pl.col("edge_ratio") < 1)
-
-
 def figure(study: Study) -> Page:
     """Sharpness against n, of spheres and of patches; against a factor on pairs; descent; the ball."""
-    fig, axes = plt.subplots(2, 3, figsize=(12.5, 7.4))
-    draw_sphere(axes[0, 0], built(study, "sphere"))
-    draw_rescaled(axes[0, 1], built(study, "rescaled"))
+    fig, axes = new_axes(2, 3, (12.5, 7.4))
+    draw_sphere(axes[0, 0], read_built(study, "sphere"))
+    draw_rescaled(axes[0, 1], read_built(study, "rescaled"))
     draw_patches(axes[0, 2], study)
     draw_descent(axes[1, 0], study)
     draw_ends(axes[1, 1], ends(study))
     draw_ball(axes[1, 2], standing(study))
     kept = ["panel", "construction", *CELL, "bound", "label_spread", "pair_scale", "sharpness", "bound_sharpness", "share"]
     kept += ["exact_sharpness", "interpolation_error", "largest_activation", "used_width", "memorised_share", "standing_share"]
-    nets = built(study, *(p for p in study.values("panel") if p != "descent"))
-    columns = [
-        "construction",
-        "data.input_dim",
-        "edge_ratio",
-        "window",
-        "seed",
-        "train_loss",
-        "interpolation_error",
-        "edge",
-        "moved",
-    ]
+    nets = read_built(study, *(p for p in study.values("panel") if p != "descent"))
+    keys = ["construction", "data.input_dim", "edge_ratio", "window", "seed"]
+    seen = ["train_loss", "interpolation_error", "edge", "moved", "sharpness", "memorised_share"]
     tables = {
         "flat_interpolation_nets": nets.select(kept),
-        "flat_interpolation_descent": ends(study).select(*columns, "sharpness", "memorised_share").sort(columns[:5]),
+        "flat_interpolation_descent": ends(study).select(*keys, *seen).sort(keys),
         "flat_interpolation_ball": standing(study),
     }
     return Page(fig, caption(study), tables, {"samples of the ball that stand out": standing(study)})
 
 
-def over_seeds(table: pl.DataFrame, key: str, column: str = "sharpness") -> tuple[np.ndarray, np.ndarray]:
-    """(values of key, median over all else of column - 1)."""
+def medians_less_one(table: pl.DataFrame, key: str, column: str = "sharpness") -> tuple[np.ndarray, np.ndarray]:
+    """Return (values of key, median over all else of column - 1)."""
     grouped = table.group_by(key).agg(pl.col(column).median()).sort(key)
     return grouped[key].to_numpy(), grouped[column].to_numpy() - 1
 
@@ -358,31 +89,24 @@ def draw_sphere(axis, table: pl.DataFrame) -> None:
     dims = sorted(set(table["data.input_dim"]))
     for scaling, color in SHADES.items():
         own = table.filter(scaling=scaling)
-        if not len(own):
-            continue
-        n, bound = over_seeds(own, "data.num_samples", "bound_sharpness")
-        axis.plot(n, bound, "--", color=color, lw=1)
-        for i, d in enumerate(dims):
-            n, value = over_seeds(own.filter(pl.col("data.input_dim") == d), "data.num_samples")
-            axis.plot(n, value, MARKERS[i], color=color, ms=9 - 2.5 * i, mfc="none" if i < len(dims) - 1 else color)
+        axis.plot([], [], "o", color=color, label=f"{scaling} scaling")
+        if len(own):
+            axis.plot(*medians_less_one(own, "data.num_samples", "bound_sharpness"), "--", color=color, lw=1)
+        for look, d in zip(looks(dims, color), dims, strict=True):
+            part = own.filter(pl.col("data.input_dim") == d)
+            axis.plot(*medians_less_one(part, "data.num_samples"), ls="", color=color, **look)
+    axis.plot([], [], "--", color="0.4", label="bound")
+    for look, d in zip(looks(dims, "0.4"), dims, strict=True):
+        axis.plot([], [], ls="", color="0.4", label=f"$d={d}$", **look)
     axis.set(title="sphere: sharpness of the net", xlabel="$n$", ylabel=r"$\lambda_{max}-1$", xscale="log", yscale="log")
-    ticks(axis.xaxis, sorted(set(table["data.num_samples"])))
-    lines = [Line2D([], [], color=c, marker="o", ls="", label=f"{s} scaling") for s, c in SHADES.items()]
-    lines += [Line2D([], [], color="0.4", ls="--", label="bound")]
-    lines += [
-        Line2D(
-            [],
-            [],
-            color="0.4",
-            marker=MARKERS[i],
-            ls="",
-            ms=9 - 2.5 * i,
-            mfc="none" if i < len(dims) - 1 else "0.4",
-            label=f"$d={d}$",
-        )
-        for i, d in enumerate(dims)
-    ]
-    axis.legend(handles=lines)
+    label_ticks(axis, sorted(set(table["data.num_samples"])))
+    axis.legend()
+
+
+def looks(dims: list[int], color: str) -> list[dict[str, Any]]:
+    """Return a marker for each dimension, rings around the last one, which is filled."""
+    last = len(dims) - 1
+    return [{"marker": MARKERS[i], "ms": 9 - 2.5 * i, "mfc": "none" if i < last else color} for i in range(len(dims))]
 
 
 def draw_rescaled(axis, table: pl.DataFrame) -> None:
@@ -400,13 +124,13 @@ def draw_rescaled(axis, table: pl.DataFrame) -> None:
     axis.axhline(2 * 2**0.5 * table["bound"][0] / 2, color="0.6", lw=0.8, ls=":", zorder=0)
     axis.set(title=f"a factor on all pairs, $n$ = {n}", xlabel="factor on $(w, b)$, one over it on $v$", xscale="log")
     axis.set(ylabel=r"$n\,(\lambda_{max}-1)$", ylim=(0, None))
-    ticks(axis.xaxis, sorted(set(table["pair_scale"]) & {0.5, 0.7, 1.0, 1.4, 2.0}))
+    label_ticks(axis, sorted(set(table["pair_scale"]) & {0.5, 0.7, 1.0, 1.4, 2.0}))
     axis.legend()
 
 
 def draw_patches(axis, study: Study) -> None:
     """n (lambda - 1) against the number of patches, at one n, beside the bounds; one patch is the sphere."""
-    table = built(study, "patch", "patches", "sphere").with_columns(
+    table = read_built(study, "patch", "patches", "sphere").with_columns(
         patches=pl.when(pl.col("panel") == "sphere").then(1).otherwise(pl.col("data.input_dim") // pl.col("data.patch_dim"))
     )
     n = study.select(panel="patches").values("num_samples")[0]
@@ -414,20 +138,14 @@ def draw_patches(axis, study: Study) -> None:
     most, bound = max(table["patches"]), table["bound"][0]
     fine = np.geomspace(1, most, 50)
     for scaling, color in SHADES.items():
-        num, value = over_seeds(table.filter(scaling=scaling), "patches")
+        num, value = medians_less_one(table.filter(scaling=scaling), "patches")
         axis.plot(num, n * value, "o", color=color, label=f"{scaling} scaling")
         axis.plot(fine, [n * (patch_bound(n, bound, j, scaling) - 1) for j in fine], "--", color=color, lw=1)
     axis.set(title=f"shared filters on patches, $n$ = {n}", xlabel="patches $J$", ylabel=r"$n\,(\lambda_{max}-1)$")
     axis.set(xscale="log", yscale="log")
-    ticks(axis.xaxis, sorted(set(table["patches"])))
+    label_ticks(axis, sorted(set(table["patches"])))
     axis.plot([], [], "--", color="0.4", lw=1, label="bound")
     axis.legend()
-
-
-def ticks(axis, values: list[float]) -> None:
-    """These and no others."""
-    axis.set_ticks(values, [f"{v:g}" for v in values])
-    axis.set_ticks([], minor=True)
 
 
 def draw_descent(axis, study: Study) -> None:
@@ -435,13 +153,11 @@ def draw_descent(axis, study: Study) -> None:
     part = study.select(panel="descent", construction="sphere_paper")
     part = part.select(seed=part.values("seed")[0], input_dim=part.values("input_dim")[0])
     ratios = part.values("edge_ratio")
-    shades = plt.get_cmap("coolwarm")(np.linspace(0, 1, len(ratios)))
-    for ratio, shade in zip(ratios, shades, strict=True):
+    for ratio, shade, *_ in assign_shades(ratios, 1, "coolwarm"):
         curve = part.select(edge_ratio=ratio).records.filter(pl.col("step") > 0).sort("step")
         axis.loglog(curve["step"], np.maximum(curve["train_loss"].to_numpy(), 1e-32), "-", color=shade, label=f"{ratio:g}")
-    axis.set(
-        title=f"descent from beside the paper's net, $d$ = {part.values('input_dim')[0]}", xlabel="step", ylabel="training loss"
-    )
+    title = f"descent from beside the paper's net, $d$ = {part.values('input_dim')[0]}"
+    axis.set(title=title, xlabel="step", ylabel="training loss")
     axis.legend(title=r"$\eta\lambda/2$", ncols=2)
 
 
@@ -457,10 +173,8 @@ def draw_ends(axis, table: pl.DataFrame) -> None:
             axis.axhline(float(own["exact_sharpness"][0]), color=color, lw=0.8, ls="--")
     eta = np.linspace(table["eta"].min(), table["eta"].max(), 100)  # type: ignore[type-var]
     axis.plot(eta, 2 / eta, "-", color="0.5", lw=1, label=r"$2/\eta$")
-    axis.set(
-        title="where descent ends (dashed: the nets built)", xlabel=r"$\eta$", ylabel=r"$\lambda_{max}$", xlim=(1.62, 2.01)
-    )
-    axis.set_ylim(0.995, 1.115)
+    axis.set(title="where descent ends (dashed: the nets built)", xlabel=r"$\eta$", ylabel=r"$\lambda_{max}$")
+    axis.set(xlim=(1.62, 2.01), ylim=(0.995, 1.115))
     axis.legend(loc="upper left", fontsize=7)
 
 
@@ -473,7 +187,7 @@ def draw_ball(axis, table: pl.DataFrame) -> None:
     axis.plot([], [], "-", color="0.4", lw=1, label="$E(1-\\mathrm{depth})^{n-1}$")
     axis.axhline(1, color="0.6", lw=0.8, ls=":", label="sphere")
     axis.set(title="ball: samples a neuron can be alone with", xlabel="$n$", ylabel="share", xscale="log", yscale="log")
-    ticks(axis.xaxis, sorted(set(table["data.num_samples"])))
+    label_ticks(axis, sorted(set(table["data.num_samples"])))
     axis.legend()
 
 
@@ -490,3 +204,214 @@ def caption(study: Study) -> str:
         f"parameter, {run['steps']} steps; lambda is that of the net built. Ball: the same construction reaches only samples "
         "that stand out in their own direction from all others; lines are the closed form."
     )
+
+
+def largest_share(table: pl.DataFrame, factor: int | None = None) -> float:
+    """Return the largest (lambda - 1) / (bound - 1); with the bound of `factor` times as many patches, if given."""
+    if factor is None:
+        return float(table["share"].to_numpy().max())
+    rows = table.select("sharpness", "data.num_samples", "bound", "data.input_dim", "data.patch_dim", "scaling").iter_rows()
+    return max((s - 1) / (patch_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows)
+
+
+def distance_from_bound(table: pl.DataFrame) -> float:
+    """Return the largest |lambda - bound|."""
+    return float((table["sharpness"] - table["bound_sharpness"]).abs().to_numpy().max())
+
+
+def count_roundings(table: pl.DataFrame, error: pl.Expr) -> float:
+    """Return the largest error over the rounding of the net's largest neuron, epsilon |v| (|w| + |b|), and 1e-12."""
+    return float(table.select(error / (pl.col("rounding") + 1e-12)).to_series().to_numpy().max())
+
+
+def count_spread(table: pl.DataFrame) -> float:
+    """Return the spread of lambda over d at equal labels, in the same roundings."""
+    keys = ["panel", "construction", "bound", "data.num_samples", "seed"]
+    spread = pl.col("sharpness").max() - pl.col("sharpness").min()
+    return count_roundings(table.group_by(keys).agg(spread=spread, rounding=pl.col("rounding").max()), pl.col("spread"))
+
+
+def largest_use(table: pl.DataFrame) -> float:
+    """Return the larger of the number of samples (patches) that a neuron is on for and the width over n."""
+    per_sample = (table["used_width"] / table["data.num_samples"]).to_numpy()
+    return float(max(table["largest_activation"].to_numpy().max(), per_sample.max()))
+
+
+def largest_scaling_ratio(table: pl.DataFrame) -> float:
+    """Return the largest (lambda - 1) of the optimal scaling over that of the paper's on the same labels."""
+    keys = ["panel", "bound", *CELL]
+    pairs = table.pivot(on="scaling", index=keys, values="sharpness", aggregate_function="first")
+    return float(((pairs["optimal"] - 1) / (pairs["paper"] - 1)).to_numpy().max())
+
+
+def least_rescaled_ratio(table: pl.DataFrame) -> float:
+    """Return the least (lambda - 1) over the factors tried, over that without a factor."""
+    own = table.filter(pair_scale=1.0).select("seed", plain=pl.col("sharpness") - 1)
+    other = table.filter(pl.col("pair_scale") != 1).join(own, on="seed")
+    return float(((other["sharpness"] - 1) / other["plain"]).to_numpy().min())
+
+
+def least_miss(table: pl.DataFrame) -> float:
+    """Return the least over runs of the largest residual, in units of the bound on labels."""
+    return float((table["interpolation_error"] / table["bound"]).to_numpy().min())
+
+
+def distance_moved(table: pl.DataFrame) -> Measured:
+    """Return the largest distance from the built net, in perturbations, where all labels are fitted again."""
+    return require_also(float(table["moved"].to_numpy().max()), bool((table["memorised_share"] == 1).all()))
+
+
+def largest_edge(table: pl.DataFrame) -> Measured:
+    """Return the largest eta lambda / 2, where all labels are fitted again, elsewhere."""
+    elsewhere = bool((table["memorised_share"] == 1).all()) and bool((table["moved"] > NEAR).all())
+    return require_also(float(table["edge"].to_numpy().max()), elsewhere)
+
+
+def claims(study: Study) -> list[Claim]:
+    sphere, signs, patches = (read_built(study, *names) for names in (("sphere", "linear"), ("signs",), PATCHES))
+    crossing, ball, rescaled = (read_built(study, name) for name in ("crossing", "ball", "rescaled"))
+    after, shares = ends(study), standing(study)
+    alike = (pl.col("bound") ** 2 - 2).abs() < 1e-9
+    inside, below_edge = (pl.col("edge_ratio") > 1) & (pl.col("window") < 1), after.filter(pl.col("edge_ratio") < 1)
+    paper, beyond = after.filter(construction="sphere_paper"), pl.col("window") > 1
+    dims = ", ".join(map(str, sorted(set(sphere["data.input_dim"]))))
+    sizes = f"n = {sphere['data.num_samples'].min()} to {sphere['data.num_samples'].max()}"
+    low = ball.filter(pl.col("data.input_dim") <= 5, pl.col("data.num_samples") >= 32)
+    every, uniform = pl.concat([sphere, signs, patches]), "labels uniform on [-D, D]"
+    own = sphere.filter(panel="sphere")
+    crossed = {"kinks beyond the nearest sample": crossing}
+    below_bound = at_most(1 + ROUNDING, of="largest (lambda - 1) / (bound - 1)")
+    on_bound, missed = equal_up_to(ROUNDING, of="lambda - bound"), at_least(MISSED, of="largest residual of every run over D")
+    rounded = "in units of eps |v| (|w| + |b|) + 1e-12"
+    off = [(pl.col(name) - pl.col("exact_sharpness")).abs() for name in ("sharpness", "gauss_newton_sharpness")]
+    return [
+        judge(
+            id="flat_interpolation/below-bound",
+            source=SPHERE,
+            statement=f"lambda <= 1 + (D^2 + 2)/n, and 1 + 2 sqrt(2) D/n for optimal pairs, d = {dims}, {sizes}",
+            expects=below_bound,
+            evidence=compare(
+                largest_share,
+                pl.concat([sphere, signs]),
+                control={"the same nets with (w, b) halved and v doubled": rescaled.filter(pair_scale=0.5)},
+            ),
+        ),
+        judge(
+            id="flat_interpolation/bound-attained",
+            source=DERIVED,
+            statement="Both bounds are attained where all labels are +-D",
+            expects=on_bound,
+            evidence=compare(distance_from_bound, signs, control={uniform: sphere}),
+        ),
+        judge(
+            id="flat_interpolation/secular-equation",
+            source=DERIVED,
+            statement="lambda of the Hessian and of Gauss-Newton is the root of sum 1/(mu - c_i) = 1, over n",
+            expects=at_most(4, of=f"|lambda - root| {rounded}"),
+            evidence=compare(count_roundings, every, control=crossed, error=pl.max_horizontal(off)),
+        ),
+        judge(
+            id="flat_interpolation/interpolates",
+            source=SPHERE,
+            statement="Every label is fitted, to rounding",
+            expects=at_most(4, of=f"largest residual {rounded}"),
+            evidence=compare(count_roundings, every, control=crossed, error=pl.col("interpolation_error")),
+        ),
+        judge(
+            id="flat_interpolation/a-neuron-a-sample",
+            source=SPHERE,
+            statement="At most n neurons, each of them on for one sample (one patch of one sample)",
+            expects=at_most(1, of="the larger of width / n and samples a neuron"),
+            evidence=compare(largest_use, every, control=crossed),
+        ),
+        judge(
+            id="flat_interpolation/optimal-is-flatter",
+            source=DERIVED,
+            statement=f"Optimal pairs are flatter than the paper's on the same labels, d = {dims}, {sizes}",
+            expects=at_most(1 - ROUNDING, of="largest ratio of lambda - 1"),
+            evidence=compare(
+                largest_scaling_ratio,
+                pl.concat([own, signs.filter(~alike)]),
+                control={"labels +-sqrt(2), where both are the same net": signs.filter(alike)},
+            ),
+        ),
+        judge(
+            id="flat_interpolation/least-of-rescalings",
+            source=DERIVED,
+            statement="No factor on all pairs makes the optimal net flatter",
+            expects=above(1, of="least ratio of lambda - 1 over other factors"),
+            evidence=compare(
+                least_rescaled_ratio,
+                rescaled.filter(scaling="optimal"),
+                control={"the paper's pairs": rescaled.filter(scaling="paper")},
+            ),
+        ),
+        judge(
+            id="flat_interpolation/same-in-every-dimension",
+            source=DERIVED,
+            statement=f"lambda is that of the labels alone, whatever d = {dims} is",
+            expects=at_most(4, of=f"spread over d {rounded}"),
+            evidence=compare(count_spread, pl.concat([own, signs]), control={"uniform ball": ball}),
+        ),
+        judge(
+            id="flat_interpolation/patches-below-bound",
+            source=PATCH,
+            statement="Shared filters on J independent patches: lambda <= 1 + (D^2 + 2/J^2)/n, optimal 1 + 2 sqrt(2) D/(J n)",
+            expects=below_bound,
+            evidence=compare(largest_share, (patches, 1), control={"the bound of twice as many patches": (patches, 2)}),
+        ),
+        judge(
+            id="flat_interpolation/patch-bound-attained",
+            source=DERIVED,
+            statement="Both bounds of patches are attained where all labels are +-D",
+            expects=on_bound,
+            evidence=compare(
+                distance_from_bound, read_built(study, "patch_signs"), control={uniform: read_built(study, "patch")}
+            ),
+        ),
+        judge(
+            id="flat_interpolation/ball-is-not-memorised",
+            source="Liang et al. 2026: the sphere is needed",
+            statement="On the uniform ball the construction misses labels in every run, "
+            f"d up to {low['data.input_dim'].max()}, n >= 32",
+            expects=missed,
+            evidence=compare(least_miss, low, control={"the sphere": sphere}),
+        ),
+        judge(
+            id="flat_interpolation/share-that-stands-out",
+            source="derived: half-space depth of the ball",
+            statement="The share of ball samples that a neuron can be alone with in their own direction is E (1 - depth)^(n-1)",
+            expects=at_most(4, of="standard errors off, at the worst (d, n),"),
+            evidence=compare(worst_share, (shares, "expected"), control={"the closed form of d + 1": (shares, "other")}),
+        ),
+        judge(
+            id="flat_interpolation/stable-below-the-edge",
+            source=SPHERE,
+            statement=f"Descent from beside the net comes back to it for eta lambda / 2 up to {below_edge['edge_ratio'].max()}",
+            expects=at_most(NEAR, of="all labels fitted again, distance moved in perturbations"),
+            evidence=compare(
+                distance_moved, below_edge, control={"eta lambda / 2 above 1": after.filter(pl.col("edge_ratio") > 1)}
+            ),
+        ),
+        judge(
+            id="flat_interpolation/settles-flatter",
+            source=DERIVED,
+            statement="Just above 2 / lambda descent leaves the paper's net for a flatter one that memorises as well, while "
+            "eta <= 2 / lambda of the optimal scaling",
+            expects=below(1, of="all labels fitted again, elsewhere, eta lambda / 2"),
+            evidence=compare(
+                largest_edge,
+                paper.filter(inside),
+                control={"eta above 2 / lambda of the optimal scaling": paper.filter(beyond)},
+            ),
+        ),
+        judge(
+            id="flat_interpolation/no-memory-above",
+            source=DERIVED,
+            statement="With eta above 2 / lambda of the optimal scaling descent does not memorise again",
+            expects=missed,
+            evidence=compare(
+                least_miss, after.filter(beyond), control={"eta below it, from the paper's net": paper.filter(inside)}
+            ),
+        ),
+    ]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.activation_pages import EDGE, at_start, late_values, median
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import FAILS, Claim, Finding, judge, within
+from dynamics.analysis.bounds import UNKNOWN, Measured, above, at_least, at_most, below, require_also, within
+from dynamics.analysis.claims import Claim, compare, exchange, judge
 from dynamics.analysis.curves import draw_band
-from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.rate_figures import share_limits
-from dynamics.analysis.slopes import UNKNOWN
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.drawing import make_table, mark_level, share_limits
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
+from dynamics.analysis.seed_values import EDGE, combine_medians, cut_to_start, median_late, read_late, split_panels
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.core import spec as specs
 from dynamics.study.reload import restart
 from dynamics.study.tables import Study
@@ -33,10 +30,6 @@ TITLES = {
 CLEAN = pl.col("clean_train_error") / pl.col("data.noise_std") ** 2
 LEFT = pl.col("train_loss") / pl.col("loss_factor") / pl.col("data.noise_std") ** 2  # of the noise in the residuals
 RISK = pl.col("excess_risk") / pl.col("data.noise_std") ** 2
-
-
-def panels(study: Study) -> dict[str, Study]:
-    return {panel: study.select(panel=panel) for panel in TITLES if panel in study.values("panel")}
 
 
 def half_fitted(part: Study) -> np.ndarray:
@@ -57,71 +50,16 @@ def half_fitted(part: Study) -> np.ndarray:
     return np.array(found, float)
 
 
-def late_error(part: Study) -> np.ndarray:
-    """Clean in-sample error over the noise variance, mean over the last quarter of the steps, (S,)."""
-    return late_values(part, CLEAN)
-
-
 def edge(part: Study) -> tuple[np.ndarray, np.ndarray]:
     """eta lambda_max / 2 at step 0, and its mean over the last quarter of the steps, (S,) each; empty if not measured."""
     if "sharpness" not in part.records.columns:
         return np.empty(0), np.empty(0)
-    return begin(part, EDGE), late_values(part, EDGE)
-
-
-def worst_at_edge(values: list[np.ndarray]) -> Finding:
-    """Of several parts, (S,) each: the median over seeds that is farthest from 1 is within 5 % of it."""
-    if not all(map(len, values)) or len({*map(len, values)}) > 1:
-        return within(UNKNOWN, 0.95, 1.05)
-
-    def worst(index: np.ndarray) -> np.ndarray:
-        medians = np.median(np.stack(values)[:, index], axis=2)
-        return medians[np.argmax(np.abs(medians - 1), axis=0), np.arange(len(index))]
-
-    return within(over_seeds(worst, len(values[0])), 0.95, 1.05)
+    return begin(part, EDGE), read_late(part, EDGE)
 
 
 def begin(part: Study, metric: pl.Expr) -> np.ndarray:
     """A metric at step 0, (S,)."""
-    return at_start(part).records.unique("run").sort("seed").select(metric.alias("value"))["value"].to_numpy()
-
-
-def ratio(over: np.ndarray, under: np.ndarray) -> Estimate:
-    """Of medians over the same seeds, (S,) each."""
-    if not len(over) or len(over) != len(under):
-        return UNKNOWN
-    return over_seeds(lambda i: np.median(over[i], axis=1) / np.median(under[i], axis=1), len(over))
-
-
-def later(pair: tuple[Study, Study]) -> Finding:
-    """The first comes to fit half of the noise after the second; where it does not, it counts as if at its last step."""
-    steps = np.minimum(half_fitted(pair[0]), pair[0].values("steps")[-1])
-    known = half_fitted(pair[1])
-    return within(ratio(steps, np.where(np.isfinite(known), known, np.nan)), np.nextafter(1, 2), np.inf)
-
-
-def lower(pair: tuple[Study, Study]) -> Finding:
-    """The first has the smaller late clean error."""
-    return within(ratio(late_error(pair[0]), late_error(pair[1])), -np.inf, np.nextafter(1, 0))
-
-
-def memorised(part: Study) -> Finding:
-    """The clean error is that of the noise and the noise is fitted: one that has learned nothing has a clean error too."""
-    found = within(median(late_error(part)), 0.8, 1.3)
-    return found if np.all(np.isfinite(half_fitted(part))) else replace(found, verdict=FAILS)
-
-
-def explained(parts: tuple[Study, Study, Study]) -> Finding:
-    """The share of the third's delay against the first, in log steps, that the second has too."""
-    steps = [np.log(half_fitted(part)) for part in parts]
-    if len({*map(len, steps)}) > 1 or not np.all(np.isfinite(np.concatenate(steps))):
-        return within(UNKNOWN, 0.5, np.inf)
-
-    def share(index: np.ndarray) -> np.ndarray:
-        first, second, third = np.median(np.stack(steps)[:, index], axis=2)
-        return (second - first) / (third - first)
-
-    return within(over_seeds(share, len(steps[0])), 0.5, np.inf)
+    return cut_to_start(part).records.unique("run").sort("seed").select(metric.alias("value"))["value"].to_numpy()
 
 
 def draw_inputs(ax: Axes, parts: dict[str, Study], count: int = 6) -> None:
@@ -147,8 +85,8 @@ def draw_inputs(ax: Axes, parts: dict[str, Study], count: int = 6) -> None:
 
 def figure(study: Study) -> Page:
     """Above: training loss, clean in-sample error, excess risk. Below: sharpness, when half the noise is fitted, the inputs."""
-    parts = panels(study)
-    fig, axes = plt.subplots(2, 3, figsize=(12, 7))
+    parts = split_panels(study, TITLES)
+    fig, axes = new_axes(2, 3, (12, 7))
     (loss, clean, risk), (sharp, when, inputs) = axes
     for place, ((panel, part), color) in enumerate(zip(parts.items(), COLORS, strict=False)):
         for ax, value in ((loss, LEFT), (clean, CLEAN), (risk, RISK), *([(sharp, EDGE)] if len(edge(part)[0]) else [])):
@@ -157,11 +95,11 @@ def figure(study: Study) -> Page:
         when.plot(steps, np.full(len(steps), place), MARKERS[place], color=color, alpha=0.6)
         when.plot(np.median(steps), place, "|", color=color, ms=18)
     for ax, title in ((loss, "training loss / noise"), (clean, "clean in-sample error / noise"), (risk, "excess risk / noise")):
-        ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+        mark_level(ax, 1)
         ax.set(title=title, xlabel="step", xscale="log", yscale="log")
     share_limits([clean, risk])
     loss.set_ylim(0.02, None)
-    sharp.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+    mark_level(sharp, 1)
     sharp.set(title="sharpness, $\\eta \\lambda_{\\max} / 2$", xlabel="step", xscale="log", ylim=(0, None))
     when.set(title="half of the noise is fitted", xlabel="step", xscale="log", ylim=(len(parts) - 0.5, -0.5))
     when.set_yticks(range(len(parts)), [TITLES[panel] for panel in parts])
@@ -178,11 +116,11 @@ def summary(parts: dict[str, Study]) -> pl.DataFrame:
     for panel, part in parts.items():
         end = part.final
         least = part.records.group_by("run").agg(CLEAN.min().alias("least"))["least"].median()
-        seen = begin(part, CLEAN), half_fitted(part), late_error(part), edge(part)[1]
+        seen = begin(part, CLEAN), half_fitted(part), read_late(part, CLEAN), edge(part)[1]
         values = [np.median(v) if len(v) else np.nan for v in seen]
         rows.append((TITLES[panel], values[0], values[1], least, values[2], end["excess_risk"].median(), values[3]))
-    names = ["inputs", "clean error at start", "half-fitted step", "least clean error", "late clean error", "final excess risk"]
-    return pl.DataFrame(rows, schema=[*names, "late eta S / 2"], orient="row")
+    names = "inputs, clean error at start, half-fitted step, least clean error, late clean error, final excess risk"
+    return make_table(rows, f"{names}, late eta S / 2")
 
 
 def caption(study: Study) -> str:
@@ -199,64 +137,105 @@ def caption(study: Study) -> str:
     )
 
 
+def ratio_of_medians(over: np.ndarray, under: np.ndarray) -> Estimate:
+    """Return the ratio of medians over the same seeds, (S,) each."""
+    if not len(over) or len(over) != len(under):
+        return UNKNOWN
+    return over_seeds(lambda i: np.median(over[i], axis=1) / np.median(under[i], axis=1), len(over))
+
+
+def ratio_of_steps(first: Study, second: Study) -> Estimate:
+    """Return the step at which the first has fitted half of the noise over that of the second.
+
+    Where the first does not, it counts as if at its last step; the second must.
+    """
+    known = half_fitted(second)
+    steps = np.minimum(half_fitted(first), first.values("steps")[-1])
+    return ratio_of_medians(steps, np.where(np.isfinite(known), known, np.nan))
+
+
+def ratio_of_errors(first: Study, second: Study) -> Estimate:
+    """Return the late clean error of the first over that of the second."""
+    return ratio_of_medians(read_late(first, CLEAN), read_late(second, CLEAN))
+
+
+def memorised_error(part: Study) -> Measured:
+    """Return the late clean error, where the noise is fitted: a net that has learned nothing has a clean error too."""
+    return require_also(median_late(part, CLEAN), bool(np.all(np.isfinite(half_fitted(part)))))
+
+
+def share_of_delay(first: Study, second: Study, third: Study) -> Estimate:
+    """Return the share of the third's delay against the first, in log steps, that the second has too."""
+    steps = [np.log(half_fitted(part)) for part in (first, second, third)]
+    if len({*map(len, steps)}) > 1 or not np.all(np.isfinite(np.concatenate(steps))):
+        return UNKNOWN
+    return combine_medians(steps, lambda medians: (medians[1] - medians[0]) / (medians[2] - medians[0]))
+
+
+def farthest_edge(values: list[np.ndarray]) -> Estimate:
+    """Return of several parts, (S,) each, the median over seeds that is farthest from 1."""
+    if len({*map(len, values)}) > 1:
+        return UNKNOWN
+
+    def farthest(medians: np.ndarray) -> np.ndarray:
+        return medians[np.argmax(np.abs(medians - 1), axis=0), np.arange(medians.shape[1])]
+
+    return combine_medians(values, farthest)
+
+
 def claims(study: Study) -> list[Claim]:
-    parts = panels(study)
+    parts = split_panels(study, TITLES)
     if not {"images", "gaussian", "covariance"} <= parts.keys():  # taken away on the command line: nothing to compare
-        return stability_claims(study, "images")
+        return judge_stability(study, "images")
     images, gaussian, matched = (parts[panel] for panel in ("images", "gaussian", "covariance"))
     other = "shuffled" if "shuffled" in parts else "gaussian"
-    steps = f"{study.values('steps')[-1]} steps"
-    rows = [
-        (
-            "later-than-gaussian",
-            SOURCE,
-            "Images are memorised later than Gaussian inputs",
-            "ratio of the steps at which half the noise is fitted > 1",
-            later,
-            ((images, gaussian), (gaussian, images), "the two exchanged"),
-        ),
-        (
-            "error-below-gaussian",
-            SOURCE,
-            f"Late in training ({steps}) the clean error on images is below that on Gaussian inputs",
-            "ratio of late clean in-sample errors < 1",
-            lower,
-            ((images, gaussian), (gaussian, images), "the two exchanged"),
-        ),
-        (
-            "gaussian-is-memorised",
-            SOURCE,
-            f"Gaussian inputs are memorised: after {steps} the clean error is the noise variance (about 1.0 in the paper)",
-            "late clean error / sigma^2 in [0.8, 1.3] and training loss below sigma^2 / 2",
-            memorised,
-            (gaussian, images, "images"),
-        ),
-        (
-            "images-resist",
-            SOURCE,
-            f"Images resist: after {steps} the clean error is well below the noise variance (in the paper about 0.2)",
-            "late clean error / sigma^2 < 0.5",
-            lambda part: within(median(late_error(part)), -np.inf, 0.5),
-            (images, gaussian, "Gaussian inputs"),
-        ),
-        (
-            "covariance-explains-it",
-            "Liang et al. 2026, beyond their figures",
-            "It is the covariance: most of the delay is there for a Gaussian with the images' mean and covariance, too",
-            "share of the delay in log steps >= 0.5",
-            explained,
-            ((gaussian, matched, images), (gaussian, parts[other], images), TITLES[other]),
-        ),
-        (
-            "late-sharpness-at-the-edge",
-            f"{SOURCE}; Cohen et al. 2021",
-            "Late in training the sharpness is 2/eta, whatever the inputs",
-            "mean of eta S / 2 over the last quarter in [0.95, 1.05] for the inputs farthest from 1",
-            worst_at_edge,
-            ([edge(p)[1] for p in parts.values()], [edge(p)[0] for p in parts.values()], "before training"),
-        ),
-    ]
+    steps, edges = f"{study.values('steps')[-1]} steps", [edge(part) for part in parts.values()]
     return [
-        *[judge(f"images/{slug}", source, text, says, check, *on) for slug, source, text, says, check, on in rows],
-        *stability_claims(study, "images"),
+        judge(
+            id="images/later-than-gaussian",
+            source=SOURCE,
+            statement="Images are memorised later than Gaussian inputs",
+            expects=above(1, of="ratio of the steps at which half the noise is fitted"),
+            evidence=exchange(ratio_of_steps, images, gaussian),
+        ),
+        judge(
+            id="images/error-below-gaussian",
+            source=SOURCE,
+            statement=f"Late in training ({steps}) the clean error on images is below that on Gaussian inputs",
+            expects=below(1, of="ratio of late clean in-sample errors"),
+            evidence=exchange(ratio_of_errors, images, gaussian),
+        ),
+        judge(
+            id="images/gaussian-is-memorised",
+            source=SOURCE,
+            statement=f"Gaussian inputs are memorised: after {steps} the clean error is that of the noise (1.0 in the paper)",
+            expects=within(0.8, 1.3, of="training loss below sigma^2 / 2 and late clean error / sigma^2"),
+            evidence=compare(memorised_error, gaussian, control={"images": images}),
+        ),
+        judge(
+            id="images/images-resist",
+            source=SOURCE,
+            statement=f"Images resist: after {steps} the clean error is well below the noise variance (in the paper about 0.2)",
+            expects=at_most(0.5, of="late clean error / sigma^2"),
+            evidence=compare(median_late, images, control={"Gaussian inputs": gaussian}, metric=CLEAN),
+        ),
+        judge(
+            id="images/covariance-explains-it",
+            source="Liang et al. 2026, beyond their figures",
+            statement="It is the covariance: most of the delay is there for a Gaussian with the images' covariance, too",
+            expects=at_least(0.5, of="share of the delay in log steps"),
+            evidence=compare(
+                share_of_delay, (gaussian, matched, images), control={TITLES[other]: (gaussian, parts[other], images)}
+            ),
+        ),
+        judge(
+            id="images/late-sharpness-at-the-edge",
+            source=f"{SOURCE}; Cohen et al. 2021",
+            statement="Late in training the sharpness is 2/eta, whatever the inputs",
+            expects=within(0.95, 1.05, of="mean of eta S / 2 over the last quarter, for the inputs farthest from 1,"),
+            evidence=compare(
+                farthest_edge, [late for _, late in edges], control={"before training": [first for first, _ in edges]}
+            ),
+        ),
+        *judge_stability(study, "images"),
     ]

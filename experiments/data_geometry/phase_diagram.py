@@ -6,16 +6,16 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import polars as pl
 from matplotlib.colors import LogNorm
 
-from dynamics.analysis.bootstrap import over_seeds
-from dynamics.analysis.claims import Claim, Finding, judge, within
-from dynamics.analysis.figures import Page
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.bounds import UNKNOWN, below
+from dynamics.analysis.claims import EXCHANGED, Claim, compare, judge
+from dynamics.analysis.drawing import make_table
+from dynamics.analysis.figures import Page, new_axes
 from dynamics.analysis.rate_pages import losses
-from dynamics.analysis.slopes import UNKNOWN, whole_seeds
+from dynamics.analysis.slopes import whole_seeds
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026 and 2026b, beyond their figures"
@@ -37,7 +37,7 @@ def figure(study: Study) -> Page:
     medians = {where: np.nanmedian(values, axis=0) for where, (values, _, _) in found.items()}
     everything = np.concatenate([m.ravel() for m in medians.values()])
     norm = LogNorm(np.nanmin(everything), np.nanmax(everything))
-    fig, axes = plt.subplots(2, 3, figsize=(11.5, 6.4))
+    fig, axes = new_axes(2, 3, (11.5, 6.4))
     image, rows = None, []
     for row, family in zip(axes, AXES, strict=True):
         d = study.select(panel=f"{family}_full").values("input_dim")[0]
@@ -59,79 +59,67 @@ def figure(study: Study) -> Page:
     run = study.runs.row(0, named=True)
     text = (
         f"Median excess risk over {len(study.values('seed'))} seeds after {run['steps']} steps of GD at eta = "
-        f"{run['optimizer.learning_rate']:g} "
-        f"({run['loss.normalization']} loss), {run['model.width']} neurons, or filters (a position, if unshared), noise "
-        f"{run['data.noise_std']:g}. "
-        "Above: the radial law in R^8, P(|X| > 1 - eps) = eps^alpha, patches of 4 coordinates. Below: the sphere of R^16, "
-        "disjoint patches of m; m = d "
-        f"is the fully connected net for all. The teacher is a shared patch network of {run['target.units']} filters on the "
-        f"same views. {losses(study)}"
+        f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), {run['model.width']} neurons, or filters (a "
+        f"position, if unshared), noise {run['data.noise_std']:g}. Above: the radial law in R^8, P(|X| > 1 - eps) = eps^alpha, "
+        "patches of 4 coordinates. Below: the sphere of R^16, disjoint patches of m; m = d is the fully connected net for all. "
+        f"The teacher is a shared patch network of {run['target.units']} filters on the same views. {losses(study)}"
     )
-    table = pl.DataFrame(rows, schema=["family", "net", "along", "num_samples", "excess_risk"], orient="row")
+    table = make_table(rows, "family, net, along, num_samples, excess_risk")
     return Page(fig, text, {"phase_diagram": table})
 
 
-def ratio(study: Study, family: str, first: str, second: str, at: int) -> Finding:
-    """Geometric mean over n of the second's excess risk over the first's, at one place of the axis: below one."""
-    a, b = (levels(study, family, net)[0][:, at] for net in (first, second))
+def mean_ratio(study: Study, first: str, second: str) -> Estimate:
+    """Return the geometric mean over n of the second's excess risk over the first's, on spheres with the smallest patches."""
+    a, b = (levels(study, "sphere", net)[0][:, 0] for net in (first, second))
     whole = whole_seeds(np.stack([a, b], axis=1))
     if not whole.any():
-        return within(UNKNOWN, 0, 0)
+        return UNKNOWN
     logs = np.mean(np.log(b[whole] / a[whole]), axis=1)
-    return within(over_seeds(lambda i: np.exp(np.median(logs[i], axis=1)), len(logs)), -np.inf, np.nextafter(1, 0))
+    return over_seeds(lambda i: np.exp(np.median(logs[i], axis=1)), len(logs))
 
 
-def falls(study: Study, family: str, net: str, *, flip: bool = False) -> Finding:
-    """Excess risk, averaged over n in logarithms, falls along the family's axis (in its order, or reversed)."""
+def risk_trend(study: Study, reverse: bool, family: str, net: str) -> Estimate:
+    """Return the trend of log excess risk, averaged over n, in the log of the family's axis (or in the axis reversed)."""
     values, along, _ = levels(study, family, net)
     values = values[whole_seeds(values)]
     if not len(values) or len(along) < 2:
-        return within(UNKNOWN, 0, 0)
-    x = np.log(np.array(along, float)) * (-1 if flip else 1)
+        return UNKNOWN
+    x = np.log(np.array(along, float)) * (-1 if reverse else 1)
     lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     logs = np.mean(np.log(values), axis=2)
-    return within(over_seeds(lambda i: np.median(logs[i], axis=1) @ lever, len(logs)), -np.inf, -np.nextafter(0, 1))
+    return over_seeds(lambda i: np.median(logs[i], axis=1) @ lever, len(logs))
 
 
 def claims(study: Study) -> list[Claim]:
-    return [
-        *(
-            judge(
-                f"phase_diagram/excess-falls-with-alpha-{net}",
-                SOURCE,
-                f"Excess risk falls as the data gather at the centre ({NETS[net]})",
-                "trend of log excess in log alpha < 0",
-                lambda flip, net=net: falls(study, "radial", net, flip=flip),
-                False,
-                True,
-                "alpha in reverse",
-            )
-            for net in NETS
-        ),
-        *(
-            judge(
-                f"phase_diagram/excess-grows-with-patch-{net}",
-                SOURCE,
-                f"On the sphere excess risk grows with the share m/d that a filter sees ({NETS[net]})",
-                "trend of log excess in log m/d > 0",
-                lambda flip, net=net: falls(study, "sphere", net, flip=flip),
-                True,
-                False,
-                "m/d in reverse",
-            )
-            for net in ("shared", "unshared")
-        ),
-        *(
-            judge(
-                f"phase_diagram/shared-below-{other}",
-                SOURCE,
-                f"On the sphere with the smallest patches shared filters have less excess risk than {NETS[other]} nets",
-                "geometric mean ratio over n < 1",
-                lambda pair: ratio(study, "sphere", *pair, 0),
-                (other, "shared"),
-                ("shared", other),
-                "the two exchanged",
-            )
-            for other in ("full", "unshared")
-        ),
+    forward, backward = (study, False), (study, True)
+    found = [
+        judge(
+            id=f"phase_diagram/excess-falls-with-alpha-{net}",
+            source=SOURCE,
+            statement=f"Excess risk falls as the data gather at the centre ({NETS[net]})",
+            expects=below(0, of="trend of log excess in log alpha"),
+            evidence=compare(risk_trend, forward, control={"alpha in reverse": backward}, family="radial", net=net),
+        )
+        for net in NETS
+    ]
+    found += [
+        judge(
+            id=f"phase_diagram/excess-grows-with-patch-{net}",
+            source=SOURCE,
+            statement=f"On the sphere excess risk grows with the share m/d that a filter sees ({NETS[net]})",
+            expects=below(0, of="trend of log excess in -log m/d"),
+            evidence=compare(risk_trend, backward, control={"m/d in reverse": forward}, family="sphere", net=net),
+        )
+        for net in ("shared", "unshared")
+    ]
+    smallest = "On the sphere with the smallest patches"
+    return found + [
+        judge(
+            id=f"phase_diagram/shared-below-{other}",
+            source=SOURCE,
+            statement=f"{smallest} shared filters have less excess risk than {NETS[other]} nets",
+            expects=below(1, of="geometric mean ratio over n"),
+            evidence=compare(mean_ratio, (study, other, "shared"), control={EXCHANGED: (study, "shared", other)}),
+        )
+        for other in ("full", "unshared")
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.activation_pages import final_values, median, statistics
-from dynamics.analysis.claims import Claim, Finding, judge, within
-from dynamics.analysis.figures import COLORS, Page
-from dynamics.analysis.neuron_tables import neuron_table, scatter
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import within
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import make_table
+from dynamics.analysis.figures import COLORS, Page, new_axes
+from dynamics.analysis.neuron_tables import draw_clouds
+from dynamics.analysis.seed_values import median_over_seeds, read_final, split_panels, spread_groups, tabulate_medians
 from dynamics.stability.half_space_depth import depth_by_directions
 from dynamics.study.reload import views
 from dynamics.study.tables import Study
@@ -19,19 +21,13 @@ SOURCE = "Liang et al. 2026, experiment E4"
 TITLES = {"images": "images", "gaussian": "Gaussian"}
 SAMPLES = {"train": "training", "test": "fresh"}
 DIRECTIONS = 1000
-METRICS = [
-    "train_loss",
-    "clean_train_error",
-    "excess_risk",
-    "alive_fraction",
-    "activation_rate_median",
-    "activation_rate_p90",
-    "sparse_fraction",
-    "rate_weight_norm_correlation",
-]
+METRICS = (
+    "train_loss, clean_train_error, excess_risk, alive_fraction, activation_rate_median, activation_rate_p90, "
+    "sparse_fraction, rate_weight_norm_correlation"
+)
 
 
-def point_table(study: Study, *, own: bool = False) -> pl.DataFrame:
+def tabulate_points(study: Study, *, own: bool = False) -> pl.DataFrame:
     """One row a training or fresh point of every run's final network.
 
     Columns: run, seed, sample (`train`, `test`), error |f - f_0|, depth: the lightest half-space at the point of all points of
@@ -81,7 +77,7 @@ def draw_depths(ax: Axes, points: pl.DataFrame, title: str) -> None:
         ax.scatter(first["depth"] * spread, first["error"], s=4, alpha=0.25, color=color, linewidths=0, rasterized=True)
         fifth = (pl.col("depth").rank("ordinal") * 5 / pl.len()).ceil().alias("fifth")
         middle = own.with_columns(fifth).group_by("fifth").agg(pl.col("depth", "error").median()).sort("fifth")
-        rho = median(correlations(points, sample)).value
+        rho = median_over_seeds(correlations(points, sample)).value
         ax.plot(middle["depth"], middle["error"], "o-", color=color, label=f"{name}: $\\rho$ = {rho:+.3f}")
     ax.set(title=f"{title}: depth and error", xlabel="half-space depth", ylabel="$|f - f_0|$", xscale="log", yscale="log")
     ax.set_ylim(0.003, 10)
@@ -90,44 +86,32 @@ def draw_depths(ax: Axes, points: pl.DataFrame, title: str) -> None:
 
 def figure(study: Study) -> Page:
     """Neurons and their rates on both inputs; error against depth on either."""
-    parts = {panel: study.select(panel=panel) for panel in TITLES}
-    fig, (cloud, rates, *deep) = plt.subplots(1, 4, figsize=(14, 3.6))
-    found = {panel: point_table(part, own=True) for panel, part in parts.items()}
-    for (panel, part), color in zip(parts.items(), COLORS, strict=False):
-        table = neuron_table(part.select(seed=part.values("seed")[0]))
-        scatter(cloud, table, color=color)
-        cloud.plot([], [], "o", color=color, label=TITLES[panel])
-        alive = table.filter(pl.col("rate") > 0)["rate"].to_numpy()
-        rates.ecdf(100 * alive, color=color, label=f"{TITLES[panel]}: {100 * np.median(alive):.0f} % in the median")
-    cloud.set(title="neurons", ylabel="weight norm $\\|w_k\\|$", yscale="log")
+    parts = {TITLES[panel]: part for panel, part in split_panels(study, TITLES).items()}
+    fig, (cloud, rates, *deep) = new_axes(1, 4, (14, 3.6))
+    draw_clouds(cloud, rates, parts, with_median=True)
     cloud.legend(loc="best")
-    rates.set(title="rates of the alive", xlabel="activation rate (%)", ylabel="share of neurons below", xlim=(-3, 103))
-    rates.legend(loc="lower right")
-    for ax, (panel, points) in zip(deep, found.items(), strict=True):
-        draw_depths(ax, points, TITLES[panel])
-    measured = [metric for metric in METRICS if metric in study.records.columns]
-    table = statistics({TITLES[panel]: part for panel, part in parts.items()}, measured)
-    shown = table.pivot(on="group", index="metric", values="median")
-    depths = depth_table(found)
-    tables = {"medians over seeds": shown, "depth and error": depths}
+    found = {title: tabulate_points(part, own=True) for title, part in parts.items()}
+    for ax, (title, points) in zip(deep, found.items(), strict=True):
+        draw_depths(ax, points, title)
+    table, depths = tabulate_medians(parts, METRICS.split(", ")), tabulate_depths(found)
+    tables = {"medians over seeds": spread_groups(table), "depth and error": depths}
     return Page(fig, caption(study, depths), {"representation": table, "depths": depths}, tables)
 
 
-def depth_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """One row a panel and sample: the correlation and its interval, the median depth, how many are cut off alone."""
+def tabulate_depths(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return one row a group and sample: the correlation and its interval, the median depth, how many are cut off alone."""
     rows = []
-    for panel, points in found.items():
+    for title, points in found.items():
         count = len(points) // points["run"].n_unique()
         for sample, name in SAMPLES.items():
             own = points.filter(pl.col("sample") == sample)
             alone = float(np.mean(own["least"].to_numpy() * count < 1.5))
-            rows.append((TITLES[panel], name, *median(correlations(points, sample)), own["depth"].median(), alone))
-    names = ["inputs", "points", "correlation", "low", "high", "median depth", "cut off alone"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+            rows.append((title, name, *median_over_seeds(correlations(points, sample)), own["depth"].median(), alone))
+    return make_table(rows, "inputs, points, correlation, low, high, median depth, cut off alone")
 
 
 def caption(study: Study, depths: pl.DataFrame) -> str:
-    run, clean = study.runs.row(0, named=True), [final_values(study.select(panel=p), "clean_train_error") for p in TITLES]
+    run, clean = study.runs.row(0, named=True), [read_final(study.select(panel=p), "clean_train_error") for p in TITLES]
     return (
         f"{run['data.law']} and N(0, I), n = {run['data.num_samples']}, d = {run['data.input_dim']}; two-layer ReLU nets of "
         f"width {run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps, after which the "
@@ -141,23 +125,21 @@ def caption(study: Study, depths: pl.DataFrame) -> str:
     )
 
 
-def weak_and_negative(values: np.ndarray) -> Finding:
-    """The median over seeds lies in [-0.3, 0), interval and all; what is below 0.3 in size is commonly called weak."""
-    return within(median(values), -0.3, -np.nextafter(0, 1))
+def median_correlation(points: pl.DataFrame, shuffled: bool, sample: str) -> Estimate:
+    """Return the median over seeds of Spearman's correlation of depth and error."""
+    return median_over_seeds(correlations(points, sample, shuffled=shuffled))
 
 
 def claims(study: Study) -> list[Claim]:
-    points = point_table(study.select(panel="images"))
+    points = tabulate_points(study.select(panel="images"))
+    control = {"depths shuffled among the points": (points, True)}
     return [
         judge(
-            f"representation/shallow-{name}-points-are-worse",
-            SOURCE,
-            f"On images the error at {name} points is larger where they lie shallow, weakly",
-            "Spearman's correlation of depth and error in [-0.3, 0)",
-            weak_and_negative,
-            correlations(points, sample),
-            correlations(points, sample, shuffled=True),
-            "depths shuffled among the points",
+            id=f"representation/shallow-{name}-points-are-worse",
+            source=SOURCE,
+            statement=f"On images the error at {name} points is larger where they lie shallow, weakly",
+            expects=within(-0.3, 0, open=True, of="Spearman's correlation of depth and error"),
+            evidence=compare(median_correlation, (points, False), control=control, sample=sample),
         )
         for sample, name in SAMPLES.items()
     ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from scipy import stats
 
 from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.bounds import UNKNOWN, at_least, at_most, within
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import draw_quartiles, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.analysis.slopes import fit_slope
 from dynamics.stability.weight import population_weight
 from dynamics.study.tables import Study
@@ -38,20 +39,24 @@ class Search:
     def name(self) -> str:
         return f"{NAMES[self.law]}, $d={self.dim}$"
 
+    @property
+    def scaled(self) -> np.ndarray:
+        """The sup over sqrt(d/n), (S, N)."""
+        return self.found / theory.deviation_scale(self.n, self.dim)
+
 
 def searches(study: Study, *panels: str) -> list[Search]:
     """One for each law and dimension of these panels."""
     part = study.select(panel=list(panels))
     made = []
     for law, dim in part.runs.select("law", "input_dim").unique(maintain_order=True).iter_rows():
-        last = part.select(law=law, input_dim=dim)
-        last = Study(last.name, last.size, last.runs, last.final, last.store, last.specs)
-        found, (_, n) = last.grid("deviation", "seed", "num_samples")
+        own = part.select(law=law, input_dim=dim)
+        found, (_, n) = replace(own, records=own.final).grid("deviation", "seed", "num_samples")
         made.append(Search(law, dim, np.array(n), found))
     return made
 
 
-def counts(study: Study) -> pl.DataFrame:
+def count_samples(study: Study) -> pl.DataFrame:
     """A row a cell of the panel `counts`: its fields, seeds (how many), in_cap (their sum), in_annulus (one a seed)."""
     keys = ["input_dim", "num_samples", "annulus", "cap"]
     last = study.select(panel="counts").final
@@ -61,17 +66,16 @@ def counts(study: Study) -> pl.DataFrame:
 def coverage_table(study: Study, bound: Callable) -> pl.DataFrame:
     """For every cell of the counts and every delta: how often the share in the annulus kept within the bound, with interval."""
     rows = []
-    for cell in counts(study).iter_rows(named=True):
+    for cell in count_samples(study).iter_rows(named=True):
         n, p = cell["num_samples"], float(theory.annulus_probability(cell["annulus"], cell["input_dim"]))
         for delta in COUNTED:
             kept = int(np.sum(np.array(cell["in_annulus"]) <= n * bound(p, n, delta)))
             interval = stats.binomtest(kept, cell["seeds"]).proportion_ci(0.95)
             seen = (kept / cell["seeds"], float(interval.low), float(interval.high))
-            miss = float(theory.exceedance(bound(p, n, delta), p, n))
+            exactly = 1 - float(theory.exceedance(bound(p, n, delta), p, n))
             applies = bool(theory.chernoff_applies(p, n, delta))
-            rows.append((cell["input_dim"], n, cell["annulus"], p, delta, *seen, 1 - miss, applies))
-    names = ["input_dim", "num_samples", "annulus", "p", "delta", "coverage", "low", "high", "exact", "chernoff_applies"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+            rows.append((cell["input_dim"], n, cell["annulus"], p, delta, *seen, exactly, applies))
+    return make_table(rows, "input_dim, num_samples, annulus, p, delta, coverage, low, high, exact, chernoff_applies")
 
 
 def miss_grid(bound: Callable, where: Callable) -> pl.DataFrame:
@@ -92,14 +96,14 @@ def everywhere(p: np.ndarray, n: int, delta: float) -> np.ndarray:
 
 def figure(study: Study) -> Page:
     """g_P; sup |g_n - g_P| against n; its growth with the search; caps within their bounds; Lemma F.7's misses."""
-    fig, axes = plt.subplots(2, 3, figsize=(12, 6.6))
+    fig, axes = new_axes(2, 3, (12, 6.6))
     draw_weight(axes[0, 0], study)
     draw_sup(axes[0, 1], study)
     draw_scaled(axes[0, 2], study)
     draw_search(axes[1, 0], study)
     draw_caps(axes[1, 1], study)
     draw_misses(axes[1, 2], study)
-    slopes, covered = slope_table(study), coverage_table(study, theory.annulus_bound)
+    slopes, covered = tabulate_slopes(study), coverage_table(study, theory.annulus_bound)
     tables = {"concentration_slopes": slopes, "concentration_coverage": covered}
     return Page(fig, caption(study, slopes), tables, {"slope of sup |g_n - g_P| against n": slopes})
 
@@ -114,10 +118,8 @@ def draw_weight(axis, study: Study) -> None:
 
 def draw_sup(axis, study: Study) -> None:
     for i, search in enumerate(searches(study, "sup", "sphere")):
-        low, median, high = np.quantile(search.found, [0.25, 0.5, 0.75], axis=0)
-        slope = fit_slope(search.n, search.found).value
-        bars, label = [median - low, high - median], f"{search.name}: {slope:+.2f}"
-        axis.errorbar(search.n, median, yerr=bars, fmt=f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=label)
+        label = f"{search.name}: {fit_slope(search.n, search.found).value:+.2f}"
+        draw_quartiles(axis, search.n, search.found, fmt=f"{MARKERS[i]}-", color=COLORS[i], label=label)
     for search in searches(study, "wrong"):
         axis.plot(search.n, np.median(search.found, axis=0), "x--", color="0.5", label="control: $g_P$ of $d=5$ at $d=2$")
     low, high = axis.get_ylim()
@@ -127,16 +129,10 @@ def draw_sup(axis, study: Study) -> None:
 
 def draw_scaled(axis, study: Study) -> None:
     for i, search in enumerate(searches(study, "sup", "sphere")):
-        scaled = search.found / theory.deviation_scale(search.n, search.dim)
-        axis.plot(search.n, np.median(scaled, axis=0), f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=search.name)
-        axis.plot(search.n, scaled.max(axis=0), MARKERS[i], color=COLORS[i], mfc="none")
-    axis.set(
-        title=r"$\sup\,|g_n-g_P|\,/\sqrt{d/n}$ (open: largest)",
-        xlabel="$n$",
-        xscale="log",
-        ylim=(-0.35, None),
-        yticks=np.arange(0, 1.1, 0.2),
-    )
+        axis.plot(search.n, np.median(search.scaled, axis=0), f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=search.name)
+        axis.plot(search.n, search.scaled.max(axis=0), MARKERS[i], color=COLORS[i], mfc="none")
+    axis.set(title=r"$\sup\,|g_n-g_P|\,/\sqrt{d/n}$ (open: largest)", xlabel="$n$", xscale="log")
+    axis.set(ylim=(-0.35, None), yticks=np.arange(0, 1.1, 0.2))
     axis.legend(loc="lower left", ncols=2, fontsize=7)
 
 
@@ -162,30 +158,26 @@ def draw_search(axis, study: Study) -> None:
 
 
 def draw_caps(axis, study: Study) -> None:
+    """Cap probabilities between their bounds, 0 at the lower and 1 at the upper: exact, and counted with intervals."""
     for i, d in enumerate(study.select(panel="counts").values("input_dim")):
         low, high = theory.cap_constants(d)
-        power = (d + 1) / 2
-        if high > low * (1 + 1e-9):
-            axis.plot(HEIGHTS, cap_position(theory.cap_probability(HEIGHTS, d) / HEIGHTS**power, low, high), color=COLORS[i])
-        for cell in counts(study).filter(input_dim=d).iter_rows(named=True):
-            if high > low * (1 + 1e-9):
-                total = cell["seeds"] * cell["num_samples"]
-                ends = stats.binomtest(cell["in_cap"], total).proportion_ci(0.95)
-                seen = np.array([ends.low, cell["in_cap"] / total, ends.high]) / cell["cap"] ** power
-                below, middle, above = cap_position(seen, low, high)
-                shift = 0.012 * (i - 2) + (0.006 if cell["num_samples"] > 64 else 0)
-                bars = [[middle - below], [above - middle]]
-                axis.errorbar(cell["cap"] + shift, middle, yerr=bars, fmt=MARKERS[i], color=COLORS[i], ms=3, lw=0.8)
-        axis.plot([], [], f"{MARKERS[i]}-", color=COLORS[i], label=f"$d={d}$" + (" (bounds equal)" if d == 1 else ""))
+        power, apart = (d + 1) / 2, high > low * (1 + 1e-9)
+        axis.plot([], [], f"{MARKERS[i]}-", color=COLORS[i], label=f"$d={d}$" + ("" if apart else " (bounds equal)"))
+        if not apart:
+            continue
+        axis.plot(HEIGHTS, (theory.cap_probability(HEIGHTS, d) / HEIGHTS**power - low) / (high - low), color=COLORS[i])
+        for cell in count_samples(study).filter(input_dim=d).iter_rows(named=True):
+            total = cell["seeds"] * cell["num_samples"]
+            ends = stats.binomtest(cell["in_cap"], total).proportion_ci(0.95)
+            seen = np.array([ends.low, cell["in_cap"] / total, ends.high]) / cell["cap"] ** power
+            below, middle, above = (seen - low) / (high - low)
+            shift = 0.012 * (i - 2) + (0.006 if cell["num_samples"] > 64 else 0)
+            bars = [[middle - below], [above - middle]]
+            axis.errorbar(cell["cap"] + shift, middle, yerr=bars, fmt=MARKERS[i], color=COLORS[i], ms=3, lw=0.8)
     axis.axhspan(0, 1, color="0.93", zorder=0)
     axis.set(title="cap probability between its bounds", xlabel="height $h$", ylim=(-0.6, 1.25))
     axis.set_yticks([0, 1], ["lower\nbound", "upper\nbound"])
     axis.legend(fontsize=7, ncols=2, loc="lower left")
-
-
-def cap_position(value: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 at the lower bound, 1 at the upper one."""
-    return (value - low) / (high - low)
 
 
 def draw_misses(axis, study: Study) -> None:
@@ -205,16 +197,16 @@ def draw_misses(axis, study: Study) -> None:
     axis.legend(fontsize=7, loc="lower left")
 
 
-def slope_table(study: Study) -> pl.DataFrame:
+def tabulate_slopes(study: Study) -> pl.DataFrame:
+    """Return one row a search: slope over all n and over the larger half, largest sup over sqrt(d/n)."""
     rows = []
     for panel in ("sup", "sphere", "wrong"):
         for search in searches(study, panel):
-            largest = float(np.max(search.found / theory.deviation_scale(search.n, search.dim)))
             half = len(search.n) // 2
             late = fit_slope(search.n[half:], search.found[:, half:]).value if half else np.nan
-            rows.append((panel, search.law, search.dim, *fit_slope(search.n, search.found), late, largest))
-    names = ["panel", "law", "d", "slope", "low", "high", "slope_at_large_n", "largest_over_scale"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+            slope = fit_slope(search.n, search.found)
+            rows.append((panel, search.law, search.dim, *slope, late, float(np.max(search.scaled))))
+    return make_table(rows, "panel, law, d, slope, low, high, slope_at_large_n, largest_over_scale")
 
 
 def caption(study: Study, slopes: pl.DataFrame) -> str:
@@ -235,141 +227,118 @@ def caption(study: Study, slopes: pl.DataFrame) -> str:
     )
 
 
-def falls_as_root(found: list[Search]) -> Finding:
-    """The slope against n lies in [-0.6, -0.4] in every setting; the one farthest from -1/2 is measured."""
-    return within(max((fit_slope(s.n, s.found) for s in found), key=lambda e: abs(e.value + 0.5)), -0.6, -0.4)
+def worst_slope(found: list[Search]) -> Estimate:
+    """Return the slope against n of the setting that is farthest from -1/2."""
+    return max((fit_slope(s.n, s.found) for s in found), key=lambda e: abs(e.value + 0.5))
 
 
-def below_scale(found: list[Search]) -> Finding:
-    """The largest sup over sqrt(d / n), over settings, n and seeds, is at most 1."""
-    return exact(max(float(np.max(s.found / theory.deviation_scale(s.n, s.dim))) for s in found), 0, 1)
+def largest_scaled(found: list[Search]) -> float:
+    """Return the largest sup over sqrt(d / n), over settings, n and seeds."""
+    return max(float(np.max(search.scaled)) for search in found)
 
 
-def caps_between(constants: Callable[[int], tuple[float, float]]) -> Finding:
-    """Smallest relative distance of the exact cap probability inside its two bounds, over d = 1..20 and h in (0, 1]."""
+def least_cap_slack(constants: Callable[[int], tuple[float, float]]) -> float:
+    """Return the least relative distance of the exact cap probability inside its bounds, over d = 1..20 and h in (0, 1]."""
     slack = np.inf
     for d in range(1, 21):
         low, high = (c * HEIGHTS ** ((d + 1) / 2) for c in constants(d))
         exactly = theory.cap_probability(HEIGHTS, d)
         slack = min(slack, float(np.min(exactly / low - 1)), float(np.min(high / exactly - 1)))
-    return exact(float(slack), -1e-12, np.inf)
+    return float(slack)
 
 
-def swapped(d: int) -> tuple[float, float]:
-    low, high = theory.cap_constants(d)
-    return high, low
+def least_p_value(cells: pl.DataFrame) -> float:
+    """Return the smallest p-value of the counts in caps under their exact probability, times the number of cells."""
+    values = []
+    for cell in cells.iter_rows(named=True):
+        probability = float(theory.cap_probability(cell["cap"], cell["input_dim"]))
+        values.append(stats.binomtest(cell["in_cap"], cell["seeds"] * cell["num_samples"], probability).pvalue)
+    return float(min(1.0, len(values) * min(values)))
 
 
-def counted_as_computed(cells: pl.DataFrame) -> Finding:
-    """Smallest p-value of the counts in caps under their exact probability, times the number of cells, at least 0.01."""
-    values = [
-        stats.binomtest(
-            c["in_cap"], c["seeds"] * c["num_samples"], float(theory.cap_probability(c["cap"], c["input_dim"]))
-        ).pvalue
-        for c in cells.iter_rows(named=True)
-    ]
-    return exact(float(min(1.0, len(values) * min(values))), 0.01, 1)
+def worst_coverage(covered: pl.DataFrame) -> Estimate:
+    """Return the least excess of coverage over 1 - delta where Chernoff's condition holds; unknown if it never does."""
+    excess = covered.filter("chernoff_applies").select(pl.col("coverage", "low", "high") - (1 - pl.col("delta")))
+    return Estimate(*excess.sort("low").row(0)) if len(excess) else UNKNOWN
 
 
-def covers(covered: pl.DataFrame) -> Finding:
-    """Coverage is at least 1 - delta wherever Chernoff's condition holds; the worst excess over 1 - delta is measured."""
-    admitted = covered.filter("chernoff_applies")
-    if not len(admitted):
-        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
-    excess = admitted.select(pl.col("coverage", "low", "high") - (1 - pl.col("delta")))
-    return within(Estimate(*excess.sort("low").row(0)), 0, np.inf)
-
-
-def misses_rarely(grid: pl.DataFrame) -> Finding:
-    """The largest P(miss) / delta of the grid is at most 1."""
-    return exact(float(grid["miss"].to_numpy().max()), 0, 1)
+def largest_miss(bound: Callable, where: Callable) -> float:
+    """Return the largest P(miss) / delta of the grid."""
+    return float(miss_grid(bound, where)["miss"].to_numpy().max())
 
 
 def claims(study: Study) -> list[Claim]:
-    found, wrong = searches(study, "sup", "sphere"), searches(study, "wrong")
+    found, wrong, cells = searches(study, "sup", "sphere"), searches(study, "wrong"), count_samples(study)
     covered = [coverage_table(study, bound) for bound in (theory.annulus_bound, theory.mean_bound)]
-    cells = counts(study)
-    another, mean = "g_P of another dimension", "no deviation term"
+    another, mean, conditional = {"g_P of another dimension": wrong}, "no deviation term", theory.chernoff_applies
     counter = miss_grid(theory.annulus_bound, everywhere).sort("miss").row(-1, named=True)
+    span = "d = 1..20, h in (0, 1]"
+    counted = {"probabilities of dimension d + 1": cells.with_columns(pl.col("input_dim") + 1)}
+    rare, lemma = at_most(1, of="largest P(miss) / delta"), f"{SOURCE}, Lemma F.7"
     return [
         judge(
-            "concentration/sup-falls-as-root-n",
-            f"{SOURCE}, Theorem E.5",
-            "sup |g_n - g_P| falls like n^(-1/2), in every dimension and for both laws",
-            "slope in [-0.6, -0.4] where it is farthest from -1/2",
-            falls_as_root,
-            found,
-            wrong,
-            another,
+            id="concentration/sup-falls-as-root-n",
+            source=f"{SOURCE}, Theorem E.5",
+            statement="sup |g_n - g_P| falls like n^(-1/2), in every dimension and for both laws",
+            expects=within(-0.6, -0.4, of="slope where it is farthest from -1/2"),
+            evidence=compare(worst_slope, found, control=another),
         ),
         judge(
-            "concentration/sup-below-root-d-over-n",
-            f"{SOURCE}, Theorem E.5 (its constant is not given; 1 is tried)",
-            "sup |g_n - g_P| is at most sqrt(d/n) for every n, d and seed",
-            "largest sup / sqrt(d/n) <= 1",
-            below_scale,
-            found,
-            wrong,
-            another,
+            id="concentration/sup-below-root-d-over-n",
+            source=f"{SOURCE}, Theorem E.5 (its constant is not given; 1 is tried)",
+            statement="sup |g_n - g_P| is at most sqrt(d/n) for every n, d and seed",
+            expects=at_most(1, of="largest sup / sqrt(d/n)"),
+            evidence=compare(largest_scaled, found, control=another),
         ),
         judge(
-            "concentration/cap-bounds",
-            f"{SOURCE}, App. I; constants derived",
-            "2c <= P(cap of height h) / h^((d+1)/2) <= 2^((d+1)/2) c, c = v_{d-1} / ((d+1) v_d), d = 1..20, h in (0, 1]",
-            "smallest relative slack >= 0 up to rounding",
-            caps_between,
-            theory.cap_constants,
-            swapped,
-            "the two constants swapped",
+            id="concentration/cap-bounds",
+            source=f"{SOURCE}, App. I; constants derived",
+            statement=f"2c <= P(cap of height h) / h^((d+1)/2) <= 2^((d+1)/2) c, c = v_(d-1) / ((d+1) v_d), {span}",
+            expects=at_least(-1e-12, of="smallest relative slack"),
+            evidence=compare(
+                least_cap_slack,
+                theory.cap_constants,
+                control={"the two constants swapped": lambda d: theory.cap_constants(d)[::-1]},
+            ),
         ),
         judge(
-            "concentration/cap-counts",
-            "closed form, derived",
-            f"Samples fall into caps with their exact probability ({len(cells)} cells)",
-            "smallest p-value times cells >= 0.01",
-            counted_as_computed,
-            cells,
-            cells.with_columns(pl.col("input_dim") + 1),
-            "probabilities of dimension d + 1",
+            id="concentration/cap-counts",
+            source="closed form, derived",
+            statement=f"Samples fall into caps with their exact probability ({len(cells)} cells)",
+            expects=at_least(0.01, of="smallest p-value times cells"),
+            evidence=compare(least_p_value, cells, control=counted),
         ),
         judge(
-            "concentration/annulus-coverage",
-            f"{SOURCE}, Lemma F.7",
-            "The share of samples in the annulus keeps its bound with probability 1 - delta, where np >= 3 ln(1/delta)",
-            "coverage - (1 - delta) >= 0 at the worst cell (Clopper-Pearson over seeds)",
-            covers,
-            covered[0],
-            covered[1],
-            mean,
+            id="concentration/annulus-coverage",
+            source=lemma,
+            statement="The share in the annulus keeps its bound with probability 1 - delta, where np >= 3 ln(1/delta)",
+            expects=at_least(0, of="coverage - (1 - delta) at the worst cell (Clopper-Pearson over seeds)"),
+            evidence=compare(worst_coverage, covered[0], control={mean: covered[1]}),
         ),
         judge(
-            "concentration/annulus-exact",
-            f"{SOURCE}, Lemma F.7",
-            "The same by exact binomial tails, n = 8..8192, all p with np >= 3 ln(1/delta)",
-            "largest P(miss) / delta <= 1",
-            misses_rarely,
-            miss_grid(theory.annulus_bound, theory.chernoff_applies),
-            miss_grid(theory.mean_bound, theory.chernoff_applies),
-            mean,
+            id="concentration/annulus-exact",
+            source=lemma,
+            statement="The same by exact binomial tails, n = 8..8192, all p with np >= 3 ln(1/delta)",
+            expects=rare,
+            evidence=compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=conditional),
         ),
         judge(
-            "concentration/annulus-as-stated",
-            f"{SOURCE}, Lemma F.7",
-            f"The same for all p; worst at n = {counter['n']}, p = {counter['p']:.3g}, delta = {counter['delta']:g}",
-            "largest P(miss) / delta <= 1",
-            misses_rarely,
-            miss_grid(theory.annulus_bound, everywhere),
-            miss_grid(theory.mean_bound, everywhere),
-            mean,
+            id="concentration/annulus-as-stated",
+            source=lemma,
+            statement=f"The same for all p; worst at n = {counter['n']}, p = {counter['p']:.3g}, delta = {counter['delta']:g}",
+            expects=rare,
+            evidence=compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=everywhere),
         ),
         judge(
-            "concentration/annulus-bernstein",
-            "derived: Bernstein's inequality",
-            "p + sqrt(2 p ln(1/delta)/n) + 2 ln(1/delta)/(3n) repairs it for all p",
-            "largest P(miss) / delta <= 1",
-            misses_rarely,
-            miss_grid(theory.bernstein_bound, everywhere),
-            miss_grid(theory.annulus_bound, everywhere),
-            "Lemma F.7's own bound",
+            id="concentration/annulus-bernstein",
+            source="derived: Bernstein's inequality",
+            statement="p + sqrt(2 p ln(1/delta)/n) + 2 ln(1/delta)/(3n) repairs it for all p",
+            expects=rare,
+            evidence=compare(
+                largest_miss,
+                theory.bernstein_bound,
+                control={"Lemma F.7's own bound": theory.annulus_bound},
+                where=everywhere,
+            ),
         ),
     ]

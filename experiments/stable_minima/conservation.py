@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import Claim, Finding, exact, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.bounds import at_least, at_most, within
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import draw_quartiles, label_ticks, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.analysis.slopes import fit_slope
 from dynamics.measures.conservation import conserved
 from dynamics.study.reload import final_state, restart
@@ -24,7 +23,7 @@ NAMES = {"flow": "flow, ReLU", "gd": "GD, ReLU", "flow_gelu": "flow, GELU"}
 DECAYED = {"decay_all": "ReLU, all decay", "decay_weights": "ReLU, weights decay", "decay_gelu": "GELU, all decay"}
 
 
-def drift_table(study: Study) -> pl.DataFrame:
+def tabulate_drifts(study: Study) -> pl.DataFrame:
     """One row a run: how far c_k = |w_k|^2 + b_k^2 - v_k^2 ends from exp(-2 decay time) c_k(0), over the largest neuron's size.
 
     Columns: panel, seed, rate (the step), largest and mean (over neurons) drift relative to max_k (|w_k|^2 + b_k^2 + v_k^2).
@@ -39,7 +38,7 @@ def drift_table(study: Study) -> pl.DataFrame:
         size = np.max(np.sum(end.hidden**2, axis=0) + end.readout**2)
         drift = np.abs(np.asarray(conserved(end)) - expected) / size
         rows.append((panel, spec.seed, rate, float(drift.max()), float(drift.mean())))
-    return pl.DataFrame(rows, schema=["panel", "seed", "rate", "largest", "mean"], orient="row")
+    return make_table(rows, "panel, seed, rate, largest, mean")
 
 
 def by_rate(drifts: pl.DataFrame, panel: str) -> tuple[np.ndarray, np.ndarray]:
@@ -48,38 +47,28 @@ def by_rate(drifts: pl.DataFrame, panel: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(pivot.columns[1:], float), pivot.drop("seed").to_numpy()
 
 
-def ends(study: Study, panel: str, column: str) -> np.ndarray:
-    """A column at the end of each run of a panel, (S,)."""
-    return study.select(panel=panel).final.sort("seed")[column].to_numpy()
-
-
 def figure(study: Study) -> Page:
     """Drift of c_k against the step; imbalance against time under decay; v^2 against |w|^2 + b^2 of every neuron at the end."""
-    drifts = drift_table(study)
-    fig, axes = plt.subplots(1, 3, figsize=(12, 3.7))
+    drifts = tabulate_drifts(study)
+    fig, axes = new_axes(1, 3, (12, 3.7))
     draw_drift(axes[0], drifts)
     draw_balance(axes[1], study)
     draw_neurons(axes[2], study)
-    summary = summary_table(study, drifts)
-    return Page(
-        fig, caption(study, drifts), {"conservation_drift": drifts, "conservation_balance": summary}, {"at the end": summary}
-    )
+    summary = summarise(study, drifts)
+    tables = {"conservation_drift": drifts, "conservation_balance": summary}
+    return Page(fig, caption(study, drifts), tables, {"at the end": summary})
 
 
 def draw_drift(axis, drifts: pl.DataFrame) -> None:
     for i, (panel, name) in enumerate(NAMES.items()):
         rates, values = by_rate(drifts, panel)
-        low, middle, high = np.quantile(values, [0, 0.5, 1], axis=0)
         label = f"{name}: slope {fit_slope(rates, values).value:.2f}"
-        axis.errorbar(
-            rates, middle, yerr=[middle - low, high - middle], fmt=f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=label
-        )
+        draw_quartiles(axis, rates, values, tail=0, fmt=f"{MARKERS[i]}-", color=COLORS[i], label=label)
     high = axis.get_ylim()[1]
     axis.set(xscale="log", yscale="log", xlabel=r"step $\eta$", ylabel="largest drift, relative")
     axis.set_title(r"drift of $|w_k|^2+b_k^2-v_k^2$ over a fixed time")
     axis.set_ylim(top=30 * high)
-    ticks = np.unique(drifts.filter(pl.col("panel").is_in(list(NAMES)))["rate"])
-    axis.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    label_ticks(axis, np.unique(drifts.filter(pl.col("panel").is_in(list(NAMES)))["rate"]).tolist())
     axis.minorticks_off()
     axis.legend(loc="upper left", ncols=2, fontsize=7)
 
@@ -87,12 +76,8 @@ def draw_drift(axis, drifts: pl.DataFrame) -> None:
 def draw_balance(axis, study: Study) -> None:
     for i, (panel, name) in enumerate(DECAYED.items()):
         part = study.select(panel=panel)
-        seen = (
-            part.records.filter(pl.col("step") > 0)
-            .group_by("step")
-            .agg(pl.col("imbalance_max", "weights_imbalance_max").median())
-        )
-        seen = seen.sort("step")
+        later = part.records.filter(pl.col("step") > 0).group_by("step")
+        seen = later.agg(pl.col("imbalance_max", "weights_imbalance_max").median()).sort("step")
         time = seen["step"] * part.values("learning_rate")[0]
         axis.loglog(time, seen["imbalance_max"], "-", color=COLORS[i], label=name)
         axis.loglog(time, seen["weights_imbalance_max"], "--", color=COLORS[i])
@@ -116,7 +101,7 @@ def draw_neurons(axis, study: Study) -> None:
     axis.legend(loc="lower right", fontsize=7)
 
 
-def summary_table(study: Study, drifts: pl.DataFrame) -> pl.DataFrame:
+def summarise(study: Study, drifts: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for panel in (*NAMES, *DECAYED):
         drift = drifts.filter(panel=panel).filter(pl.col("rate") == pl.col("rate").min())
@@ -124,17 +109,8 @@ def summary_table(study: Study, drifts: pl.DataFrame) -> pl.DataFrame:
         largest = [float(part[c].to_numpy().max()) for c in ("imbalance_max", "weights_imbalance_max")]
         mean = [float(part[c].to_numpy().mean()) for c in ("imbalance_mean", "carrying_fraction", "gradient_norm")]
         rows.append((panel, drift["rate"][0], float(drift["largest"].to_numpy().max()), *largest, *mean))
-    names = [
-        "panel",
-        "step",
-        "drift_max",
-        "imbalance_max",
-        "weights_imbalance_max",
-        "imbalance_mean",
-        "carrying",
-        "gradient_norm",
-    ]
-    return pl.DataFrame(rows, schema=names, orient="row")
+    names = "panel, step, drift_max, imbalance_max, weights_imbalance_max, imbalance_mean, carrying, gradient_norm"
+    return make_table(rows, names)
 
 
 def caption(study: Study, drifts: pl.DataFrame) -> str:
@@ -153,100 +129,78 @@ def caption(study: Study, drifts: pl.DataFrame) -> str:
     )
 
 
-def small(values: np.ndarray) -> Finding:
-    """The largest over seeds is at most 1e-3."""
-    return exact(float(values.max()), 0, 1e-3)
+def largest(values: np.ndarray) -> float:
+    """Return the largest over seeds."""
+    return float(values.max())
 
 
-def first_order(seen: tuple[np.ndarray, np.ndarray]) -> Finding:
-    """The slope of the drift against eta lies in [0.9, 1.1]."""
-    return within(fit_slope(*seen), 0.9, 1.1)
-
-
-def vanishes(seen: tuple[np.ndarray, np.ndarray]) -> Finding:
-    """The drift falls with the step, with a slope of at least 0.5."""
-    return within(fit_slope(*seen), 0.5, np.inf)
-
-
-def balanced(values: np.ndarray) -> Finding:
-    """The largest imbalance, median over seeds, is at most 1e-2."""
-    median: Callable = lambda index: np.median(values[index], axis=1)  # noqa: E731
-    return within(over_seeds(median, len(values)) if len(values) > 1 else Estimate(values[0], np.nan, np.nan), 0, 1e-2)
+def median_imbalance(study: Study, panel: str, column: str) -> Estimate:
+    """Return the median over seeds of an imbalance at the end; without an interval where there is one seed."""
+    values = study.select(panel=panel).final.sort("seed")[column].to_numpy()
+    return over_seeds(lambda index: np.median(values[index], axis=1), len(values))
 
 
 def claims(study: Study) -> list[Claim]:
-    drifts = drift_table(study)
+    drifts = tabulate_drifts(study)
     smallest = {panel: by_rate(drifts, panel)[1][:, 0] for panel in (*NAMES, *DECAYED)}
-    gelu = "GELU net, not homogeneous"
+    gelu, spared = "GELU net, not homogeneous", "decay of weights, not biases"
+    neurons = "for the neurons that carry the function"
+    balanced = at_most(1e-2, of="largest imbalance, median over seeds")
     return [
         judge(
-            "conservation/flow-conserves",
-            DU,
-            "Gradient flow conserves |w_k|^2 + b_k^2 - v_k^2 of every ReLU neuron",
-            "largest relative drift at the smallest step <= 1e-3",
-            small,
-            smallest["flow"],
-            smallest["flow_gelu"],
-            gelu,
+            id="conservation/flow-conserves",
+            source=DU,
+            statement="Gradient flow conserves |w_k|^2 + b_k^2 - v_k^2 of every ReLU neuron",
+            expects=at_most(1e-3, of="largest relative drift at the smallest step"),
+            evidence=compare(largest, smallest["flow"], control={gelu: smallest["flow_gelu"]}),
         ),
         judge(
-            "conservation/flow-drift-vanishes",
-            DU,
-            "What drift there is comes from the integrator: it vanishes with its step",
-            "slope of the drift against the step >= 1/2",
-            vanishes,
-            by_rate(drifts, "flow"),
-            by_rate(drifts, "flow_gelu"),
-            gelu,
+            id="conservation/flow-drift-vanishes",
+            source=DU,
+            statement="What drift there is comes from the integrator: it vanishes with its step",
+            expects=at_least(0.5, of="slope of the drift against the step"),
+            evidence=compare(fit_slope, by_rate(drifts, "flow"), control={gelu: by_rate(drifts, "flow_gelu")}),
         ),
         judge(
-            "conservation/gd-drift-is-first-order",
-            DERIVED,
-            "GD drifts from it by O(eta) over a fixed time",
-            "slope of the drift against eta in [0.9, 1.1]",
-            first_order,
-            by_rate(drifts, "gd"),
-            by_rate(drifts, "flow_gelu"),
-            gelu,
+            id="conservation/gd-drift-is-first-order",
+            source=DERIVED,
+            statement="GD drifts from it by O(eta) over a fixed time",
+            expects=within(0.9, 1.1, of="slope of the drift against eta"),
+            evidence=compare(fit_slope, by_rate(drifts, "gd"), control={gelu: by_rate(drifts, "flow_gelu")}),
         ),
         judge(
-            "conservation/decay-law",
-            DERIVED,
-            "With decay of all parameters |w_k|^2 + b_k^2 - v_k^2 = exp(-2 decay t) times its first value",
-            "largest relative distance at the end <= 1e-3",
-            small,
-            smallest["decay_all"],
-            smallest["decay_weights"],
-            "decay of weights, not biases",
+            id="conservation/decay-law",
+            source=DERIVED,
+            statement="With decay of all parameters |w_k|^2 + b_k^2 - v_k^2 = exp(-2 decay t) times its first value",
+            expects=at_most(1e-3, of="largest relative distance at the end"),
+            evidence=compare(largest, smallest["decay_all"], control={spared: smallest["decay_weights"]}),
         ),
-        judge(
-            "conservation/balance-all",
-            DERIVED,
-            "With decay of all parameters v_k^2 = |w_k|^2 + b_k^2 in the end, for the neurons that carry the function",
-            "largest imbalance <= 1e-2, median over seeds",
-            balanced,
-            ends(study, "decay_all", "imbalance_max"),
-            ends(study, "decay_gelu", "imbalance_max"),
-            gelu,
-        ),
-        judge(
-            "conservation/balance-all-counts-biases",
-            DERIVED,
-            "The same, against decay that spares the biases",
-            "largest imbalance <= 1e-2, median over seeds",
-            balanced,
-            ends(study, "decay_all", "imbalance_max"),
-            ends(study, "decay_weights", "imbalance_max"),
-            "decay of weights, not biases",
-        ),
-        judge(
-            "conservation/balance-weights",
-            DERIVED,
-            "With decay of weights alone v_k^2 = |w_k|^2 in the end",
-            "largest imbalance <= 1e-2, median over seeds",
-            balanced,
-            ends(study, "decay_weights", "weights_imbalance_max"),
-            ends(study, "decay_all", "weights_imbalance_max"),
-            "decay of all parameters",
+        *(
+            judge(
+                id=f"conservation/{name}",
+                source=DERIVED,
+                statement=statement,
+                expects=balanced,
+                evidence=compare(
+                    median_imbalance, (study, panel), control={text: (study, other)}, column=f"{kind}imbalance_max"
+                ),
+            )
+            for name, statement, panel, other, text, kind in (
+                (
+                    "balance-all",
+                    f"With decay of all parameters v_k^2 = |w_k|^2 + b_k^2 in the end, {neurons}",
+                    *("decay_all", "decay_gelu", gelu, ""),
+                ),
+                (
+                    "balance-all-counts-biases",
+                    "The same, against decay that spares the biases",
+                    *("decay_all", "decay_weights", spared, ""),
+                ),
+                (
+                    "balance-weights",
+                    "With decay of weights alone v_k^2 = |w_k|^2 in the end",
+                    *("decay_weights", "decay_all", "decay of all parameters", "weights_"),
+                ),
+            )
         ),
     ]

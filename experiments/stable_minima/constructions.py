@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 from matplotlib.patches import Arc, Circle, Polygon
 
-from dynamics.analysis.claims import Claim, Finding, exact, judge
-from dynamics.analysis.figures import COLORS, Page
+from dynamics.analysis.bounds import at_least, at_most, near
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.figures import COLORS, Page, new_figure
 from dynamics.data.law import sample
 from dynamics.study.reload import final_state
 from dynamics.study.tables import Study
@@ -36,7 +36,7 @@ class Construction(NamedTuple):
     signs: np.ndarray
 
 
-def constructions(part: Study) -> list[Construction]:
+def load_constructions(part: Study) -> list[Construction]:
     found = []
     for run in part.runs["run"].unique(maintain_order=True):
         spec = part.specs[run]
@@ -51,7 +51,7 @@ def constructions(part: Study) -> list[Construction]:
     return found
 
 
-def values(centres: np.ndarray, amplitudes: np.ndarray, eps: float, x: np.ndarray) -> np.ndarray:
+def evaluate(centres: np.ndarray, amplitudes: np.ndarray, eps: float, x: np.ndarray) -> np.ndarray:
     """The network of these atoms at the points x (m, d), in float64."""
     with jax.enable_x64(True):
         net = theory.hard_function(centres, amplitudes, eps)
@@ -60,7 +60,7 @@ def values(centres: np.ndarray, amplitudes: np.ndarray, eps: float, x: np.ndarra
     return np.concatenate([np.maximum(b @ hidden[1:] + hidden[0], 0) @ readout for b in blocks])
 
 
-def doubled(c: Construction) -> Construction:
+def double(c: Construction) -> Construction:
     """The control: every atom is joined by one of the same sign, shifted by half its reach, so that the two overlap."""
     half = np.arccos(1 - c.eps**2) / 2 if c.spec.input_dim > 1 else c.eps**2 / 4
     if c.spec.input_dim == 1:
@@ -86,21 +86,7 @@ def draw(key: jax.Array, d: int) -> jax.Array:
     return sample("uniform_ball", key, DRAWS, d, (DRAWS, d), jnp.float64)
 
 
-def norm_as_closed_form(found: list[Construction]) -> Finding:
-    """Largest distance, in standard errors, of a sampled E f^2 from its closed form N E Phi^2: at most 4.
-
-    X uniform on the ball, fresh; f has amplitude 1 and random signs.
-    """
-    off = []
-    for c in found:
-        d = c.spec.input_dim
-        square = values(c.centres, c.signs, c.eps, fresh(d, c.spec.seed)) ** 2
-        expected = len(c.centres) * theory.atom_square(c.eps, d)
-        off.append(abs(square.mean() - expected) / (square.std() / DRAWS**0.5))
-    return exact(float(max(off)), 0, 4)
-
-
-def separations(c: Construction) -> np.ndarray:
+def measure_separations(c: Construction) -> np.ndarray:
     """Distance of every pair of centres over the smallest at which their atoms are disjoint."""
     i, j = np.triu_indices(len(c.centres), 1)
     if c.spec.input_dim == 1:
@@ -109,42 +95,22 @@ def separations(c: Construction) -> np.ndarray:
     return 2 * np.arcsin(np.minimum(chord / 2, 1)) / (2 * np.arccos(1 - c.eps**2))
 
 
-def disjoint(found: list[Construction]) -> Finding:
-    """The smallest separation of any pair is at least 1."""
-    return exact(float(min(separations(c).min(initial=np.inf) for c in found)), 1 - 1e-9, np.inf)
-
-
-def of_height_one(found: list[Construction]) -> Finding:
-    """max |f| is 1: over its atoms' tops and the middles between overlapping ones, the value farthest from 1."""
-    tops = []
-    for c in found:
-        middle = doubled(c).centres if c.spec.input_dim == 1 else c.centres + doubled(c).centres[-len(c.centres) :]
-        middle = middle / np.maximum(1, np.linalg.norm(middle, axis=1, keepdims=True))
-        tops.append(float(np.abs(values(c.centres, c.signs, c.eps, np.concatenate([c.centres, middle]))).max()))
-    farthest = max(tops, key=lambda top: abs(top - 1))
-    return exact(farthest, 1 - 1e-9, 1 + 1e-9)
-
-
-def alternative(found: list[Construction]) -> list[Construction]:
-    return [doubled(c) for c in found]
-
-
 def figure(study: Study) -> Page:
     """A cap; the packed caps and the data; the hard function from above and as a surface; the bumps of d = 1."""
-    by_dim = {c.spec.input_dim: c for c in constructions(study.select(panel="drawn"))}
+    by_dim = {c.spec.input_dim: c for c in load_constructions(study.select(panel="drawn"))}
     disk, line = by_dim[2], by_dim[1]
-    fig = plt.figure(figsize=(11, 8))
+    fig = new_figure(11, 8)
     grid = fig.add_gridspec(2, 6, height_ratios=[1.15, 1])
     draw_cap(fig.add_subplot(grid[0, :2]), disk)
     draw_packing(fig.add_subplot(grid[0, 2:4]), disk)
     draw_map(fig, fig.add_subplot(grid[0, 4:]), disk)
     draw_surface(fig.add_subplot(grid[1, :2], projection="3d"), disk)
     draw_bumps(fig.add_subplot(grid[1, 2:]), line)
-    table = pl.DataFrame([facts(c) for c in constructions(study)])
+    table = pl.DataFrame([describe(c) for c in load_constructions(study)])
     return Page(fig, caption(disk, line), {"constructions": table}, {"constructions": table.head(2)})
 
 
-def facts(c: Construction) -> dict[str, float]:
+def describe(c: Construction) -> dict[str, float]:
     d, count = c.spec.input_dim, len(c.centres)
     norms = theory.atom_norms(c.eps, d) if d > 1 else {}
     return {
@@ -154,7 +120,7 @@ def facts(c: Construction) -> dict[str, float]:
         "eps": c.eps,
         "atoms": count,
         "empty": int(c.empty.sum()),
-        "separation": float(separations(c).min(initial=np.inf)),
+        "separation": float(measure_separations(c).min(initial=np.inf)),
         "mean_square": count * theory.atom_square(c.eps, d),
         "canonical_norm": count * norms["canonical"] if norms else sum(theory.bump_norm(x, c.eps) for x in c.centres[:, 0]),
     }
@@ -163,8 +129,7 @@ def facts(c: Construction) -> dict[str, float]:
 def rim(axis, c: Construction) -> None:
     axis.add_patch(Circle((0, 0), 1, fill=False, lw=1))
     axis.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal", xticks=[], yticks=[])
-    for side in axis.spines.values():
-        side.set_visible(False)
+    axis.spines[:].set_visible(False)
 
 
 def segment(centre: np.ndarray, eps: float, **style) -> Polygon:
@@ -187,9 +152,8 @@ def draw_cap(axis, c: Construction) -> None:
     axis.text(0.5, -0.13, "$u$", ha="center")
     axis.text(0.3, 0.26, r"$\arccos(1-\epsilon^2)$", ha="center", fontsize=8)
     axis.text(1 - h - 0.03, -0.99, r"$u\cdot x = 1-\epsilon^2$", ha="right", fontsize=8)
-    axis.text(
-        0.0, -0.4, rf"height $\epsilon^2$ = {h:.3f}" + "\n" + rf"mass $P$ = {theory.cap_probability(c.eps, 2):.4f}", ha="center"
-    )
+    measures = rf"height $\epsilon^2$ = {h:.3f}" + "\n" + rf"mass $P$ = {theory.cap_probability(c.eps, 2):.4f}"
+    axis.text(0.0, -0.4, measures, ha="center")
     axis.set_title("a cap: where one neuron is active")
 
 
@@ -208,7 +172,7 @@ def draw_map(fig, axis, c: Construction) -> None:
     rim(axis, c)
     side = np.linspace(-1, 1, 700)
     x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    f = np.where(np.sum(x**2, axis=1) <= 1, values(c.centres, c.signs, c.eps, x), np.nan)
+    f = np.where(np.sum(x**2, axis=1) <= 1, evaluate(c.centres, c.signs, c.eps, x), np.nan)
     drawn = axis.imshow(f.reshape(700, 700), extent=(-1, 1, -1, 1), origin="lower", cmap="RdBu_r", vmin=-1, vmax=1)
     fig.colorbar(drawn, ax=axis, shrink=0.65, ticks=[-1, 0, 1])
     axis.set_title(r"hard function $f_\xi=\Sigma_i\,\xi_i\Phi_i$")
@@ -220,7 +184,7 @@ def draw_surface(axis, c: Construction) -> None:
     angle = np.linspace(0, 2 * np.pi, 721)
     r, a = np.meshgrid(radius, angle)
     x = np.stack([r * np.cos(a), r * np.sin(a)], axis=-1)
-    f = values(c.centres, c.signs, c.eps, x.reshape(-1, 2)).reshape(r.shape)
+    f = evaluate(c.centres, c.signs, c.eps, x.reshape(-1, 2)).reshape(r.shape)
     axis.plot_surface(x[..., 0], x[..., 1], f, cmap="RdBu_r", vmin=-1, vmax=1, rstride=2, cstride=1, lw=0, rasterized=True)
     axis.set(xticks=[], yticks=[], zticks=[-1, 0, 1], zlim=(-1.1, 1.1))
     axis.set_box_aspect((1, 1, 0.45), zoom=1.0)
@@ -232,7 +196,7 @@ def draw_bumps(axis, c: Construction) -> None:
     """The right end of [-1, 1]: f_xi, and in colour which of its intervals hold no sample."""
     width = c.eps**2
     x = np.linspace(1 - 1.15 * c.eps, 1, 6000)
-    axis.plot(x, values(c.centres, c.signs, c.eps, x[:, None]), color="k", lw=1.1, label=r"$f_\xi$")
+    axis.plot(x, evaluate(c.centres, c.signs, c.eps, x[:, None]), color="k", lw=1.1, label=r"$f_\xi$")
     right = c.centres[:, 0] > 0
     for place, empty in zip(c.centres[right, 0], c.empty[right], strict=True):
         axis.axvspan(place - width / 2, place + width / 2, ymax=0.87, color=EMPTY if empty else TAKEN, alpha=0.35, lw=0)
@@ -256,41 +220,59 @@ def caption(disk: Construction, line: Construction) -> str:
     )
 
 
+def worst_mean_square(found: list[Construction]) -> float:
+    """Return the largest distance, in standard errors, of a sampled E f^2 from its closed form N E Phi^2.
+
+    X uniform on the ball, fresh; f has amplitude 1 and random signs.
+    """
+    off = []
+    for c in found:
+        d = c.spec.input_dim
+        square = evaluate(c.centres, c.signs, c.eps, fresh(d, c.spec.seed)) ** 2
+        expected = len(c.centres) * theory.atom_square(c.eps, d)
+        off.append(abs(square.mean() - expected) / (square.std() / DRAWS**0.5))
+    return float(max(off))
+
+
+def least_separation(found: list[Construction]) -> float:
+    """Return the smallest separation of any pair."""
+    return float(min(measure_separations(c).min(initial=np.inf) for c in found))
+
+
+def worst_height(found: list[Construction]) -> float:
+    """Return the max |f| that is farthest from 1, over atoms' tops and the middles between overlapping ones."""
+    tops = []
+    for c in found:
+        middle = double(c).centres if c.spec.input_dim == 1 else c.centres + double(c).centres[-len(c.centres) :]
+        middle = middle / np.maximum(1, np.linalg.norm(middle, axis=1, keepdims=True))
+        tops.append(float(np.abs(evaluate(c.centres, c.signs, c.eps, np.concatenate([c.centres, middle]))).max()))
+    return max(tops, key=lambda top: abs(top - 1))
+
+
 def claims(study: Study) -> list[Claim]:
-    found = constructions(study)
-    dims = sorted({c.spec.input_dim for c in found})
-    span = f"d = {', '.join(map(str, dims))}, {len(found)} packings"
-    control = alternative(found)
-    text = "every atom doubled by an overlapping one"
+    found = load_constructions(study)
+    span = f"d = {', '.join(map(str, sorted({c.spec.input_dim for c in found})))}, {len(found)} packings"
+    control = {"every atom doubled by an overlapping one": [double(c) for c in found]}
     return [
         judge(
-            "constructions/atoms-disjoint",
-            SOURCE,
-            f"All atoms of a construction are disjoint, {span}",
-            "smallest distance of centres over the allowed one >= 1",
-            disjoint,
-            found,
-            control,
-            text,
+            id="constructions/atoms-disjoint",
+            source=SOURCE,
+            statement=f"All atoms of a construction are disjoint, {span}",
+            expects=at_least(1 - 1e-9, of="smallest distance of centres over the allowed one"),
+            evidence=compare(least_separation, found, control=control),
         ),
         judge(
-            "constructions/mean-square",
-            SOURCE,
-            f"E f_xi^2 is N E Phi^2 with its closed form, {span}",
-            f"at most 4 standard errors of {DRAWS} draws off, at the worst",
-            norm_as_closed_form,
-            found,
-            control,
-            text,
+            id="constructions/mean-square",
+            source=SOURCE,
+            statement=f"E f_xi^2 is N E Phi^2 with its closed form, {span}",
+            expects=at_most(4, of=f"distance in standard errors of {DRAWS} draws, at the worst,"),
+            evidence=compare(worst_mean_square, found, control=control),
         ),
         judge(
-            "constructions/height-one",
-            SOURCE,
-            f"f_xi has sup norm 1, {span}",
-            "1 to 1e-9",
-            of_height_one,
-            found,
-            control,
-            text,
+            id="constructions/height-one",
+            source=SOURCE,
+            statement=f"f_xi has sup norm 1, {span}",
+            expects=near(1, 1e-9, of="sup norm"),
+            evidence=compare(worst_height, found, control=control),
         ),
     ]

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
-from matplotlib.colors import to_rgb
 
-from dynamics.analysis.bootstrap import over_seeds
+from dynamics.analysis.bootstrap import Estimate, over_seeds
+from dynamics.analysis.bounds import at_least, at_most, near
 from dynamics.analysis.cap_statistics import (
     TOLERANCE,
     Cell,
-    as_expected,
-    counts,
-    draw_line,
+    build_hard_functions,
+    draw_counts,
+    farthest,
     finite_slope,
-    hard_functions,
-    pairs,
-    perfectly_flat,
-    same_on_data,
-    slope,
-    slope_as,
-    worst,
+    fit_count_slope,
+    judge_pairs,
+    read_counts,
+    tabulate_pairs,
+    worst_share,
+    worst_slope,
 )
-from dynamics.analysis.claims import Claim, Finding, exact, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import assign_shades, draw_intervals, make_table, place_beside
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.analysis.slopes import fit_slope, median_slope
 from dynamics.stability.ridges import reduced, weighted_path_norm
 from dynamics.study.tables import Study
@@ -80,19 +79,6 @@ def cells(study: Study) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def in_the_band(part: tuple[pl.DataFrame, float]) -> Finding:
-    """How far shares lie outside [exp(-U k^(d+1)), exp(-L k^(d+1))], in standard errors, at the worst (d, kappa): at most 3.
-
-    The band is that of k = factor * kappa.
-    """
-    table, factor = part
-    outside = []
-    for row in table.iter_rows(named=True):
-        low, high = theory.empty_share_bounds(row["input_dim"], factor * row["kappa"])
-        outside.append(max(low - row["share"], row["share"] - high) / row["error"])
-    return exact(float(max(outside)), -np.inf, 3)
-
-
 def earlier(study: Study) -> Callable[[int], int]:
     """An eighth of the steps, or the recorded step closest to it."""
     recorded = study.records["step"].unique().to_numpy()
@@ -108,19 +94,6 @@ def equal_proposals(study: Study) -> Callable[[int], int]:
     return lambda n: int(recorded[np.argmin(np.abs(np.log(np.maximum(recorded, 1e-9) * capacity[n] / total)))])
 
 
-def slope_settled(part: tuple[Study, Callable[[Study], Callable[[int], int]]]) -> Finding:
-    """The slope of the number of caps moves by at most 0.02 when packing is stopped elsewhere, at the worst d."""
-    study, stop = part
-    moves = []
-    for d in study.values("input_dim"):
-        own = study.select(input_dim=d)
-        (n, late), (_, early) = counts(own, "caps"), counts(own, "caps", stop(own))
-        if len(n) > 1 and len(late) == len(early) > 0:
-            a, b = median_slope(n, late), median_slope(n, early)
-            moves.append(over_seeds(lambda index: a(index) - b(index), len(late)))
-    return within(worst(moves), -0.02, 0.02)
-
-
 def least_sharpness(study: Study) -> pl.DataFrame:
     """A lower bound on lambda_max of every network that computes f_2 on the empty caps, at the two smallest d.
 
@@ -132,37 +105,28 @@ def least_sharpness(study: Study) -> pl.DataFrame:
     part = part.select(input_dim=part.values("input_dim")[:2], num_samples=part.values("num_samples")[::2])
     part = part.select(seed=part.values("seed")[:6])
     rows = []
-    for spec, points, nets in hard_functions(part):
+    for spec, points, nets in build_hard_functions(part):
         x, ridge = np.asarray(points), reduced(nets["empty"])
         near = np.linalg.norm(x, axis=1) > 1 - spec.eps
         sets = [x[near & (side * x[:, 0] > 0)] for side in (1, -1)]
         bound = max([1.0, *(len(s) / len(x) * (1 + 2 * weighted_path_norm(ridge, s)) for s in sets if len(s))])
         rows.append((spec.input_dim, spec.seed, spec.num_samples, bound))
-    return pl.DataFrame(rows, schema=["input_dim", "seed", "num_samples", "bound"], orient="row")
+    return make_table(rows, "input_dim, seed, num_samples, bound")
 
 
-def bound_slope(table: pl.DataFrame) -> Finding:
-    """The slope of the bound against n is at least 0.4."""
-    values = table.pivot(on="num_samples", index="seed", values="bound", sort_columns=True)
-    n = [int(c) for c in values.columns[1:]]
-    return within(fit_slope(np.array(n), values.drop("seed").to_numpy()), 0.4, np.inf)
-
-
-def slopes(study: Study) -> pl.DataFrame:
-    """Slopes of caps and risk against n for every d, over all n and over the larger half, beside the exponents.
+def tabulate_slopes(study: Study) -> pl.DataFrame:
+    """Return slopes of caps and risk against n for every d, over all n and the larger half, beside the exponents.
 
     finite: the slope of the closed form over these n, which the exponent is the limit of.
     """
     part = rates(study)
-    n = part.values("num_samples")
-    rows = []
+    n, rows = part.values("num_samples"), []
     for metric, exponent in (("caps", theory.count_exponent), ("risk", lower)):
         for d in part.values("input_dim"):
             own = part.select(input_dim=d)
-            fit, tail = slope(own, metric), slope(own.select(num_samples=n[len(n) // 2 :]), metric)
-            rows.append((metric, d, fit.value, fit.low, fit.high, tail.value, exponent(d), finite(part, metric)(d)))
-    names = ["metric", "input_dim", "slope", "low", "high", "larger_half", "exponent", "finite"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+            tail = fit_count_slope(own.select(num_samples=n[len(n) // 2 :]), metric).value
+            rows.append((metric, d, *fit_count_slope(own, metric), tail, exponent(d), finite(part, metric)(d)))
+    return make_table(rows, "metric, input_dim, slope, low, high, larger_half, exponent, finite")
 
 
 def saturation(study: Study) -> pl.DataFrame:
@@ -181,60 +145,31 @@ def lower(d: int) -> float:
 
 def figure(study: Study) -> Page:
     """Caps against n; risk against n; share of empty caps against d; slopes against d, each beside the theory."""
-    fig, axes = plt.subplots(2, 2, figsize=(10.5, 7.6))
-    draw_counts(axes[0, 0], rates(study))
-    draw_risk(axes[0, 1], rates(study))
-    draw_shares(axes[1, 0], cells(study))
-    draw_slopes(axes[1, 1], slopes(study))
-    twins = pairs(smallest(study)).drop("alpha").group_by("input_dim", "atoms").agg(pl.exclude("seed").max())
-    tables = {
-        "empty_caps_shares": cells(study),
-        "empty_caps_slopes": slopes(study),
-        "empty_caps_saturation": saturation(study),
-        "empty_caps_pairs": twins.sort("input_dim", "atoms"),
-        "empty_caps_least_sharpness": least_sharpness(study),
-    }
-    shown = {"slopes": slopes(study), "f_2 on the data: greatest over seeds": twins.sort("input_dim", "atoms")}
+    fig, axes = new_axes(2, 2, (10.5, 7.6))
+    slopes, shares = tabulate_slopes(study), cells(study)
+    draw_over_n(axes[0, 0], rates(study), "caps", theory.count_exponent, "$n^{(d-1)/(d+1)}$")
+    axes[0, 0].set(title="disjoint caps: all (filled), without a sample (open)")
+    draw_over_n(axes[0, 1], rates(study), "risk", lower, "$n^{-2/(d+1)}$\n($n^{-1/2}$ at $d=1$)")
+    axes[0, 1].set(title="error that the data cannot see")
+    draw_shares(axes[1, 0], shares)
+    draw_slopes(axes[1, 1], slopes)
+    twins = tabulate_pairs(smallest(study)).drop("alpha").group_by("input_dim", "atoms").agg(pl.exclude("seed").max())
+    twins = twins.sort("input_dim", "atoms")
+    names = ("shares", "slopes", "saturation", "pairs", "least_sharpness")
+    values = (shares, slopes, saturation(study), twins, least_sharpness(study))
+    tables = {f"empty_caps_{name}": table for name, table in zip(names, values, strict=True)}
+    shown = {"slopes": slopes, "f_2 on the data: greatest over seeds": twins}
     return Page(fig, caption(study), tables, shown)
 
 
-def by_dimension(part: Study):
-    """(d, its runs, colour, marker, a factor that keeps marks of different d apart)."""
-    dims = part.values("input_dim")
-    shades = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.88, len(dims)))]
-    for i, (d, shade) in enumerate(zip(dims, shades, strict=True)):
-        yield d, part.select(input_dim=d), shade, MARKERS[i % len(MARKERS)], 1.015 ** (i - (len(dims) - 1) / 2)
-
-
-def draw_counts(axis, part: Study) -> None:
-    for d, own, color, marker, dodge in by_dimension(part):
-        for metric, face in (("caps", color), ("empty_caps", "white")):
-            n, values = counts(own, metric)
-            if not len(values):
-                continue
-            low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-            label = f"$d={d}$" if metric == "caps" else None
-            spread = [median - low, high - median]
-            axis.errorbar(n * dodge, median, spread, fmt=marker, color=color, mfc=face, lw=0.8, label=label)
-            if metric == "caps":
-                draw_line(axis, n, median[-1], theory.count_exponent(d), color)
-    axis.set(title="disjoint caps: all (filled), without a sample (open)", xlabel="$n$", ylabel="number of caps")
-    axis.set(xscale="log", yscale="log")
-    axis.plot([], [], ":", color="0.4", label=r"$n^{(d-1)/(d+1)}$")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def draw_risk(axis, part: Study) -> None:
-    for d, own, color, marker, dodge in by_dimension(part):
-        n, values = counts(own, "risk")
-        if not len(values):
-            continue
-        low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        axis.errorbar(n * dodge, median, [median - low, high - median], fmt=marker, color=color, lw=0.8, label=f"$d={d}$")
-        draw_line(axis, n, median[-1], -stable_lower(d), color)
-    axis.set(title="error that the data cannot see", xlabel="$n$", ylabel="$E f_2^2$", xscale="log", yscale="log")
-    axis.plot([], [], ":", color="0.4", label="$n^{-2/(d+1)}$\n($n^{-1/2}$ at $d=1$)")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+def draw_over_n(axis, part: Study, metric: str, exponent: Exponent, guide: str) -> None:
+    """Draw a count or the risk against n, a colour a dimension, beside its exponent."""
+    for d, color, marker, place in assign_shades(part.values("input_dim")):
+        dodge = 1.015 ** (place * (len(part.values("input_dim")) - 1))
+        own, label = part.select(input_dim=d), f"$d={d}$"
+        draw_counts(axis, own, metric, exponent(d), dodge=dodge, fmt=marker, color=color, label=label)
+    axis.plot([], [], ":", color="0.4", label=guide)
+    place_beside(axis)
 
 
 def draw_shares(axis, table: pl.DataFrame) -> None:
@@ -252,22 +187,19 @@ def draw_shares(axis, table: pl.DataFrame) -> None:
     axis.bar([dims[0]], [0], color="0.5", alpha=0.3, label=r"$e^{-U_d\kappa^{d+1}}$ to $e^{-L_d\kappa^{d+1}}$")
     axis.plot([], [], "-", color="0.3", lw=1, label="$(1-P)^n$, expected")
     axis.set(title="share of caps without a sample", xlabel="$d$", ylabel="share", xticks=dims, ylim=(0, 1.03))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    place_beside(axis)
 
 
 def draw_slopes(axis, table: pl.DataFrame) -> None:
     for metric, color, marker, text in (("caps", COLORS[0], "o", "caps"), ("risk", COLORS[1], "s", "risk")):
         own = table.filter(metric=metric)
-        middle, low, high = (own[c].to_numpy() for c in ("slope", "low", "high"))
-        bars = np.nan_to_num(np.stack([middle - low, high - middle]))
+        closed = "closed form\nat these $n$" * (metric == "risk")
         axis.plot(own["input_dim"], own["exponent"], "--", color=color, lw=1, label=f"{text}: exponent")
-        axis.plot(
-            own["input_dim"], own["finite"], "_", color="k", ms=14, label="closed form\nat these $n$" * (metric == "risk")
-        )
-        axis.errorbar(own["input_dim"], middle, bars, fmt=marker, color=color, capsize=3, lw=1, label=f"{text}: fitted")
+        axis.plot(own["input_dim"], own["finite"], "_", color="k", ms=14, label=closed)
+        draw_intervals(axis, own["input_dim"], own, fmt=marker, color=color, capsize=3, lw=1, label=f"{text}: fitted")
     axis.axhline(0, color="0.8", lw=0.8, zorder=0)
     axis.set(title="slopes against $n$", xlabel="$d$", ylabel="slope", xticks=sorted(set(table["input_dim"])))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    place_beside(axis)
 
 
 def caption(study: Study) -> str:
@@ -286,103 +218,113 @@ def caption(study: Study) -> str:
     )
 
 
+def worst_excess(table: pl.DataFrame, factor: float) -> float:
+    """Return how far shares lie outside [exp(-U k^(d+1)), exp(-L k^(d+1))], in standard errors, at the worst (d, kappa).
+
+    The band is that of k = factor * kappa.
+    """
+    outside = []
+    for row in table.iter_rows(named=True):
+        low, high = theory.empty_share_bounds(row["input_dim"], factor * row["kappa"])
+        outside.append(max(low - row["share"], row["share"] - high) / row["error"])
+    return float(max(outside))
+
+
+def worst_move(study: Study, stop: Callable[[Study], Callable[[int], int]]) -> Estimate:
+    """Return how much the slope of the number of caps moves when packing is stopped elsewhere, at the worst d."""
+    moves = []
+    for d in study.values("input_dim"):
+        own = study.select(input_dim=d)
+        (n, late), (_, early) = read_counts(own, "caps"), read_counts(own, "caps", stop(own))
+        if len(n) > 1 and len(late) == len(early) > 0:
+            a, b = median_slope(n, late), median_slope(n, early)
+            moves.append(over_seeds(lambda index: a(index) - b(index), len(late)))
+    return farthest(moves)
+
+
+def bound_slope(table: pl.DataFrame) -> Estimate:
+    """Return the slope of the bound against n."""
+    values = table.pivot(on="num_samples", index="seed", values="bound", sort_columns=True)
+    n = [int(c) for c in values.columns[1:]]
+    return fit_slope(np.array(n), values.drop("seed").to_numpy())
+
+
 def claims(study: Study) -> list[Claim]:
-    part, table, twins, bounds = rates(study), cells(study), pairs(smallest(study)), least_sharpness(study)
-    dims, n = part.values("input_dim"), part.values("num_samples")
-    span = f"d = {dims[0]} to {dims[-1]}"
-    capped = twins.filter(pl.col("input_dim") > 1)
-    empty, every = capped.filter(atoms="empty"), capped.filter(atoms="all")
+    part, table, bounds = rates(study), cells(study), least_sharpness(study)
+    dims, n, shares = part.values("input_dim"), part.values("num_samples"), "share of empty caps"
+    span, sizes = f"d = {dims[0]} to {dims[-1]}", f"n = {n[0]} to {n[-1]}"
+    as_exponent = near(0, TOLERANCE, of="slope less the exponent at the worst d")
+    closed, beyond = finite(part, "risk"), bounds.filter(pl.col("input_dim") > 1)
     return [
         judge(
-            "empty_caps/share-in-band",
-            PROPOSITION,
-            f"The share of empty caps lies between exp(-U k^(d+1)) and exp(-L k^(d+1)), {span}, k = {table['kappa'].min()} to "
+            id="empty_caps/share-in-band",
+            source=PROPOSITION,
+            statement=f"The {shares} lies between exp(-U k^(d+1)) and exp(-L k^(d+1)), {span}, k = {table['kappa'].min()} to "
             f"{table['kappa'].max()}",
-            "at most 3 standard errors outside, at the worst (d, k)",
-            in_the_band,
-            (table, 1.0),
-            (table, 2.0),
-            "bands of caps twice as large",
+            expects=at_most(3, of="standard errors outside, at the worst (d, k),"),
+            evidence=compare(worst_excess, (table, 1.0), control={"bands of caps twice as large": (table, 2.0)}),
         ),
         judge(
-            "empty_caps/share-as-expected",
-            "derived from the ball's half-space probability",
-            f"The share of empty caps is (1 - P)^n, P the mass of a cap, {span}",
-            "at most 4 standard errors off, at the worst (d, k)",
-            as_expected,
-            (table, "expected"),
-            (table, "high"),
-            "exp(-L k^(d+1))",
+            id="empty_caps/share-as-expected",
+            source="derived from the ball's half-space probability",
+            statement=f"The {shares} is (1 - P)^n, P the mass of a cap, {span}",
+            expects=at_most(4, of="standard errors off, at the worst (d, k),"),
+            evidence=compare(worst_share, (table, "expected"), control={"exp(-L k^(d+1))": (table, "high")}),
         ),
         judge(
-            "empty_caps/count-slope",
-            THEOREM,
-            f"Disjoint caps grow as n^((d-1)/(d+1)), n^(1/2) for d = 1, n = {n[0]} to {n[-1]}",
-            f"slope within {TOLERANCE} of the exponent at the worst d",
-            slope_as("caps"),
-            by_exponent(part, theory.count_exponent),
-            by_exponent(part, lambda d: theory.count_exponent(d + 1)),
-            "exponents of d + 1",
+            id="empty_caps/count-slope",
+            source=THEOREM,
+            statement=f"Disjoint caps grow as n^((d-1)/(d+1)), n^(1/2) for d = 1, {sizes}",
+            expects=as_exponent,
+            evidence=compare(
+                worst_slope,
+                by_exponent(part, theory.count_exponent),
+                control={"exponents of d + 1": by_exponent(part, lambda d: theory.count_exponent(d + 1))},
+                metric="caps",
+            ),
         ),
         judge(
-            "empty_caps/risk-slope",
-            f"{THEOREM} and Corollary I.3",
-            f"The error that hides on empty caps falls as n^(-2/(d+1)), n^(-1/2) for d = 1, n = {n[0]} to {n[-1]}",
-            f"slope within {TOLERANCE} of the exponent at the worst d",
-            slope_as("risk"),
-            by_exponent(part, lower),
-            by_exponent(part, lambda d: lower(d + 1)),
-            "exponents of d + 1",
+            id="empty_caps/risk-slope",
+            source=f"{THEOREM} and Corollary I.3",
+            statement=f"The error that hides on empty caps falls as n^(-2/(d+1)), n^(-1/2) for d = 1, {sizes}",
+            expects=as_exponent,
+            evidence=compare(
+                worst_slope,
+                by_exponent(part, lower),
+                control={"exponents of d + 1": by_exponent(part, lambda d: lower(d + 1))},
+                metric="risk",
+            ),
         ),
         judge(
-            "empty_caps/risk-slope-at-finite-n",
-            "derived: closed forms behind Corollary I.3",
-            f"That slope is the one of the closed form over n = {n[0]} to {n[-1]}; the exponent is its limit",
-            f"slope within {TOLERANCE} of the closed form's at the worst d",
-            slope_as("risk"),
-            by_exponent(part, finite(part, "risk")),
-            by_exponent(part, lambda d: finite(part, "risk")(d + 1)),
-            "closed form of d + 1",
+            id="empty_caps/risk-slope-at-finite-n",
+            source="derived: closed forms behind Corollary I.3",
+            statement=f"That slope is the one of the closed form over {sizes}; the exponent is its limit",
+            expects=near(0, TOLERANCE, of="slope less the closed form's at the worst d"),
+            evidence=compare(
+                worst_slope,
+                by_exponent(part, closed),
+                control={"closed form of d + 1": by_exponent(part, lambda d: closed(d + 1))},
+                metric="risk",
+            ),
         ),
         judge(
-            "empty_caps/packing-settled",
-            "method: a step is a unit of packing time",
-            f"Stopping the packing at 1/{EARLIER} of the steps does not move the slope of the number of caps",
-            "by at most 0.02 at the worst d",
-            slope_settled,
-            (part, earlier),
-            (part, equal_proposals),
-            "equally many proposals at every n",
+            id="empty_caps/packing-settled",
+            source="method: a step is a unit of packing time",
+            statement=f"Stopping the packing at 1/{EARLIER} of the steps does not move the slope of the number of caps",
+            expects=near(0, 0.02, of="move at the worst d"),
+            evidence=compare(
+                worst_move, (part, earlier), control={"equally many proposals at every n": (part, equal_proposals)}
+            ),
         ),
+        *judge_pairs(tabulate_pairs(smallest(study)).filter(pl.col("input_dim") > 1), "empty_caps", COROLLARY),
         judge(
-            "empty_caps/pair-same-on-data",
-            COROLLARY,
-            f"f_1 = 0 and f_2 on the empty caps are equal at every training point, {len(empty)} runs",
-            "max |f_1 - f_2| = 0",
-            same_on_data,
-            empty,
-            every,
-            "atoms on all caps",
-        ),
-        judge(
-            "empty_caps/pair-flat",
-            COROLLARY,
-            f"f_2 on the empty caps has lambda_max = 1, {len(empty)} runs",
-            "|lambda_max - 1| <= 1e-9",
-            perfectly_flat,
-            empty,
-            every,
-            "atoms on all caps",
-        ),
-        judge(
-            "empty_caps/bumps-not-flat",
-            "derived: C1 on the points near the rim",
-            "At d = 1 the bumps on empty intervals have bounded |f|_Vg, but no network that computes their sum stays "
+            id="empty_caps/bumps-not-flat",
+            source="derived: C1 on the points near the rim",
+            statement="At d = 1 the bumps on empty intervals have bounded |f|_Vg, but no network that computes their sum stays "
             "flat: a lower bound on its lambda_max grows as n^(1/2)",
-            "slope of the bound against n >= 0.4",
-            bound_slope,
-            bounds.filter(input_dim=1),
-            bounds.filter(pl.col("input_dim") > 1),
-            f"empty caps at d = {bounds['input_dim'].max()}",
+            expects=at_least(0.4, of="slope of the bound against n"),
+            evidence=compare(
+                bound_slope, bounds.filter(input_dim=1), control={f"empty caps at d = {bounds['input_dim'].max()}": beyond}
+            ),
         ),
     ]

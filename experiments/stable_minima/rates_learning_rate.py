@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dynamics.analysis.claims import Claim, judge
+from dynamics.analysis.bounds import at_most
+from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.figures import Page
-from dynamics.analysis.rate_claims import at_the_edge, flat, larger_rate_is_worse, loses_half
+from dynamics.analysis.rate_claims import (
+    AT_THE_EDGE,
+    LOSES_HALF,
+    greatest_steepness,
+    judge_larger_rate,
+    kept_share,
+    worst_edge,
+)
 from dynamics.analysis.rate_pages import over_learning_rates
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
 NAME, SOURCE = "rates_learning_rate", "Liang et al. 2025, Figures 9 and 10"
@@ -18,47 +26,38 @@ def figure(study: Study) -> Page:
 
 
 def claims(study: Study) -> list[Claim]:
-    stable, low = study.select(panel="stable"), study.select(panel="low_norm")
+    stable, control = study.select(panel="stable"), {"low-norm runs": study.select(panel="low_norm")}
     dims, etas = study.values("input_dim"), stable.values("learning_rate")
     large = [eta for eta in etas if eta >= LARGE]
-    first, last = (stable.select(input_dim=d) for d in (dims[0], dims[-1]))
+    first, last = (stable.select(input_dim=d, learning_rate=large) for d in (dims[0], dims[-1]))
     return [
         *(
             judge(
-                f"{NAME}/slope-falls-at-eta-{eta:g}",
-                SOURCE,
-                f"At eta = {eta:g} the slope's magnitude falls with d (d = {dims[0]} to {dims[-1]})",
-                "share of |slope| kept < 1/2",
-                loses_half,
-                stable.select(learning_rate=eta),
-                low,
-                "low-norm runs",
+                id=f"{NAME}/slope-falls-at-eta-{eta:g}",
+                source=SOURCE,
+                statement=f"At eta = {eta:g} the slope's magnitude falls with d (d = {dims[0]} to {dims[-1]})",
+                expects=LOSES_HALF,
+                evidence=compare(kept_share, stable.select(learning_rate=eta), control=control),
             )
             for eta in large
         ),
         judge(
-            f"{NAME}/flat-at-large-d",
-            SOURCE,
-            f"At d = {dims[-1]} stable minima hardly improve with n at any eta >= {LARGE:g}",
-            "largest |slope| over eta <= 0.2",
-            flat,
-            last.select(learning_rate=large),
-            first.select(learning_rate=large),
-            f"d = {dims[0]}",
+            id=f"{NAME}/flat-at-large-d",
+            source=SOURCE,
+            statement=f"At d = {dims[-1]} stable minima hardly improve with n at any eta >= {LARGE:g}",
+            expects=at_most(0.2, of="largest |slope| over eta"),
+            evidence=compare(greatest_steepness, last, control={f"d = {dims[0]}": first}),
         ),
-        *larger_rate_is_worse(stable, NAME, SOURCE),
+        *judge_larger_rate(stable, NAME, SOURCE),
         *(
             judge(
-                f"{NAME}/edge-at-eta-{eta:g}",
-                f"{SOURCE}; Cohen et al. 2021",
-                f"Late in training stable minima at eta = {eta:g} have sharpness 2/eta",
-                "eta S / 2 in [0.95, 1.05] at the worst d",
-                at_the_edge,
-                stable.select(learning_rate=eta),
-                low,
-                "low-norm runs",
+                id=f"{NAME}/edge-at-eta-{eta:g}",
+                source=f"{SOURCE}; Cohen et al. 2021",
+                statement=f"Late in training stable minima at eta = {eta:g} have sharpness 2/eta",
+                expects=AT_THE_EDGE,
+                evidence=compare(worst_edge, stable.select(learning_rate=eta), control=control),
             )
             for eta in etas
         ),
-        *stability_claims(study, NAME),
+        *judge_stability(study, NAME),
     ]

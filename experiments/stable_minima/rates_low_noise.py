@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dynamics.analysis.claims import Claim
 from dynamics.analysis.figures import Page
-from dynamics.analysis.rate_claims import stable_against_low_norm
+from dynamics.analysis.rate_claims import judge_stable_against_low_norm
 from dynamics.analysis.rate_pages import over_learning_rates
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
 NAME, SOURCE = "rates_low_noise", "Liang et al. 2025, Figures 11 and 12"
@@ -17,4 +17,4 @@ def figure(study: Study) -> Page:
 
 
 def claims(study: Study) -> list[Claim]:
-    return [*stable_against_low_norm(study, NAME, SOURCE), *stability_claims(study, NAME)]
+    return [*judge_stable_against_low_norm(study, NAME, SOURCE), *judge_stability(study, NAME)]

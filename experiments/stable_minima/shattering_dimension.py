@@ -4,82 +4,92 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynamics.analysis.activation_pages import (
-    at_start,
-    difference,
-    dimension_page,
-    final_values,
-    median,
-    positive,
-    relative_to_start,
-)
-from dynamics.analysis.bootstrap import over_seeds
-from dynamics.analysis.claims import Claim, Finding, judge, within
+from dynamics.analysis.activation_pages import make_dimension_page
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import Bound, above, ordered, within
+from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.figures import Page
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.seed_values import (
+    before_training,
+    combine_medians,
+    divide_by_start,
+    median_difference,
+    median_final,
+    read_final,
+    split_by,
+)
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2025, Figure 4"
 
 
 def figure(study: Study) -> Page:
-    return dimension_page(study)
+    return make_dimension_page(study)
 
 
-def survival_grows(study: Study) -> Finding:
-    """Alive at the end per alive at the start: the least increase from one d to the next, jointly over seeds, is positive."""
-    relative = relative_to_start(study, "alive_fraction")
-    values = [final_values(relative.select(input_dim=d), "alive_fraction") for d in study.values("input_dim")]
-    table = np.stack([v[: min(map(len, values))] for v in values])
-
-    def least(index: np.ndarray) -> np.ndarray:
-        return np.diff(np.median(table[:, index], axis=2), axis=0).min(axis=0)
-
-    return within(over_seeds(least, table.shape[1]), np.nextafter(0, 1), np.inf)
+def least_growth(study: Study) -> Estimate:
+    """Return the least increase from one d to the next of the share that is alive at the end per alive at the start."""
+    relative = divide_by_start(study, "alive_fraction")
+    values = [read_final(part, "alive_fraction") for part in split_by(relative, "input_dim").values()]
+    return combine_medians(values, lambda medians: np.diff(medians, axis=0).min(axis=0))
 
 
-def alive_within(low: float, high: float, d: int):
-    """Check that the alive fraction at this d lies between two values."""
-    return lambda study: within(median(final_values(study.select(input_dim=d), "alive_fraction")), low, high)
+def relative_growth(study: Study, metric: str, *, falls: bool = False) -> Estimate:
+    """Return how much larger a metric, relative to its start, is at the largest d than at the smallest (or smaller)."""
+    parts = list(split_by(divide_by_start(study, metric), "input_dim").values())
+    ends = (parts[0], parts[-1]) if falls else (parts[-1], parts[0])
+    return median_difference(*ends, metric)
 
 
-def grows(metric: str, sign: int):
-    """Check that a metric, relative to its start, is larger (sign 1) or smaller (-1) at the largest d than at the smallest."""
-
-    def check(study: Study) -> Finding:
-        relative, dims = relative_to_start(study, metric), study.values("input_dim")
-        return positive(sign * difference(relative.select(input_dim=dims[-1]), relative.select(input_dim=dims[0]), metric))
-
-    return check
+def alive(study: Study, d: int) -> Estimate:
+    """Return the share of neurons that are alive at the end at this d."""
+    return median_final(study.select(input_dim=d), "alive_fraction")
 
 
 def claims(study: Study) -> list[Claim]:
     dims = study.values("input_dim")
     first, last = dims[0], dims[-1]
-    begin, before = at_start(study), "the same networks before training"
-    rows = [
-        ("alive-grows-with-d", f"More neurons survive with every step in d of {dims}", "least increase > 0", survival_grows),
-        ("none-alive-at-one", f"At d = {first} all neurons extrapolate", "alive in [0, 0.05]", alive_within(0, 0.05, first)),
-        (
-            "alive-at-largest",
-            f"At d = {last} about 65 % are alive (d = 6)",
-            "alive in [0.5, 0.8]",
-            alive_within(0.5, 0.8, last),
-        ),
-        (
-            "error-grows-with-d",
-            f"Clean error, relative to the start, is larger at d = {last} than at {first}",
-            "difference > 0",
-            grows("clean_train_error", 1),
-        ),
-        (
-            "loss-falls-with-d",
-            f"Training loss, relative to the start, is smaller at d = {last} than at {first}",
-            "difference > 0",
-            grows("train_loss", -1),
-        ),
-    ]
+
+    def claim(name: str, statement: str, expects: Bound, statistic, **options) -> Claim:
+        evidence = before_training(statistic, study, **options)
+        return judge(id=f"shattering_dimension/{name}", source=SOURCE, statement=statement, expects=expects, evidence=evidence)
+
     return [
-        *[judge(f"shattering_dimension/{i}", SOURCE, text, says, check, study, begin, before) for i, text, says, check in rows],
-        *stability_claims(study, "shattering_dimension"),
+        claim(
+            name="alive-grows-with-d",
+            statement=f"More neurons survive with every step in d of {dims}",
+            expects=ordered(of="the alive share over d"),
+            statistic=least_growth,
+        ),
+        claim(
+            name="none-alive-at-one",
+            statement=f"At d = {first} all neurons extrapolate",
+            expects=within(0, 0.05, of="alive share"),
+            statistic=alive,
+            d=first,
+        ),
+        claim(
+            name="alive-at-largest",
+            statement=f"At d = {last} about 65 % are alive (d = 6)",
+            expects=within(0.5, 0.8, of="alive share"),
+            statistic=alive,
+            d=last,
+        ),
+        claim(
+            name="error-grows-with-d",
+            statement=f"Clean error, relative to the start, is larger at d = {last} than at {first}",
+            expects=above(0, of="difference"),
+            statistic=relative_growth,
+            metric="clean_train_error",
+        ),
+        claim(
+            name="loss-falls-with-d",
+            statement=f"Training loss, relative to the start, is smaller at d = {last} than at {first}",
+            expects=above(0, of="difference"),
+            statistic=relative_growth,
+            metric="train_loss",
+            falls=True,
+        ),
+        *judge_stability(study, "shattering_dimension"),
     ]

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from dynamics.analysis.activation_pages import at_start, axis_page, difference, positive
-from dynamics.analysis.claims import Claim, Finding, judge
+from dynamics.analysis.activation_pages import make_axis_page
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import above
+from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.figures import Page
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.seed_values import before_training, median_difference, split_by
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
-
-SOURCE = "Liang et al. 2025, Figure 5"
 
 
 def figure(study: Study) -> Page:
-    rates = study.values("learning_rate")
-    groups = {f"$\\eta = {rate:g}$": study.select(learning_rate=rate) for rate in rates}
-    return axis_page(study, groups, rates, "$\\eta$", scale="log")
+    groups = split_by(study, "learning_rate", "$\\eta = {:g}$")
+    return make_axis_page(study, groups, study.values("learning_rate"), "$\\eta$", scale="log")
 
 
-def larger_at_the_largest_rate(metric: str):
-    """Check that a metric is larger at the largest learning rate than at the smallest, seed by seed."""
-
-    def check(study: Study) -> Finding:
-        rates = study.values("learning_rate")
-        return positive(difference(study.select(learning_rate=rates[-1]), study.select(learning_rate=rates[0]), metric))
-
-    return check
+def growth_with_rate(study: Study, metric: str) -> Estimate:
+    """Return how much larger a metric is at the largest learning rate than at the smallest, median over seeds."""
+    parts = list(split_by(study, "learning_rate").values())
+    return median_difference(parts[-1], parts[0], metric)
 
 
 def claims(study: Study) -> list[Claim]:
@@ -38,16 +34,13 @@ def claims(study: Study) -> list[Claim]:
     return [
         *[
             judge(
-                f"shattering_learning_rate/{slug}",
-                SOURCE,
-                statement,
-                "median difference > 0",
-                larger_at_the_largest_rate(metric),
-                study,
-                at_start(study),
-                "the same networks before training",
+                id=f"shattering_learning_rate/{name}",
+                source="Liang et al. 2025, Figure 5",
+                statement=statement,
+                expects=above(0, of="median difference"),
+                evidence=before_training(growth_with_rate, study, metric=metric),
             )
-            for slug, metric, statement in rows
+            for name, metric, statement in rows
         ],
-        *stability_claims(study, "shattering_learning_rate"),
+        *judge_stability(study, "shattering_learning_rate"),
     ]

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
-from dynamics.analysis.activation_pages import (
-    CORRELATIONS,
-    ERRORS,
-    SURVIVAL,
-    at_start,
-    describe,
-    final_values,
-    negative,
-    scatter_grid,
-    statistics,
-)
+from dynamics.analysis.activation_pages import STATISTICS, describe_networks, draw_scatter_grid
+from dynamics.analysis.bounds import below
 from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.figures import Page
-from dynamics.analysis.stability_claims import stability_claims
+from dynamics.analysis.seed_values import before_training, median_final, spread_groups, strip_math, tabulate_medians
+from dynamics.analysis.stability_claims import judge_stability
 from dynamics.study.tables import Study
 
-SOURCES = {
-    "plain": "Liang et al. 2025, Figure 6",
-    "decay": "Liang et al. 2025, Figure 6",
-    "narrow": "Liang et al. 2025, Figure 7",
-}
+FIGURES = {"plain": "Figure 6", "decay": "Figure 6", "narrow": "Figure 7"}
 
 
-def settings(study: Study) -> dict[str, Study]:
-    """One part for each panel, width and dimension, titled."""
+def split_settings(study: Study) -> dict[str, Study]:
+    """Return one part for each panel, width and dimension, titled."""
     found = {}
-    for panel in SOURCES:
+    for panel in FIGURES:
         part = study.select(panel=panel)
+        decay = part.values("weight_decay")[0]
         for width in part.values("width"):
             for d in part.select(width=width).values("input_dim"):
-                decay = part.values("weight_decay")[0]
                 title = f"$K = {width}$, $d = {d}$" + (f", decay {decay:g}" if decay else "")
                 found[title] = part.select(width=width, input_dim=d)
     return found
 
 
 def figure(study: Study) -> Page:
-    groups = settings(study)
-    fig, _ = scatter_grid(groups, columns=3, share="row")
-    table = statistics(groups, [c.metric for c in (*SURVIVAL, *ERRORS, *CORRELATIONS)])
+    groups = split_settings(study)
+    fig, _ = draw_scatter_grid(groups, columns=3, share="row")
+    table = tabulate_medians(groups, STATISTICS)
     parameters = {part.runs["model.width"][0] * (part.runs["data.input_dim"][0] + 2) + 1 for part in groups.values()}
-    text = describe(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
-    shown = table.pivot(on="group", index="metric", values="median")
-    return Page(fig, text, {"shattering_width": table}, {"medians over seeds": shown})
+    text = describe_networks(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
+    return Page(fig, text, {"shattering_width": table}, {"medians over seeds": spread_groups(table)})
 
 
 def claims(study: Study) -> list[Claim]:
-    found = [
-        judge(
-            f"shattering_width/{part.runs['panel'][0]}-{part.runs['model.width'][0]}-{part.runs['data.input_dim'][0]}",
-            SOURCES[part.runs["panel"][0]],
-            f"Activation rate and weight norm are negatively correlated ({title.replace('$', '')})",
-            "median rank correlation < 0",
-            lambda some: negative(final_values(some, "rate_weight_norm_correlation")),
-            part,
-            at_start(part),
-            "the same networks before training",
+    found = []
+    for title, part in split_settings(study).items():
+        run = part.runs.row(0, named=True)
+        found.append(
+            judge(
+                id=f"shattering_width/{run['panel']}-{run['model.width']}-{run['data.input_dim']}",
+                source=f"Liang et al. 2025, {FIGURES[run['panel']]}",
+                statement=f"Activation rate and weight norm are negatively correlated ({strip_math(title)})",
+                expects=below(0, of="median rank correlation"),
+                evidence=before_training(median_final, part, metric="rate_weight_norm_correlation"),
+            )
         )
-        for title, part in settings(study).items()
-    ]
-    return [*found, *stability_claims(study, "shattering_width")]
+    return [*found, *judge_stability(study, "shattering_width")]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
-from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
+from dynamics.analysis.bounds import UNKNOWN, above, at_least, at_most
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import assign_shades, draw_intervals, label_ticks, make_table, place_below, place_beside
+from dynamics.analysis.figures import COLORS, Page, new_axes
 from dynamics.analysis.slopes import fit_slope, median_slope
 from dynamics.study.tables import Study
 from dynamics.theory import rate_exponents as rates
@@ -71,43 +71,28 @@ def gaps(study: Study) -> list[Gaps]:
     return out
 
 
-def slope(n: np.ndarray, values: np.ndarray) -> Estimate:
-    """Slope on log-log scales; NaN where a gap is not positive or there is one n only."""
-    if len(n) < 2 or not (values > 0).all():
-        return Estimate(np.nan, np.nan, np.nan)
-    return fit_slope(n, values)
+def fit_gaps(n: np.ndarray, values: np.ndarray) -> Estimate:
+    """Return the slope on log-log scales; unknown where a gap is not positive or there is one n only."""
+    return fit_slope(n, values) if len(n) > 1 and (values > 0).all() else UNKNOWN
 
 
-def slopes(table: list[Gaps]) -> pl.DataFrame:
+def tabulate_slopes(table: list[Gaps]) -> pl.DataFrame:
     """Slopes of the worst gaps and of the GD solutions' with intervals, both bounds' exponents, medians at the last n."""
     rows = []
     for g in table:
         bounds = (-rates.stable_upper(g.input_dim), -rates.stable_lower(g.input_dim))
         last = [float(np.median(values[:, -1])) for values in (g.found, g.descended)]
-        rows.append((g.title, g.input_dim, *slope(g.n, g.found), *slope(g.n, g.descended), *bounds, *last))
-    names = [
-        "setting",
-        "d",
-        "slope",
-        "low",
-        "high",
-        "gd_slope",
-        "gd_low",
-        "gd_high",
-        "upper",
-        "lower",
-        "last_gap",
-        "gd_last_gap",
-    ]
-    return pl.DataFrame(rows, schema=names, orient="row")
+        rows.append((g.title, g.input_dim, *fit_gaps(g.n, g.found), *fit_gaps(g.n, g.descended), *bounds, *last))
+    names = "setting, d, slope, low, high, gd_slope, gd_low, gd_high, upper, lower, last_gap, gd_last_gap"
+    return make_table(rows, names)
 
 
 def figure(study: Study) -> Page:
     """A row a setting: worst gap against n; slopes against d; progress of the search; which start won."""
     table = gaps(study)
-    summary = slopes(table)
+    summary = tabulate_slopes(table)
     settings = study.runs.select(KEYS).unique(maintain_order=True).sort(KEYS).rows()
-    fig, axes = plt.subplots(len(settings), 4, figsize=(14, 3.8 * len(settings)), squeeze=False, width_ratios=[1.2, 1, 1, 0.8])
+    fig, axes = new_axes(len(settings), 4, (14, 3.8 * len(settings)), squeeze=False, width_ratios=[1.2, 1, 1, 0.8])
     for (panel, rate, noise), row in zip(settings, axes, strict=True):
         title, part = title_of(rate, noise), study.select(panel=panel, learning_rate=rate)
         draw_gaps(row[0], [g for g in table if g.title == title], title)
@@ -115,25 +100,24 @@ def figure(study: Study) -> Page:
         draw_progress(row[2], part)
         draw_winners(row[3], winners(part))
     for axis in axes[-1, 1:]:
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if axis is axes[-1, 3] else 2)
+        place_below(axis, 1 if axis is axes[-1, 3] else 2)
     return Page(fig, caption(study), {"tightness_slopes": summary}, {"slopes of the worst gap found": summary})
 
 
 def draw_gaps(axis, own: list[Gaps], title: str) -> None:
     """Worst gap found (filled, every seed lightly) and the GD solutions' (open), medians over seeds."""
-    shades = [to_rgb(c) for c in plt.get_cmap("viridis")(np.linspace(0, 0.85, len(own)))]
-    for g, shade, marker in zip(own, shades, MARKERS, strict=False):
+    for g, shade, marker, _ in assign_shades(own, 0.85):
         axis.plot(np.broadcast_to(g.n, g.found.shape).T, g.found.T, marker, color=shade, alpha=0.25, ms=3)
         axis.plot(g.n, np.median(g.found, axis=0), f"{marker}-", color=shade, label=f"$d={g.input_dim}$")
         axis.plot(g.n, np.median(g.descended, axis=0), f"{marker}--", color=shade, mfc="white", lw=0.8)
     axis.plot([], [], "o-", color="0.4", label="worst found")
     axis.plot([], [], "o--", color="0.4", mfc="white", lw=0.8, label="GD solution")
     axis.set(title=title, xlabel="$n$", ylabel=r"gap / $M^2$", xscale="log", yscale="log")
-    axis.set_xticks(own[0].n, [str(v) for v in own[0].n])
+    label_ticks(axis, own[0].n.tolist())
     axis.minorticks_off()
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    place_beside(axis)
 
 
 def draw_slopes(axis, summary: pl.DataFrame) -> None:
@@ -141,9 +125,8 @@ def draw_slopes(axis, summary: pl.DataFrame) -> None:
     axis.plot(d, summary["upper"], "--", color="0.45", label="upper bound $-1/(2d+4)$")
     axis.plot(d, summary["lower"], ":", color="0.45", label="lower bound $-2/(d+1)$, $-1/2$ at 1")
     for prefix, color, marker, label in (("", COLORS[0], "o", "worst found"), ("gd_", COLORS[1], "s", "GD solutions")):
-        value, low, high = (summary[prefix + c].to_numpy() for c in ("slope", "low", "high"))
-        spread = np.nan_to_num([value - low, high - value])
-        axis.errorbar(d + 0.08 * (1 if prefix else -1), value, spread, fmt=marker, color=color, capsize=3, label=label)
+        own = summary.select(pl.col(prefix + c).alias(c) for c in ("slope", "low", "high"))
+        draw_intervals(axis, d + 0.08 * (1 if prefix else -1), own, fmt=marker, color=color, capsize=3, label=label)
     axis.set(title="slope against dimension", xlabel="$d$", ylabel="slope of the gap in $n$", xticks=d)
 
 
@@ -192,75 +175,58 @@ def caption(study: Study) -> str:
     )
 
 
-def reported(study: Study) -> np.ndarray:
-    """Largest of eta lambda_max / 2 (plus its residual) and |f| / bound, for every best net at every record, (N,)."""
+def read_largest(study: Study, edge: str, sup_norm: str) -> np.ndarray:
+    """Return the larger of eta lambda_max / 2 (plus its residual) and |f| / bound at every record, (N,)."""
     seen = study.records.filter(pl.col("step") > 0)
-    return seen.select(pl.max_horizontal("edge", pl.col("sup_norm") / pl.col("bound"))).to_series().to_numpy()
+    return seen.select(pl.max_horizontal(edge, pl.col(sup_norm) / pl.col("bound"))).to_series().to_numpy()
 
 
-def before_shrinking(study: Study) -> np.ndarray:
-    """The same of the points of the ascent that were offered."""
-    seen = study.records.filter(pl.col("step") > 0)
-    return seen.select(pl.max_horizontal("ascent_edge", pl.col("ascent_sup_norm") / pl.col("bound"))).to_series().to_numpy()
-
-
-def all_feasible(seen: np.ndarray) -> Finding:
-    return exact(float(seen.max()), 0, 1)
-
-
-def exceeds(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Finding:
-    """The median over seeds of the difference of two gaps (S, N), where it is smallest over settings, d and n, is above 0."""
+def smallest_difference(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+    """Return the median over seeds of the difference of two gaps (S, N), where it is smallest over settings, d and n."""
     differences = np.concatenate([one - other for one, other in pairs], axis=1)
-
-    def smallest(index: np.ndarray) -> np.ndarray:
-        return np.median(differences[index], axis=1).min(axis=1)
-
-    return within(over_seeds(smallest, len(differences)), np.nextafter(0, 1), np.inf)
+    return over_seeds(lambda index: np.median(differences[index], axis=1).min(axis=1), len(differences))
 
 
-def no_faster_than_lower(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> Finding:
-    """slope + 2/(d+1) (1/2 for d = 1) is at least 0 at the setting and d where it is smallest."""
+def least_slack(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> Estimate:
+    """Return slope + 2/(d+1) (1/2 for d = 1) at the setting and d where it is smallest."""
     if any(len(n) < 2 or not (values > 0).all() for _, n, values in cells):
-        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
+        return UNKNOWN
     fits = [(median_slope(n, values), rates.stable_lower(d)) for d, n, values in cells]
-
-    def smallest(index: np.ndarray) -> np.ndarray:
-        return np.min([fit(index) + exponent for fit, exponent in fits], axis=0)
-
-    return within(over_seeds(smallest, len(cells[0][2])), 0, np.inf)
+    smallest = lambda index: np.min([fit(index) + exponent for fit, exponent in fits], axis=0)  # noqa: E731
+    return over_seeds(smallest, len(cells[0][2]))
 
 
 def claims(study: Study) -> list[Claim]:
-    table = gaps(study)
+    table, reported = gaps(study), read_largest(study, "edge", "sup_norm")
+    unshrunk = read_largest(study, "ascent_edge", "ascent_sup_norm")
     return [
         judge(
-            "tightness/feasible",
-            SOURCE,
-            f"Every net reported is in the flat set and within the bound ({len(reported(study))} records)",
-            "largest of eta lambda_max / 2 and |f| / bound <= 1",
-            all_feasible,
-            reported(study),
-            before_shrinking(study),
-            "the ascent's points before they are shrunk",
+            id="tightness/feasible",
+            source=SOURCE,
+            statement=f"Every net reported is in the flat set and within the bound ({len(reported)} records)",
+            expects=at_most(1, of="largest of eta lambda_max / 2 and |f| / bound"),
+            evidence=compare(np.max, reported, control={"the ascent's points before they are shrunk": unshrunk}),
         ),
         judge(
-            "tightness/worse-than-gd",
-            "the suite's own question",
-            "The flat set holds nets that generalise worse than the GD solution on the same data, at every d and n",
-            "smallest median difference of gap / M^2 > 0",
-            exceeds,
-            [(g.found, g.descended) for g in table],
-            [(g.descended, g.descended) for g in table],
-            "the GD solutions against themselves",
+            id="tightness/worse-than-gd",
+            source="the suite's own question",
+            statement="The flat set holds nets that generalise worse than the GD solution on the same data, at every d and n",
+            expects=above(0, of="smallest median difference of gap / M^2"),
+            evidence=compare(
+                smallest_difference,
+                [(g.found, g.descended) for g in table],
+                control={"the GD solutions against themselves": [(g.descended, g.descended) for g in table]},
+            ),
         ),
         judge(
-            "tightness/no-faster-than-the-lower-bound",
-            f"{SOURCE} (lower bound) and 3.7",
-            "The worst gap found falls no faster than the lower bound's n^(-2/(d+1)), n^(-1/2) for d = 1",
-            "slope + exponent >= 0 at the worst d",
-            no_faster_than_lower,
-            [(g.input_dim, g.n, g.found) for g in table],
-            [(g.input_dim, g.n, g.found / g.n) for g in table],
-            "the same gaps divided by n",
+            id="tightness/no-faster-than-the-lower-bound",
+            source=f"{SOURCE} (lower bound) and 3.7",
+            statement="The worst gap found falls no faster than the lower bound's n^(-2/(d+1)), n^(-1/2) for d = 1",
+            expects=at_least(0, of="slope + exponent at the worst d"),
+            evidence=compare(
+                least_slack,
+                [(g.input_dim, g.n, g.found) for g in table],
+                control={"the same gaps divided by n": [(g.input_dim, g.n, g.found / g.n) for g in table]},
+            ),
         ),
     ]

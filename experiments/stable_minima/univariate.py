@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.claims import INCONCLUSIVE, Claim, Finding, exact, judge, within
-from dynamics.analysis.figures import COLORS, MARKERS, Page
-from dynamics.analysis.stability_claims import ROUNDING, stability_claims
+from dynamics.analysis.bounds import UNKNOWN, at_least, at_most
+from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.drawing import draw_quartiles, make_table
+from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
+from dynamics.analysis.stability_claims import ROUNDING, judge_stability
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
 from dynamics.stability.univariate import curvature_integral, effective_knots, knots
@@ -42,7 +43,7 @@ class Net:
         return np.maximum(z, 0) @ np.asarray(self.end.readout, float) + float(self.end.offset)
 
 
-def nets(study: Study) -> list[Net]:
+def load_nets(study: Study) -> list[Net]:
     found = []
     for run in study.runs["run"].unique(maintain_order=True):
         spec = study.specs[run]
@@ -54,7 +55,7 @@ def nets(study: Study) -> list[Net]:
     return found
 
 
-def net_table(all_nets: list[Net]) -> pl.DataFrame:
+def tabulate_nets(all_nets: list[Net]) -> pl.DataFrame:
     """One row a run: norms of the final net by several ways, and its effective number of knots, at the start and in the end.
 
     weighted: sum |a_j| g(t_j) over the reduced form; neurons: the same over all neurons, unmerged; integral: int |f''| g from
@@ -63,21 +64,11 @@ def net_table(all_nets: list[Net]) -> pl.DataFrame:
     rows = []
     for net in all_nets:
         form, inputs = reduced(net.end), net.inputs[:, None]
-        rows.append(
-            (
-                net.rate,
-                net.seed,
-                weighted_path_norm(form, inputs),
-                weighted_path_norm(ridges(net.end), inputs),
-                curvature_integral(net, net.inputs),
-                path_norm(form),
-                float(np.abs(knots(net.end, net.inputs)[1]).sum()),
-                effective_knots(net.begin, net.inputs),
-                effective_knots(net.end, net.inputs),
-            )
-        )
-    names = ["rate", "seed", "weighted", "neurons", "integral", "plain", "inside", "first_knots", "knots"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+        weighted = (weighted_path_norm(form, inputs), weighted_path_norm(ridges(net.end), inputs))
+        unweighted = (path_norm(form), float(np.abs(knots(net.end, net.inputs)[1]).sum()))
+        count = [effective_knots(params, net.inputs) for params in (net.begin, net.end)]
+        rows.append((net.rate, net.seed, *weighted, curvature_integral(net, net.inputs), *unweighted, *count))
+    return make_table(rows, "rate, seed, weighted, neurons, integral, plain, inside, first_knots, knots")
 
 
 def per_rate(table: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -92,13 +83,12 @@ def finals(study: Study) -> pl.DataFrame:
 
 def figure(study: Study) -> Page:
     """Learned functions at the least and largest rate, their curvature against g; norm, sharpness, knots against 1/eta."""
-    all_nets = nets(study)
-    table = net_table(all_nets)
-    fig, axes = plt.subplots(2, 3, figsize=(12, 6.8))
+    all_nets = load_nets(study)
+    table = tabulate_nets(all_nets)
+    fig, axes = new_axes(2, 3, (12, 6.8))
     seed = study.values("seed")[0]
-    pair = [
-        next(n for n in all_nets if n.rate == rate and n.seed == seed) for rate in (table["rate"].min(), table["rate"].max())
-    ]
+    ends = (table["rate"].min(), table["rate"].max())
+    pair = [next(n for n in all_nets if n.rate == rate and n.seed == seed) for rate in ends]
     for axis, net, color in zip(axes[0], pair, COLORS, strict=False):
         draw_function(axis, net, color)
     draw_curvature(axes[0, 2], pair)
@@ -133,46 +123,40 @@ def draw_curvature(axis, pair: list[Net]) -> None:
     axis.legend(fontsize=7, loc="lower center")
 
 
-def spread(axis, rates: np.ndarray, values: np.ndarray, color: str, marker: str, label: str) -> None:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    axis.errorbar(1 / rates, middle, yerr=[middle - low, high - middle], fmt=f"{marker}-", color=color, lw=1, label=label)
-
-
-def inverse_rates(axis, rates: np.ndarray) -> None:
+def draw_over_rates(axis, rates: np.ndarray, values: np.ndarray, color: str, marker: str, label: str) -> None:
+    """Draw values (S, K) against 1/eta, which is labelled at these rates."""
+    draw_quartiles(axis, 1 / rates, values, fmt=f"{marker}-", color=color, label=label)
     axis.set(xscale="log", xlabel=r"$1/\eta$")
     axis.set_xticks(1 / rates, [f"{1 / rate:.3g}" for rate in rates])
     axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 
 
 def draw_norms(axis, study: Study, table: pl.DataFrame) -> None:
-    spread(axis, *per_rate(table, "plain"), COLORS[1], "s", "unweighted norm ($g=1$)")
-    spread(axis, *per_rate(table, "weighted"), COLORS[0], "o", "weighted norm $|f|_{V_g}$")
+    draw_over_rates(axis, *per_rate(table, "plain"), COLORS[1], "s", "unweighted norm ($g=1$)")
+    draw_over_rates(axis, *per_rate(table, "weighted"), COLORS[0], "o", "weighted norm $|f|_{V_g}$")
     rates, bound = per_rate(finals(study).with_columns(bound=pl.col("corollary_slack") + pl.col("weighted_path_norm")), "bound")
     axis.plot(1 / rates, 1 / rates - 0.5, "--", color="0.4", label=r"$1/\eta-1/2$")
     seen = np.isfinite(bound).any(axis=0)
     axis.plot(1 / rates[seen], np.nanmedian(bound[:, seen], axis=0), ":", color="0.4", label="the same, with loss term")
     axis.set(title="path norms and the bound", yscale="log", ylim=(1e-2, None))
-    inverse_rates(axis, rates)
     axis.legend(fontsize=7)
 
 
 def draw_sharpness(axis, study: Study) -> None:
-    spread(axis, *per_rate(finals(study), "sharpness"), COLORS[0], "o", "final sharpness")
+    draw_over_rates(axis, *per_rate(finals(study), "sharpness"), COLORS[0], "o", "final sharpness")
     rates = np.array(study.values("learning_rate"))
     axis.plot(1 / rates, 2 / rates, "--", color="0.4", label=r"$2/\eta$")
     start = study.records.filter(step=0)["sharpness"].to_numpy()
     axis.axhline(np.median(start), color=COLORS[1], ls=":", label="at the start")
     axis.set(title="sharpness", yscale="log")
-    inverse_rates(axis, rates)
     axis.legend(fontsize=7)
 
 
 def draw_knots(axis, study: Study, table: pl.DataFrame) -> None:
-    spread(axis, *per_rate(table, "knots"), COLORS[0], "o", "effective number of knots")
+    draw_over_rates(axis, *per_rate(table, "knots"), COLORS[0], "o", "effective number of knots")
     rates, risk = per_rate(finals(study), "excess_risk")
-    spread(axis, rates, 10 * risk, COLORS[1], "s", "10 x excess risk")
+    draw_over_rates(axis, rates, 10 * risk, COLORS[1], "s", "10 x excess risk")
     axis.set(title="simplicity and error", ylim=(0, 1.3 * axis.get_ylim()[1]))
-    inverse_rates(axis, rates)
     axis.legend(fontsize=7)
 
 
@@ -193,119 +177,90 @@ def caption(study: Study, table: pl.DataFrame) -> str:
     )
 
 
-def same(pair: tuple[np.ndarray, np.ndarray]) -> Finding:
-    """The largest relative difference over runs is at most 1 %; nets without curvature are left out."""
-    one, other = pair
+def worst_agreement(one: np.ndarray, other: np.ndarray) -> Estimate | float:
+    """Return the largest relative difference over runs; nets without curvature are left out, unknown if none has any."""
     curved = one > 1e-9
-    if not curved.any():
-        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
-    return exact(float(np.max(np.abs(other[curved] / one[curved] - 1))), 0, 0.01)
+    return float(np.max(np.abs(other[curved] / one[curved] - 1))) if curved.any() else UNKNOWN
 
 
-def never_below(slack: np.ndarray) -> Finding:
-    """The smallest relative slack over runs is not negative beyond rounding; nothing to check is inconclusive."""
-    if not len(slack):
-        return Finding(INCONCLUSIVE, Estimate(np.nan, np.nan, np.nan))
-    return exact(float(slack.min()), -ROUNDING["float64"], np.inf)
-
-
-def stationary_slack(study: Study, norm: str) -> np.ndarray:
-    """(lambda / 2 - 1/2 - norm) / (lambda / 2) of every final net, without a loss term."""
-    last = finals(study)
+def least_stationary_slack(last: pl.DataFrame, norm: str) -> Estimate | float:
+    """Return the least (lambda / 2 - 1/2 - norm) / (lambda / 2) of the final nets, without a loss term."""
     half = last["sharpness"].to_numpy() / 2
-    return (half - 0.5 - last[norm].to_numpy()) / half
+    return float(((half - 0.5 - last[norm].to_numpy()) / half).min()) if len(last) else UNKNOWN
 
 
-def edge_slack(study: Study, norm: str) -> np.ndarray:
-    """(1 / eta - 1/2 - norm) eta of every final net below the edge, without a loss term."""
-    last = finals(study).filter("below_edge")
-    return 1 - last["rate"].to_numpy() * (0.5 + last[norm].to_numpy())
+def least_edge_slack(last: pl.DataFrame, norm: str) -> Estimate | float:
+    """Return the least (1 / eta - 1/2 - norm) eta of the final nets below the edge, without a loss term."""
+    below = last.filter("below_edge")
+    return float((1 - below["rate"] * (0.5 + below[norm])).to_numpy().min()) if len(below) else UNKNOWN
 
 
-def ratio_below(limit: float):
-    """The median at the largest rate over that at the smallest is at most `limit`."""
-
-    def check(values: np.ndarray) -> Finding:
-        def ratio(index: np.ndarray) -> np.ndarray:
-            return np.median(values[index, -1], axis=1) / np.median(values[index, 0], axis=1)
-
-        return within(over_seeds(ratio, len(values)), -np.inf, limit)
-
-    return check
+def ratio_of_ends(values: np.ndarray) -> Estimate:
+    """Return the median at the largest rate over that at the smallest, of values (S, K)."""
+    ratio = lambda index: np.median(values[index, -1], axis=1) / np.median(values[index, 0], axis=1)  # noqa: E731
+    return over_seeds(ratio, len(values))
 
 
-def stable(seen: tuple[np.ndarray, np.ndarray]) -> Finding:
-    """eta * sharpness / 2 is at most 1.05 at every rate, median over seeds, where it is largest."""
-    rates, sharpness = seen
-    return within(over_seeds(lambda i: np.max(np.median(sharpness[i], axis=1) * rates / 2, axis=1), len(sharpness)), 0, 1.05)
+def largest_edge(rates: np.ndarray, sharpness: np.ndarray) -> Estimate:
+    """Return eta * sharpness / 2, median over seeds, at the rate where it is largest."""
+    return over_seeds(lambda i: np.max(np.median(sharpness[i], axis=1) * rates / 2, axis=1), len(sharpness))
 
 
 def claims(study: Study) -> list[Claim]:
-    table, last = net_table(nets(study)), finals(study)
+    table, last = tabulate_nets(load_nets(study)), finals(study)
     weighted, integral, inside = (table[c].to_numpy() for c in ("weighted", "integral", "inside"))
     rates, norm = per_rate(table, "weighted")
     first = study.records.filter(step=0).with_columns(rate=pl.col("optimizer.learning_rate"))
     sharpness = per_rate(last, "sharpness")[1]
+    unweighted = {"unweighted path norm": (last, "path_norm")}
+    before = "the same networks before training"
+    kept = np.repeat(sharpness[:, :1], len(rates), axis=1)
     return [
-        *stability_claims(study, "univariate"),
+        *judge_stability(study, "univariate"),
         judge(
-            "univariate/norm-is-curvature",
-            "Liang et al. 2025, Theorem 3.4; Mulayoff et al. 2021",
-            "The reduced form's weighted path norm is int |f''| g, found from values of f alone",
-            "relative difference <= 1 % in every run",
-            same,
-            (weighted, integral),
-            (inside, integral),
-            "g = 1 inside the data",
+            id="univariate/norm-is-curvature",
+            source="Liang et al. 2025, Theorem 3.4; Mulayoff et al. 2021",
+            statement="The reduced form's weighted path norm is int |f''| g, found from values of f alone",
+            expects=at_most(0.01, of="largest relative difference over runs"),
+            evidence=compare(worst_agreement, (weighted, integral), control={"g = 1 inside the data": (inside, integral)}),
         ),
         judge(
-            "univariate/no-loss-term-at-the-end",
-            "derived: H = GN at stationary points",
-            "Final nets have int |f''| g <= lambda / 2 - 1/2 without the loss term",
-            "smallest slack / (lambda / 2) >= 0",
-            never_below,
-            stationary_slack(study, "weighted_path_norm"),
-            stationary_slack(study, "path_norm"),
-            "unweighted path norm",
+            id="univariate/no-loss-term-at-the-end",
+            source="derived: H = GN at stationary points",
+            statement="Final nets have int |f''| g <= lambda / 2 - 1/2 without the loss term",
+            expects=at_least(-ROUNDING["float64"], of="smallest slack / (lambda / 2)"),
+            evidence=compare(least_stationary_slack, (last, "weighted_path_norm"), control=unweighted),
         ),
         judge(
-            "univariate/below-one-over-eta",
-            f"{MULAYOFF}, Theorem 1 (stated for interpolation)",
-            "Final nets below the edge have int |f''| g <= 1/eta - 1/2 without the loss term",
-            "smallest eta * slack >= 0",
-            never_below,
-            edge_slack(study, "weighted_path_norm"),
-            edge_slack(study, "path_norm"),
-            "unweighted path norm",
+            id="univariate/below-one-over-eta",
+            source=f"{MULAYOFF}, Theorem 1 (stated for interpolation)",
+            statement="Final nets below the edge have int |f''| g <= 1/eta - 1/2 without the loss term",
+            expects=at_least(-ROUNDING["float64"], of="smallest eta * slack"),
+            evidence=compare(least_edge_slack, (last, "weighted_path_norm"), control=unweighted),
         ),
         judge(
-            "univariate/norm-falls-with-eta",
-            QIAO,
-            f"The weighted norm at eta = {rates[-1]:g} is less than half of that at eta = {rates[0]:g}",
-            "ratio of medians <= 1/2",
-            ratio_below(0.5),
-            norm,
-            per_rate(first, "weighted_path_norm")[1],
-            "the same nets before training",
+            id="univariate/norm-falls-with-eta",
+            source=QIAO,
+            statement=f"The weighted norm at eta = {rates[-1]:g} is less than half of that at eta = {rates[0]:g}",
+            expects=at_most(0.5, of="ratio of medians"),
+            evidence=compare(ratio_of_ends, norm, control={before: per_rate(first, "weighted_path_norm")[1]}),
         ),
         judge(
-            "univariate/fewer-knots-at-large-eta",
-            QIAO,
-            f"Nets at eta = {rates[-1]:g} have fewer effective knots than at eta = {rates[0]:g}",
-            "ratio of medians <= 0.9",
-            ratio_below(0.9),
-            per_rate(table, "knots")[1],
-            per_rate(table, "first_knots")[1],
-            "the same nets before training",
+            id="univariate/fewer-knots-at-large-eta",
+            source=QIAO,
+            statement=f"Nets at eta = {rates[-1]:g} have fewer effective knots than at eta = {rates[0]:g}",
+            expects=at_most(0.9, of="ratio of medians"),
+            evidence=compare(ratio_of_ends, per_rate(table, "knots")[1], control={before: per_rate(table, "first_knots")[1]}),
         ),
         judge(
-            "univariate/settles-below-the-edge",
-            f"{MULAYOFF}, Lemma 1",
-            "GD ends with sharpness at most 2/eta at every rate",
-            "eta * sharpness / 2 <= 1.05, median over seeds, where it is largest",
-            stable,
-            (rates, sharpness),
-            (rates, np.repeat(sharpness[:, :1], len(rates), axis=1)),
-            "nets of the smallest rate, held to the other rates",
+            id="univariate/settles-below-the-edge",
+            source=f"{MULAYOFF}, Lemma 1",
+            statement="GD ends with sharpness at most 2/eta at every rate",
+            expects=at_most(1.05, of="eta * sharpness / 2, median over seeds, where it is largest,"),
+            evidence=compare(
+                largest_edge,
+                (rates, sharpness),
+                control={"nets of the smallest rate, held to the other rates": (rates, kept)},
+            ),
         ),
     ]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
 
-from dynamics.analysis.claims import Claim
 from dynamics.analysis.curves import band
-from dynamics.analysis.depth_index import depths, own_directions, rank_correlation
+from dynamics.analysis.depth_index import bound_depths, correlate_ranks, own_directions
 from dynamics.analysis.slope_groups import (
-    absolute,
+    fit_slopes,
     level_ratio,
     ratio_at_common_step,
-    slopes,
+    read_seeds,
     spread_of_slopes,
-    table_of,
+    take_absolute,
     trend_of_slopes,
 )
 from dynamics.core.recording import RecordSpec
@@ -45,19 +42,19 @@ def power(exponent, level=1.0):
 
 
 def test_tables_are_of_the_last_step_and_of_whole_seeds():
-    n, values = table_of(study_of(power(0.5)), "error")
+    n, values = read_seeds(study_of(power(0.5)), "error")
     assert n.tolist() == [16, 64, 256]
     np.testing.assert_allclose(values, [[10 * f * k**-0.5 for k in SIZES] for f in FACTORS])
     holed = study_of(lambda n, seed, step: np.nan if (n, seed) == (64, 2) else power(0.5)(n, seed, step))
-    assert len(table_of(holed, "error")[1]) == 2
+    assert len(read_seeds(holed, "error")[1]) == 2
     signed = study_of(lambda n, seed, step: -power(0.5)(n, seed, step))
-    assert len(table_of(signed, "error")[1]) == 0  # no logarithm
-    assert len(table_of(absolute(signed, "error"), "error")[1]) == 3
+    assert len(read_seeds(signed, "error")[1]) == 0  # no logarithm
+    assert len(read_seeds(take_absolute(signed, "error"), "error")[1]) == 3
 
 
 def test_slopes_their_spread_and_their_trend_by_hand():
     groups = {f"{e:g}": study_of(power(e)) for e in (0.25, 0.5, 1.0)}
-    np.testing.assert_allclose(slopes(groups, "error")["slope"], [-0.25, -0.5, -1.0], rtol=1e-12)
+    np.testing.assert_allclose(fit_slopes(groups, "error")["slope"], [-0.25, -0.5, -1.0], rtol=1e-12)
     assert spread_of_slopes(groups, "error").value == pytest.approx(0.75)
     assert spread_of_slopes({"a": study_of(power(0.5)), "b": study_of(power(0.5, 7))}, "error").value == pytest.approx(
         0, abs=1e-12
@@ -96,7 +93,7 @@ def test_own_directions_are_the_lightest_of_an_elliptical_law(rng):
     cosines /= np.linalg.norm(own, axis=1) * np.linalg.norm(np.linalg.solve(covariance, points.T).T, axis=1)
     assert cosines.min() > 0.95
     exact = special.ndtr(-np.sqrt(np.sum(points * np.linalg.solve(covariance, points.T).T, axis=1)))
-    assert np.abs(depths(points, reference) - exact).max() < 0.012
+    assert np.abs(bound_depths(points, reference) - exact).max() < 0.012
     plain = np.mean(reference @ points.T >= np.sum(points**2, axis=1), axis=0)  # the point's direction, not whitened
     assert np.abs(plain - exact).max() > 0.05
 
@@ -107,17 +104,11 @@ def test_rank_correlation_is_spearmans_over_laws_of_medians():
         (f"law {i}", seed, float(i), (i - 3.0) ** 3 + off) for i in range(8) for seed, off in enumerate((-0.1, 0, far[i % 2]))
     ]
     table = pl.DataFrame(rows, schema=["panel", "seed", "index", "gap"], orient="row")
-    rising = rank_correlation(table, "index", "gap", num_resamples=200)
+    rising = correlate_ranks(table, "index", "gap", num_resamples=200)
     assert rising.value == pytest.approx(1) and rising.low < 1
-    falling = rank_correlation(table.with_columns(-pl.col("gap")), "index", "gap", num_resamples=200)
+    falling = correlate_ranks(table.with_columns(-pl.col("gap")), "index", "gap", num_resamples=200)
     assert falling.value == pytest.approx(-1)
-    assert np.isnan(rank_correlation(table.filter(pl.col("index") < 3), "index", "gap").value)  # three laws are too few
-
-
-def test_a_paper_of_a_letter_is_a_paper_of_its_own():
-    claim = Claim("a", "Liang et al. 2026b, experiment X2", "", "", 0, 0, 0, "holds", "c", 0, "fails")
-    assert claim.paper == "Liang et al. 2026b"
-    assert replace(claim, source="Liang et al. 2026, E1").paper == "Liang et al. 2026"
+    assert np.isnan(correlate_ranks(table.filter(pl.col("index") < 3), "index", "gap").value)  # three laws are too few
 
 
 def test_a_size_drops_the_panels_that_it_sets_to_null():

@@ -1,10 +1,8 @@
-"""Every reducer on numbers worked out by hand; the interval's coverage by simulation; claims that can fail."""
+"""Every reducer on numbers worked out by hand; the interval's coverage by simulation."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds, tail
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, exact, judge, read_claims, within, write_claims
 from dynamics.analysis.slopes import fit_slope, median_slope, trend, weights
 from dynamics.theory import rate_exponents as rates
 
@@ -161,83 +158,6 @@ def test_trend_resamples_the_same_seeds_in_every_statistic():
     statistics = [lambda index, d=d: noise[index].mean(axis=1) - 0.1 * d for d in (1, 2, 3)]
     estimate = trend(np.array([1, 2, 3]), statistics, 6)
     assert estimate == pytest.approx((-0.1, -0.1, -0.1), rel=1e-9)
-
-
-# Claims
-
-
-@pytest.mark.parametrize(
-    "estimate, verdict",
-    [
-        (Estimate(0.5, 0.2, 0.8), HOLDS),
-        (Estimate(0.5, 0.0, 1.0), HOLDS),
-        (Estimate(0.5, -0.1, 0.8), INCONCLUSIVE),
-        (Estimate(0.5, 0.2, 1.1), INCONCLUSIVE),
-        (Estimate(0.5, -1.0, 2.0), INCONCLUSIVE),
-        (Estimate(1.5, 0.9, 2.0), INCONCLUSIVE),
-        (Estimate(1.5, 1.1, 2.0), FAILS),
-        (Estimate(-1.0, -2.0, -0.1), FAILS),
-        (Estimate(0.5, np.nan, np.nan), INCONCLUSIVE),
-        (Estimate(1.5, np.nan, np.nan), INCONCLUSIVE),
-        (Estimate(np.nan, np.nan, np.nan), INCONCLUSIVE),
-    ],
-)
-def test_within_needs_the_whole_interval_on_one_side(estimate, verdict):
-    finding = within(estimate, 0, 1)
-    assert (finding.verdict, finding.estimate) == (verdict, estimate)
-
-
-@pytest.mark.parametrize("value, verdict", [(0.0, HOLDS), (1.0, HOLDS), (1.0001, FAILS), (-1e-9, FAILS), (np.nan, FAILS)])
-def test_exact_holds_or_fails(value, verdict):
-    assert exact(value, 0, 1).verdict == verdict
-
-
-def judged(on: Estimate, control: Estimate) -> Claim:
-    return judge("id", "source", "statement", "in [0, 1]", lambda e: within(e, 0, 1), on, control, "the control")
-
-
-INSIDE, OUTSIDE, ACROSS = Estimate(0.5, 0.4, 0.6), Estimate(3.0, 2.0, 4.0), Estimate(1.0, 0.5, 1.5)
-
-
-@pytest.mark.parametrize(
-    "on, control, verdict, control_verdict",
-    [
-        (INSIDE, OUTSIDE, HOLDS, FAILS),
-        (INSIDE, INSIDE, INCONCLUSIVE, HOLDS),  # a check that cannot fail shows nothing
-        (OUTSIDE, INSIDE, FAILS, HOLDS),
-        (OUTSIDE, OUTSIDE, FAILS, FAILS),
-        (ACROSS, OUTSIDE, INCONCLUSIVE, FAILS),
-        (ACROSS, INSIDE, INCONCLUSIVE, HOLDS),
-    ],
-)
-def test_judge_believes_a_check_only_if_it_does_not_hold_on_the_control(on, control, verdict, control_verdict):
-    claim = judged(on, control)
-    assert (claim.verdict, claim.control_verdict) == (verdict, control_verdict)
-    assert (claim.measured, claim.low, claim.high, claim.control_measured) == (*on, control.value)
-    assert (claim.id, claim.source, claim.statement, claim.prediction, claim.control) == (
-        "id",
-        "source",
-        "statement",
-        "in [0, 1]",
-        "the control",
-    )
-
-
-def test_an_undecided_control_leaves_the_verdict_to_the_check():
-    """As the claim's docstring says: only a control on which the check *holds* makes a claim inconclusive."""
-    claim = judged(INSIDE, ACROSS)
-    assert (claim.verdict, claim.control_verdict) == (HOLDS, INCONCLUSIVE)
-
-
-def test_claims_survive_writing_and_reading(tmp_path):
-    claims = [replace(judged(INSIDE, OUTSIDE), seconds=1.5), judged(Estimate(np.nan, -np.inf, np.nan), INSIDE)]
-    write_claims(claims, tmp_path / "claims.json")
-    first, second = read_claims(tmp_path / "claims.json")
-    assert first == claims[0]
-    assert (second.verdict, second.control_measured) == (INCONCLUSIVE, 0.5)
-    assert all(math.isnan(x) for x in (second.measured, second.low, second.high))
-    strict = json.loads((tmp_path / "claims.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
-    assert strict[1]["measured"] is None
 
 
 # Theory

@@ -9,17 +9,17 @@ import pytest
 
 from dynamics.analysis.gaps import (
     GAP,
-    by_dim,
-    candidate_table,
-    cells,
+    add_memorised,
     draw_candidates,
-    gaps,
     largest_ratio,
-    least,
+    least_median,
+    read_gaps,
+    tabulate_candidates,
+    tabulate_trends,
+    take_gaps,
     trend_in_dim,
-    trend_table,
-    with_memorised,
 )
+from dynamics.analysis.seed_values import split_by
 from dynamics.analysis.view_gallery import gallery
 from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec, freeze
@@ -49,8 +49,8 @@ def power(d, n, seed, step):
 
 def test_gaps_have_no_sign_and_cells_lie_by_seed_d_and_n():
     study = study_of(power)
-    assert gaps(study).records[GAP].min() > 0
-    (late,), (early,) = cells([study]), cells([study], 5)
+    assert take_gaps(study).records[GAP].min() > 0
+    (late,), (early,) = read_gaps([study]), read_gaps([study], 5)
     assert late.shape == (3, 3, 2)
     assert late[1, 2, 0] == pytest.approx(3 * 10 / 200**2 / 8)
     np.testing.assert_allclose(late, 2 * early)
@@ -58,7 +58,7 @@ def test_gaps_have_no_sign_and_cells_lie_by_seed_d_and_n():
 
 def test_cells_leave_out_a_seed_that_one_part_lacks():
     lost = study_of(lambda d, n, seed, step: np.nan if (seed, d) == (2, 50) else power(d, n, seed, step))
-    first, second = cells([study_of(power), lost])
+    first, second = read_gaps([study_of(power), lost])
     assert len(first) == len(second) == 2
     np.testing.assert_array_equal(first, second)
 
@@ -71,8 +71,8 @@ def test_largest_ratio_is_of_medians_and_over_all_cells():
 
 
 def test_least_is_the_least_median():
-    assert least(np.array([[3.0, 1.0], [4.0, 2.0], [5.0, 9.0]])).value == 2
-    assert np.isnan(least(np.empty((0, 2))).value)
+    assert least_median(np.array([[3.0, 1.0], [4.0, 2.0], [5.0, 9.0]])).value == 2
+    assert np.isnan(least_median(np.empty((0, 2))).value)
 
 
 def test_trend_in_d_is_the_power():
@@ -86,17 +86,17 @@ def test_trend_in_d_is_the_power():
 
 def test_trend_at_one_n_looks_at_that_n():
     study = study_of(lambda d, n, seed, step: d ** (1.0 if n == 64 else -1.0))
-    table = trend_table({"net": study})
+    table = tabulate_trends({"net": study})
     assert table["num_samples"].to_list() == [64, 128]
     np.testing.assert_allclose(table["trend"], [1, -1])
 
 
 def test_parts_by_dimension():
-    assert [part.values("input_dim") for part in by_dim(study_of(power)).values()] == [[50], [100], [200]]
+    assert [part.values("input_dim") for part in split_by(study_of(power), "input_dim").values()] == [[50], [100], [200]]
 
 
 def test_all_candidates_are_in_the_table_and_drawn():
-    table = candidate_table([50, 400], 10)
+    table = tabulate_candidates([50, 400], 10)
     assert table["exponent"].to_list() == list(PATCH_CANDIDATES)
     np.testing.assert_allclose(table["d = 50"], [0.116, 0.135, 0.143, 0.25], atol=5e-4)  # the theory's table
     np.testing.assert_allclose(table["d = 400"], [0.124, 0.149, 0.164, 0.25], atol=5e-4)
@@ -116,7 +116,7 @@ def test_memorised_share_of_a_net_that_fits_a_share_of_the_noise(factor):
         clean, train = (share * sigma) ** 2 + bias**2, ((1 - share) * sigma) ** 2 + bias**2
         row = {"data.noise_std": sigma, "clean_train_error": clean, "train_loss": factor * train, "loss_factor": factor}
         study = Study("paper/name", "smoke", pl.DataFrame(), pl.DataFrame([row]), None, {})  # type: ignore[arg-type]
-        assert with_memorised(study).records["memorised"][0] == pytest.approx(share)
+        assert add_memorised(study).records["memorised"][0] == pytest.approx(share)
 
 
 def test_the_gallery_shows_every_scheme():

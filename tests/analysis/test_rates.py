@@ -5,23 +5,21 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
 
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE
+from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE
+from dynamics.analysis.claims import REJECTED
 from dynamics.analysis.rate_claims import (
-    flat,
-    keeps_half,
+    KEEPS_HALF,
+    LOSES_HALF,
+    compare_levels,
+    greatest_steepness,
+    judge_stable_against_low_norm,
     kept_share,
-    level_ratio,
-    loses_half,
-    stable_against_low_norm,
-    steep,
-    steepness,
-    worse_at_equal_steps,
-    worse_at_equal_time,
+    least_steepness,
+    measure_steepness,
 )
 from dynamics.analysis.rate_pages import level_table, losses, over_learning_rates
 from dynamics.analysis.slopes import common_steps, num_diverged, seed_table, settings, slope_table, stopping_times
@@ -224,8 +222,8 @@ def test_kept_share_is_read_off_the_line_over_d():
     assert kept_share(bent).value == pytest.approx(1 / 13)
     level = study_of(powers(lambda d: -0.7))
     assert kept_share(level).value == pytest.approx(1)
-    assert [f(straight).verdict for f in (loses_half, keeps_half)] == [HOLDS, FAILS]
-    assert [f(level).verdict for f in (loses_half, keeps_half)] == [FAILS, HOLDS]
+    assert [bound.judge(kept_share(straight)) for bound in (LOSES_HALF, KEEPS_HALF)] == [HOLDS, FAILS]
+    assert [bound.judge(kept_share(level)) for bound in (LOSES_HALF, KEEPS_HALF)] == [FAILS, HOLDS]
 
 
 def test_kept_share_pairs_the_seeds_that_are_whole_at_every_d():
@@ -236,26 +234,18 @@ def test_kept_share_pairs_the_seeds_that_are_whole_at_every_d():
     assert kept_share(study_of(lost)) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_flat_looks_at_the_steepest_and_steep_at_the_flattest():
+def test_greatest_and_least_steepness_are_over_settings_and_dimensions():
     mixed = study_of(powers(lambda d: -0.1 * d))
-    assert steepness(mixed, 3).value == pytest.approx(0.3)
-    assert flat(mixed).estimate.value == pytest.approx(0.5) and flat(mixed).verdict == FAILS
-    assert steep(mixed).estimate.value == pytest.approx(0.1) and steep(mixed).verdict == FAILS
-    assert flat(study_of(powers(lambda d: -0.1))).verdict == HOLDS and steep(study_of(powers(lambda d: -0.6))).verdict == HOLDS
+    assert measure_steepness(mixed, 3).value == pytest.approx(0.3)
+    assert greatest_steepness(mixed).value == pytest.approx(0.5)
+    assert least_steepness(mixed).value == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("lost", [1, 3, 5])
-def test_one_lost_dimension_leaves_the_verdict_over_all_open(lost):
+def test_one_lost_dimension_leaves_what_is_said_of_all_unknown(lost):
     rows = dying(powers(lambda d: -0.1), "clean_train_error", lambda r: 9 if r["data.input_dim"] == lost else np.inf)
-    assert flat(study_of(rows)).verdict == INCONCLUSIVE and steep(study_of(rows)).verdict == INCONCLUSIVE
-    assert loses_half(study_of(rows)).verdict == INCONCLUSIVE
-
-
-def test_level_ratio_is_that_of_medians_at_the_largest_n():
-    """Levels 2 and 6 at two rates, times n^-1/2; seeds differ by factors 1 to 5 but are resampled together."""
-    low, high = (study_of(powers(lambda d: -0.5, lambda d, a=at: a, dims=(3,))) for at in (2.0, 6.0))
-    assert level_ratio([(low, 9), (high, 9)]) == pytest.approx((3, 3, 3))
-    assert level_ratio([(high, 9), (low, 9)]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    for statistic in (greatest_steepness, least_steepness, kept_share):
+        assert np.isnan(statistic(study_of(rows)).value)
 
 
 def test_larger_rates_are_worse_at_equal_steps_or_at_equal_time():
@@ -264,11 +254,19 @@ def test_larger_rates_are_worse_at_equal_steps_or_at_equal_time():
     for eta, steps in ((0.1, (10, 40)), (0.2, (10, 20)), (0.4, (5, 10))):
         rows += rows_of(lambda n, s, t, d, e=eta: e * t, rate=eta, steps=steps, seeds=range(5), name="clean_train_error")
     part = study_of(rows)
-    assert worse_at_equal_steps(part).estimate == pytest.approx((4, 4, 4)) and worse_at_equal_steps(part).verdict == HOLDS
-    assert worse_at_equal_time(part).estimate == pytest.approx((1, 1, 1))
+    assert compare_levels(part, at_equal_steps=True) == pytest.approx((4, 4, 4))
+    assert compare_levels(part, at_equal_steps=False) == pytest.approx((1, 1, 1))
     falling = study_of([{**r, "clean_train_error": 1 / r["clean_train_error"] ** 2 / r["step"]} for r in rows])
-    assert worse_at_equal_steps(falling).verdict == FAILS
-    assert worse_at_equal_time(falling).estimate.value == pytest.approx(4)
+    assert compare_levels(falling, at_equal_steps=True).value < 1
+    assert compare_levels(falling, at_equal_steps=False).value == pytest.approx(4)
+
+
+def test_levels_pair_the_seeds_and_are_those_at_the_largest_n():
+    """Levels 2 and 6 at two rates, times n^-1/2; seeds differ by factors 1 to 5 but are resampled together."""
+    rows = [
+        row for rate, at in ((0.1, 2.0), (0.4, 6.0)) for row in powers(lambda d: -0.5, lambda d, a=at: a, dims=(3,), rate=rate)
+    ]
+    assert compare_levels(study_of(rows), at_equal_steps=True) == pytest.approx((3, 3, 3))
 
 
 # Claims and pages of studies over learning rates
@@ -289,16 +287,18 @@ def variants(exponents: dict[str, float]) -> list[dict]:
 
 
 def test_claims_of_stable_against_low_norm_and_their_controls():
-    found = {c.id: c for c in stable_against_low_norm(study_of(variants({"stable": 0.18, "low_norm": 0.0})), "name", "source")}
-    verdicts = {id.removeprefix("name/"): (c.verdict, c.control_verdict) for id, c in found.items()}
-    assert verdicts == {
-        "slope-falls-at-eta-0.1": (HOLDS, FAILS),
-        "slope-falls-at-eta-0.4": (HOLDS, FAILS),
-        "low-norm-slope-does-not-fall-at-eta-0.4": (HOLDS, FAILS),
-        "larger-eta-is-worse-at-equal-time": (HOLDS, FAILS),
-        "larger-eta-is-worse-at-equal-steps": (HOLDS, FAILS),
+    found = {
+        c.id: c for c in judge_stable_against_low_norm(study_of(variants({"stable": 0.18, "low_norm": 0.0})), "name", "source")
     }
-    alike = stable_against_low_norm(study_of(variants({"stable": 0.18, "low_norm": 0.18})), "name", "source")
+    verdicts = {id.removeprefix("name/"): (c.verdict, c.control_outcome) for id, c in found.items()}
+    assert verdicts == {
+        "slope-falls-at-eta-0.1": (HOLDS, REJECTED),
+        "slope-falls-at-eta-0.4": (HOLDS, REJECTED),
+        "low-norm-slope-does-not-fall-at-eta-0.4": (HOLDS, REJECTED),
+        "larger-eta-is-worse-at-equal-time": (HOLDS, REJECTED),
+        "larger-eta-is-worse-at-equal-steps": (HOLDS, REJECTED),
+    }
+    alike = judge_stable_against_low_norm(study_of(variants({"stable": 0.18, "low_norm": 0.18})), "name", "source")
     assert [c.verdict for c in alike[:3]] == [INCONCLUSIVE, INCONCLUSIVE, FAILS]  # the first two hold on their control too
 
 
@@ -316,7 +316,6 @@ def test_page_over_learning_rates_is_drawn_whatever_diverged(dies):
         warnings.simplefilter("error")
         page = over_learning_rates(study, "A note.")
         page.figure.canvas.draw()
-    plt.close(page.figure)
     lost = 90 if dies(study.runs.row(-1, named=True)) == 5 else 0
     told = f"{lost} of the 135 runs diverged" if lost else "None of the 135 runs diverged"
     assert told in page.caption and "eta * steps = 4 (" in page.caption and "width 2n" in page.caption

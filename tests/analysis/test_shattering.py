@@ -11,20 +11,18 @@ import pytest
 from oracles import random_net
 from scipy import stats
 
-from dynamics.analysis.activation_pages import (
+from dynamics.analysis.neuron_tables import draw_neurons
+from dynamics.analysis.seed_values import (
     EDGE,
-    at_start,
-    difference,
-    final_values,
-    late_values,
-    median,
-    negative,
-    positive,
-    relative_to_start,
-    statistics,
+    combine_medians,
+    cut_to_start,
+    divide_by_start,
+    median_over_seeds,
+    read_final,
+    read_late,
+    subtract_paired,
+    tabulate_medians,
 )
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE, Claim, by_paper, markdown
-from dynamics.analysis.neuron_tables import scatter
 from dynamics.measures.table import rate_norm_correlation
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
@@ -48,65 +46,50 @@ TWO = {1: [2.0, 1.0, 3.0, 5.0, 4.0], 0: [1.0, 0.0, 9.0, 7.0, 8.0]}
 
 
 def test_final_values_are_those_of_the_last_step_in_the_order_of_the_seeds():
-    assert final_values(study_of(TWO), "m").tolist() == [8.0, 4.0]
+    assert read_final(study_of(TWO), "m").tolist() == [8.0, 4.0]
 
 
 def test_final_values_leave_out_what_is_not_a_number():
-    assert final_values(study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0]}), "m").tolist() == [2.0]
+    assert read_final(study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0]}), "m").tolist() == [2.0]
 
 
 def test_late_values_are_means_over_the_last_quarter_of_the_steps():
     """Of steps 0, 4, 8, 9, 10 those after 7.5."""
-    assert late_values(study_of(TWO), pl.col("m")).tolist() == [8.0, 4.0]
-    assert late_values(study_of(TWO), pl.col("m"), share=0.15).tolist() == [7.5, 4.5]
+    assert read_late(study_of(TWO), pl.col("m")).tolist() == [8.0, 4.0]
+    assert read_late(study_of(TWO), pl.col("m"), share=0.15).tolist() == [7.5, 4.5]
 
 
 def test_edge_is_sharpness_times_rate_over_two():
-    assert late_values(study_of(TWO, rate=0.5), EDGE).tolist() == [8.0, 4.0]
-    assert late_values(study_of(TWO, rate=0.25), EDGE).tolist() == [4.0, 2.0]
+    assert read_late(study_of(TWO, rate=0.5), EDGE).tolist() == [8.0, 4.0]
+    assert read_late(study_of(TWO, rate=0.25), EDGE).tolist() == [4.0, 2.0]
 
 
 def test_at_start_ends_at_step_zero():
-    begin = at_start(study_of(TWO))
-    assert final_values(begin, "m").tolist() == [1.0, 2.0]
+    begin = cut_to_start(study_of(TWO))
+    assert read_final(begin, "m").tolist() == [1.0, 2.0]
     assert begin.records["step"].unique().to_list() == [0]
 
 
 def test_relative_to_start_divides_by_the_runs_own_first_value():
-    assert final_values(relative_to_start(study_of(TWO), "m"), "m").tolist() == [8.0, 2.0]
-    assert final_values(at_start(relative_to_start(study_of(TWO), "m")), "m").tolist() == [1.0, 1.0]
+    assert read_final(divide_by_start(study_of(TWO), "m"), "m").tolist() == [8.0, 2.0]
+    assert read_final(cut_to_start(divide_by_start(study_of(TWO), "m")), "m").tolist() == [1.0, 1.0]
 
 
 def test_difference_pairs_the_seeds_that_both_have():
     other = study_of({2: [0.0] * 5, 0: [0.0] * 4 + [6.0]}, panel="q")
-    assert difference(study_of(TWO), other, "m").tolist() == [2.0]
-    assert difference(other, study_of(TWO), "m").tolist() == [-2.0]
-
-
-@pytest.mark.parametrize(
-    ("values", "above", "below"),
-    [
-        ([1.0, 1.1, 1.2, 0.9, 1.0], HOLDS, FAILS),
-        ([-1.0, -1.1, -1.2, -0.9, -1.0], FAILS, HOLDS),
-        ([-1.0, 2.0, -3.0, 1.0, 0.1], INCONCLUSIVE, INCONCLUSIVE),
-        ([0.0] * 5, FAILS, FAILS),
-        ([1.0], INCONCLUSIVE, INCONCLUSIVE),
-        ([], INCONCLUSIVE, INCONCLUSIVE),
-    ],
-)
-def test_signs_need_the_whole_interval(values, above, below):
-    assert (positive(np.array(values)).verdict, negative(np.array(values)).verdict) == (above, below)
+    assert subtract_paired(study_of(TWO), other, "m").tolist() == [2.0]
+    assert subtract_paired(other, study_of(TWO), "m").tolist() == [-2.0]
 
 
 def test_statistics_have_a_row_a_group_and_metric():
-    table = statistics({"$a$": study_of(TWO), "b": study_of({0: [3.0] * 5})}, ["m", "sharpness"])
+    table = tabulate_medians({"$a$": study_of(TWO), "b": study_of({0: [3.0] * 5})}, ["m", "sharpness"])
     assert table.select("group", "metric", "median", "num_seeds").rows() == [
         ("a", "m", 6.0, 2),
         ("a", "sharpness", 24.0, 2),
         ("b", "m", 3.0, 1),
         ("b", "sharpness", 12.0, 1),
     ]
-    assert median(np.array([4.0, 8.0])).value == 6
+    assert median_over_seeds(np.array([4.0, 8.0])).value == 6
 
 
 def test_rank_correlation_is_spearmans_over_the_alive(rng):
@@ -134,7 +117,7 @@ def test_scatter_draws_every_neuron_once_and_fades_in_a_crowd():
     opacity = []
     for count in (20, 20_000):
         fig, ax = plt.subplots()
-        scatter(ax, pl.DataFrame({"rate": np.linspace(0, 1, count), "weight_norm": np.ones(count)}))
+        draw_neurons(ax, pl.DataFrame({"rate": np.linspace(0, 1, count), "weight_norm": np.ones(count)}))
         (dots,) = ax.collections
         assert len(dots.get_offsets()) == count
         assert dots.get_rasterized()
@@ -144,26 +127,8 @@ def test_scatter_draws_every_neuron_once_and_fades_in_a_crowd():
     assert opacity[1] < opacity[0] <= 1
 
 
-def claim(id: str, source: str, verdict: str = HOLDS) -> Claim:
-    return Claim(id, source, "a | b", "x < 1", 0.5, math.nan, math.nan, verdict, "none", 2.0, FAILS, 3.25)
-
-
-def test_claims_are_sorted_by_paper_the_core_papers_first():
-    claims = [
-        claim("c", "Lewkowycz et al. 2020, eq. 4"),
-        claim("b", "Liang et al. 2025, Figure 4"),
-        claim("a", "Cohen et al. 2021"),
-        claim("d", "Liang et al. 2025, Theorem 3.2"),
-    ]
-    assert [c.id for c in by_paper(claims)] == ["b", "d", "a", "c"]
-    assert claims[0].paper == "Lewkowycz et al. 2020"
-
-
-def test_the_claims_page_keeps_what_fails_and_escapes_bars():
-    claims = [claim("a/b", "Liang et al. 2025, Figure 4", FAILS), claim("c/d", "Cohen et al. 2021", INCONCLUSIVE)]
-    page = markdown(claims)
-    assert "2 claims: 0 holds, 1 fails, 1 inconclusive" in page
-    assert page.index("## Liang et al. 2025") < page.index("## Cohen et al. 2021")
-    assert "| `a/b` | Figure 4 | a \\| b | x < 1 | 0.5 | - | **fails** | none: 2, fails | 3.25 |" in page
-    rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert {len(row.replace("\\|", "").split("|")) for row in rows} == {11}
+def test_medians_are_combined_over_the_seeds_that_all_groups_have():
+    """Medians 1 and 5 of the first three of each: their step is 4; without a seed in one group it is unknown."""
+    groups = [np.array([0.0, 1.0, 2.0]), np.array([5.0, 4.0, 6.0, 99.0])]
+    assert combine_medians(groups, lambda medians: np.diff(medians, axis=0)[0]).value == 4
+    assert np.isnan(combine_medians([*groups, np.empty(0)], lambda medians: medians[0]).value)

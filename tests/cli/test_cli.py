@@ -33,7 +33,7 @@ def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monk
     assert set(columns) <= set(pl.read_csv(folder / "slopes.csv").columns)
     claims = json.loads((folder / "rates.claims.json").read_text())
     assert len(claims) >= 3
-    assert all(c["control"] and c["control_verdict"] for c in claims)
+    assert all(c["control"] and c["control_outcome"] for c in claims)
 
     def refuse(*args, **kwargs):
         raise AssertionError("a finished run was computed again")

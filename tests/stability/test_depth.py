@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.analysis.depth_curves import count_for, elbow, energy, samples, view_covariance
+from dynamics.analysis.depth_curves import count_components, cumulate_energy, draw_samples, find_elbow, view_covariance
 from dynamics.core import spec as specs
 from dynamics.core.simulate import advance, drive, start
 from dynamics.data.closed_forms import GAUSSIAN, SPHERE, radial, sphere_patch
@@ -246,7 +246,7 @@ def test_views_are_patches_of_the_same_seeds_samples():
         data=DataSpec("digits", 64, 30, 10), views=ViewSpec("sliding", 3, stride=2), views_per_sample=4, views_per_query=99
     )
     assert spec.views_per_query == 9 and spec.derived_columns() == {"dim": 9, "num_reference": 120, "num_queries": 90}
-    whole, seen = samples(spec), views(spec.views, spec.data.grid)
+    whole, seen = draw_samples(spec), views(spec.views, spec.data.grid)
     fixed, _ = run(spec)
     for image, patches in zip(whole, np.asarray(fixed.cloud.reference).reshape(30, 4, 9), strict=True):
         of_image = [row.tobytes() for row in image[seen]]
@@ -254,13 +254,14 @@ def test_views_are_patches_of_the_same_seeds_samples():
     assert fixed.exact is None
     together = np.concatenate([image[seen] for image in whole])
     np.testing.assert_allclose(view_covariance(whole, seen), np.cov(together.T, bias=True), rtol=1e-4, atol=1e-5)
-    assert elbow(together) == count_for(energy(view_covariance(whole, seen)))
+    assert find_elbow(together) == count_components(cumulate_energy(view_covariance(whole, seen)))
 
 
 def test_elbow_by_hand():
-    np.testing.assert_allclose(energy(np.diag([1.0, 5, 3, 1])), [0.5, 0.8, 0.9, 1])
-    assert [count_for(energy(np.diag([1.0, 5, 3, 1])), share) for share in (0.4, 0.5, 0.9, 0.95, 1)] == [1, 1, 3, 4, 4]
-    assert elbow(np.array([[1.0], [2.0]])) == 1
+    energies = cumulate_energy(np.diag([1.0, 5, 3, 1]))
+    np.testing.assert_allclose(energies, [0.5, 0.8, 0.9, 1])
+    assert [count_components(energies, share) for share in (0.4, 0.5, 0.9, 0.95, 1)] == [1, 1, 3, 4, 4]
+    assert find_elbow(np.array([[1.0], [2.0]])) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from oracles import path_norms, two_sided_weight
 
-from dynamics.analysis.claims import FAILS, HOLDS, INCONCLUSIVE
-from dynamics.analysis.neuron_tables import neuron_table
-from dynamics.analysis.stability_claims import CHECKS, ROUNDING, slacks, stability_claims
+from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE
+from dynamics.analysis.claims import REJECTED
+from dynamics.analysis.neuron_tables import tabulate_neurons
+from dynamics.analysis.stability_claims import CHECKS, ROUNDING, judge_stability, read_slacks
 from dynamics.errors import InputError
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View
@@ -120,7 +121,7 @@ def test_without_saved_parameters_it_says_what_to_do(study, folder, tmp_path):
 
 
 def test_neuron_table_has_every_neuron_as_numpy_finds_it(study, seen):
-    table = neuron_table(study)
+    table = tabulate_neurons(study)
     assert len(table) == sum(len(params.readout) for params, *_ in seen.values())
     for run, (params, x, _) in seen.items():
         hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
@@ -145,11 +146,11 @@ def test_neuron_table_has_every_neuron_as_numpy_finds_it(study, seen):
 
 
 def test_stability_claims_of_a_study_that_was_run_hold_and_their_controls_do_not(study):
-    claims = {claim.id: claim for claim in stability_claims(study, "rates")}
+    claims = {claim.id: claim for claim in judge_stability(study, "rates")}
     assert set(claims) == {f"rates/{check}" for check in CHECKS}
     for check in ("c1", "c2", "c3"):
         claim = claims[f"rates/{check}"]
-        assert claim.verdict == HOLDS and claim.control_verdict == FAILS
+        assert claim.verdict == HOLDS and claim.control_outcome == REJECTED
         assert "12 checks" in claim.statement  # 4 runs at steps 0, 10 and 40
 
 
@@ -175,19 +176,19 @@ def by_hand(precision="float64", **columns):
 def test_slacks_by_hand():
     """Each record once, however many panels it is in; over the check's own scale; g = 1 adds back what g took off."""
     study = by_hand()
-    assert sorted(slacks(study, "c1")) == [0.5, 1.0, 2.0]
-    assert sorted(slacks(study, "c2")) == [0.125] * 3
-    assert sorted(slacks(study, "c3")) == [0.25, 0.5, 0.75]
-    assert sorted(slacks(study, "corollary")) == pytest.approx([0.05, 0.1])
-    assert sorted(slacks(study, "c1", weighted=False)) == [-7.5, -6.0, -6.0]
-    assert sorted(slacks(study, "c3", weighted=False)) == [-2.0, -1.5, -1.5]
+    assert sorted(read_slacks(study, "c1")) == [0.5, 1.0, 2.0]
+    assert sorted(read_slacks(study, "c2")) == [0.125] * 3
+    assert sorted(read_slacks(study, "c3")) == [0.25, 0.5, 0.75]
+    assert sorted(read_slacks(study, "corollary")) == pytest.approx([0.05, 0.1])
+    assert sorted(read_slacks(study, "c1", weighted=False)) == [-7.5, -6.0, -6.0]
+    assert sorted(read_slacks(study, "c3", weighted=False)) == [-2.0, -1.5, -1.5]
 
 
 def test_a_violation_beyond_rounding_fails_and_one_within_it_holds():
     for precision, rounding in ROUNDING.items():
         for size, verdict in ((0.9, HOLDS), (1.1, FAILS)):
             slack = [1.0, -size * rounding * 4.0, 2.0]
-            claims = {c.id: c for c in stability_claims(by_hand(precision, c3_slack=slack), "x")}
+            claims = {c.id: c for c in judge_stability(by_hand(precision, c3_slack=slack), "x")}
             assert claims["x/c3"].verdict == verdict
             assert claims["x/c3"].measured == pytest.approx(-size * rounding)
 
@@ -195,12 +196,12 @@ def test_a_violation_beyond_rounding_fails_and_one_within_it_holds():
 def test_a_check_that_holds_without_the_weight_too_is_not_believed():
     """All path norms 0: the control cannot fail, so the claim says nothing."""
     nothing = dict.fromkeys(("path_norm", "weighted_path_norm", "one_sided_path_norm"), [0.0] * 3)
-    assert {c.verdict for c in stability_claims(by_hand(**nothing), "x")} == {INCONCLUSIVE}
+    assert {c.verdict for c in judge_stability(by_hand(**nothing), "x")} == {INCONCLUSIVE}
 
 
 def test_a_corollary_that_never_applied_and_measures_that_were_not_taken_are_inconclusive():
-    above = {c.id: c for c in stability_claims(by_hand(corollary_slack=[np.nan] * 3), "x")}
+    above = {c.id: c for c in judge_stability(by_hand(corollary_slack=[np.nan] * 3), "x")}
     assert above["x/corollary"].verdict == INCONCLUSIVE and "0 checks" in above["x/corollary"].statement
     study = by_hand()
     bare = Study("bare", "smoke", study.runs, study.records.select("panel", "run", "step"), None, {})  # type: ignore[arg-type]
-    assert {c.verdict for c in stability_claims(bare, "x")} == {INCONCLUSIVE}
+    assert {c.verdict for c in judge_stability(bare, "x")} == {INCONCLUSIVE}

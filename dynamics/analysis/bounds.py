@@ -1,0 +1,111 @@
+"""What a claim expects of a number: each bound is written once, and both the check and the printed prediction come of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dynamics.analysis.bootstrap import Estimate
+
+HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
+class Violated(NamedTuple):
+    """An estimate whose side condition is broken: whatever its bounds, the expectation fails."""
+
+    estimate: Estimate
+
+
+Measured = Estimate | Violated | float
+
+
+def require_also(measured: Estimate | float, condition: bool) -> Measured:
+    """Return what was measured, marked as violated where a side condition does not hold."""
+    return measured if condition else Violated(as_estimate(measured))
+
+
+def as_estimate(measured: Measured) -> Estimate:
+    """Return the estimate of what was measured; a plain number has no sampling error and so is its own interval."""
+    if isinstance(measured, Violated):
+        return measured.estimate
+    return measured if isinstance(measured, Estimate) else Estimate(float(measured), float(measured), float(measured))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An interval that a quantity is expected in, with the words that print it.
+
+    quantity: what is measured, in words; low, high: the ends; open: whether the ends themselves are outside
+    wording: how the bound is printed after the quantity
+    """
+
+    quantity: str
+    low: float
+    high: float
+    wording: str
+    open: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.wording}".strip()
+
+    def judge(self, measured: Measured) -> str:
+        """Return `holds`, `fails` or `inconclusive`.
+
+        An estimate holds if its whole interval lies inside, fails if the whole interval lies outside, and is inconclusive else,
+        as it is without an interval (a single seed, a resample that is not a number). A plain number holds or fails; NaN fails.
+        """
+        if isinstance(measured, Violated):
+            return FAILS
+        if not isinstance(measured, Estimate):
+            return HOLDS if self.low < measured < self.high or (not self.open and measured in (self.low, self.high)) else FAILS
+        if self.open:
+            inside = measured.low > self.low and measured.high < self.high
+            outside = measured.high <= self.low or measured.low >= self.high
+        else:
+            inside = measured.low >= self.low and measured.high <= self.high
+            outside = measured.high < self.low or measured.low > self.high
+        return HOLDS if inside else FAILS if outside else INCONCLUSIVE
+
+
+def within(low: float, high: float, *, of: str, open: bool = False) -> Bound:
+    """Return the closed window [low, high], or the open one."""
+    return Bound(of, low, high, f"in ({low:.6g}, {high:.6g})" if open else f"in [{low:.6g}, {high:.6g}]", open)
+
+
+def above(low: float, *, of: str) -> Bound:
+    """Return the values greater than `low`."""
+    return Bound(of, low, math.inf, f"> {low:.6g}", open=True)
+
+
+def at_least(low: float, *, of: str) -> Bound:
+    """Return the values of `low` and more."""
+    return Bound(of, low, math.inf, f">= {low:.6g}")
+
+
+def below(high: float, *, of: str) -> Bound:
+    """Return the values less than `high`."""
+    return Bound(of, -math.inf, high, f"< {high:.6g}", open=True)
+
+
+def at_most(high: float, *, of: str) -> Bound:
+    """Return the values of `high` and less."""
+    return Bound(of, -math.inf, high, f"<= {high:.6g}")
+
+
+def near(centre: float, tolerance: float, *, of: str, relative: bool = False) -> Bound:
+    """Return the values within a tolerance of the centre, or within that share of it: a slope near its exponent, say."""
+    reach = tolerance * abs(centre) if relative else tolerance
+    width = f"{100 * tolerance:.6g} %" if relative else f"{tolerance:.6g}"
+    return Bound(of, centre - reach, centre + reach, f"within {width} of {centre:.6g}")
+
+
+def equal_up_to(tolerance: float, *, of: str) -> Bound:
+    """Return the differences that rounding may leave: at most `tolerance` in size. `of` names the difference."""
+    return Bound(of, -tolerance, tolerance, f"zero up to {tolerance:.6g}")
+
+
+def ordered(*, of: str) -> Bound:
+    """Return the least steps of a sequence that rises throughout; the smallest step between neighbours is measured."""
+    return Bound(f"least step of {of}", 0.0, math.inf, "> 0", open=True)

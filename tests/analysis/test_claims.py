@@ -1,0 +1,241 @@
+"""Claims as data: a bound checks and prints itself, a control is rejected or not, files old and new are read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.bounds import (
+    FAILS,
+    HOLDS,
+    INCONCLUSIVE,
+    UNKNOWN,
+    above,
+    at_least,
+    at_most,
+    below,
+    equal_up_to,
+    near,
+    ordered,
+    require_also,
+    within,
+)
+from dynamics.analysis.claim_pages import format_markdown
+from dynamics.analysis.claims import (
+    EXCHANGED,
+    NOT_REJECTED,
+    REJECTED,
+    Claim,
+    compare,
+    exchange,
+    judge,
+    read_claims,
+    sort_by_paper,
+    write_claims,
+)
+from dynamics.errors import InputError
+from dynamics.study.claim_list import ClaimList
+
+NUMBERS = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
+bounds = st.floats(-1e6, 1e6).map(lambda x: float(f"{x:.4g}"))
+
+
+def printed(bound) -> list[float]:
+    return [float(number) for number in NUMBERS.findall(str(bound))]
+
+
+@given(bounds, bounds, st.sampled_from([False, True]))
+def test_the_ends_of_a_window_are_printed(low, high, is_open):
+    assert printed(within(low, high, of="slope", open=is_open)) == [low, high]
+
+
+@given(bounds, st.sampled_from([above, at_least, below, at_most]))
+def test_a_one_sided_bound_is_printed_and_is_the_one_that_is_checked(bound, shape):
+    expects = shape(bound, of="slope")
+    assert printed(expects) == [bound] and str(expects).startswith("slope ")
+    sides = [expects.judge(float(np.nextafter(bound, end))) for end in (-np.inf, np.inf)]
+    assert sides == ([FAILS, HOLDS] if shape in (above, at_least) else [HOLDS, FAILS])
+    assert expects.judge(bound) == (HOLDS if shape in (at_least, at_most) else FAILS)
+
+
+@given(bounds, st.floats(1e-6, 0.9).map(lambda x: float(f"{x:.3g}")), st.sampled_from([False, True]))
+def test_centre_and_tolerance_are_printed_and_checked(centre, tolerance, relative):
+    expects = near(centre, tolerance, of="slope", relative=relative)
+    assert printed(expects) == pytest.approx([100 * tolerance if relative else tolerance, centre], rel=1e-5)
+    reach = tolerance * abs(centre) if relative else tolerance
+    assert expects.judge(centre) == HOLDS
+    assert [expects.judge(centre + sign * (1.01 * reach + 1e-9)) for sign in (-1, 1)] == [FAILS, FAILS]
+
+
+def test_rounding_is_allowed_on_both_sides_and_printed():
+    expects = equal_up_to(1e-9, of="difference")
+    assert printed(expects) == [1e-9]
+    assert [expects.judge(x) for x in (0.0, 1e-9, -1e-9, 2e-9, -2e-9)] == [HOLDS] * 3 + [FAILS] * 2
+
+
+def test_an_order_is_strict():
+    expects = ordered(of="area over alpha")
+    assert "area over alpha" in str(expects) and printed(expects) == [0]
+    assert [expects.judge(step) for step in (1e-300, 0.0, -1.0)] == [HOLDS, FAILS, FAILS]
+
+
+@pytest.mark.parametrize(
+    "estimate, verdict",
+    [
+        (Estimate(0.5, 0.2, 0.8), HOLDS),
+        (Estimate(0.5, 0.0, 1.0), HOLDS),
+        (Estimate(0.5, -0.1, 0.8), INCONCLUSIVE),
+        (Estimate(0.5, 0.2, 1.1), INCONCLUSIVE),
+        (Estimate(0.5, -1.0, 2.0), INCONCLUSIVE),
+        (Estimate(1.5, 0.9, 2.0), INCONCLUSIVE),
+        (Estimate(1.5, 1.1, 2.0), FAILS),
+        (Estimate(-1.0, -2.0, -0.1), FAILS),
+        (Estimate(0.5, np.nan, np.nan), INCONCLUSIVE),
+        (Estimate(1.5, np.nan, np.nan), INCONCLUSIVE),
+        (UNKNOWN, INCONCLUSIVE),
+    ],
+)
+def test_the_whole_interval_must_lie_on_one_side(estimate, verdict):
+    assert within(0, 1, of="x").judge(estimate) == verdict
+
+
+@pytest.mark.parametrize(
+    "estimate, is_above, is_below",
+    [
+        (Estimate(1.0, 0.9, 1.2), HOLDS, FAILS),
+        (Estimate(-1.0, -1.2, -0.9), FAILS, HOLDS),
+        (Estimate(0.1, -3.0, 2.0), INCONCLUSIVE, INCONCLUSIVE),
+        (Estimate(0.0, 0.0, 0.0), FAILS, FAILS),
+        (Estimate(0.5, 0.0, 1.0), INCONCLUSIVE, FAILS),
+        (Estimate(1.0, np.nan, np.nan), INCONCLUSIVE, INCONCLUSIVE),
+    ],
+)
+def test_signs_need_the_whole_interval(estimate, is_above, is_below):
+    assert (above(0, of="x").judge(estimate), below(0, of="x").judge(estimate)) == (is_above, is_below)
+
+
+@pytest.mark.parametrize("value, verdict", [(0.0, HOLDS), (1.0, HOLDS), (1.0001, FAILS), (-1e-9, FAILS), (np.nan, FAILS)])
+def test_a_number_without_sampling_error_holds_or_fails(value, verdict):
+    assert within(0, 1, of="x").judge(value) == verdict
+
+
+def test_a_broken_side_condition_fails_whatever_was_measured():
+    for measured in (0.5, Estimate(0.5, 0.4, 0.6), UNKNOWN):
+        assert within(0, 1, of="x").judge(require_also(measured, False)) == FAILS
+    assert within(0, 1, of="x").judge(require_also(0.5, True)) == HOLDS
+
+
+def judged(on: Estimate, control: Estimate) -> Claim:
+    evidence = compare(lambda estimate: estimate, on, control={"the control": control})
+    return judge(id="id", source="source", statement="statement", expects=within(0, 1, of="x"), evidence=evidence)
+
+
+INSIDE, OUTSIDE, ACROSS = Estimate(0.5, 0.4, 0.6), Estimate(3.0, 2.0, 4.0), Estimate(1.0, 0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    "on, control, verdict, outcome",
+    [
+        (INSIDE, OUTSIDE, HOLDS, REJECTED),
+        (INSIDE, INSIDE, INCONCLUSIVE, NOT_REJECTED),  # a check that cannot fail shows nothing
+        (INSIDE, ACROSS, HOLDS, NOT_REJECTED),  # only a control on which the check holds makes a claim inconclusive
+        (OUTSIDE, INSIDE, FAILS, NOT_REJECTED),
+        (OUTSIDE, OUTSIDE, FAILS, REJECTED),
+        (ACROSS, OUTSIDE, INCONCLUSIVE, REJECTED),
+        (ACROSS, INSIDE, INCONCLUSIVE, NOT_REJECTED),
+    ],
+)
+def test_a_bound_is_believed_only_if_it_does_not_hold_on_the_control(on, control, verdict, outcome):
+    claim = judged(on, control)
+    assert (claim.verdict, claim.control_outcome) == (verdict, outcome)
+    assert (claim.measured, claim.low, claim.high, claim.control_measured) == (*on, control.value)
+    told = (claim.id, claim.source, claim.statement, claim.prediction, claim.control)
+    assert told == ("id", "source", "statement", "x in [0, 1]", "the control")
+
+
+def test_a_comparison_applies_one_statistic_with_the_same_options():
+    assert compare(pow, (2.0, 3.0), control={"other": (3.0, 3.0)}) == (8.0, 27.0, "other")
+    assert exchange(lambda a, b, power: (a / b) ** power, 1.0, 2.0, power=2) == (0.25, 4.0, EXCHANGED)
+    assert compare(np.max, np.array([1.0, 2.0]), control={"other": np.array([3.0])})[:2] == (2.0, 3.0)
+
+
+def test_claims_are_keywords_only():
+    with pytest.raises(TypeError):
+        judge("id", "source", "statement", within(0, 1, of="x"), judged)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Claim("id", "source")  # type: ignore[call-arg]
+
+
+def test_claims_survive_writing_and_reading(tmp_path):
+    claims = [replace(judged(INSIDE, OUTSIDE), seconds=1.5), judged(Estimate(np.nan, -np.inf, np.nan), INSIDE)]
+    write_claims(claims, tmp_path / "claims.json")
+    first, second = read_claims(tmp_path / "claims.json")
+    assert first == claims[0]
+    assert (second.verdict, second.control_measured) == (INCONCLUSIVE, 0.5)
+    assert all(math.isnan(x) for x in (second.measured, second.low, second.high))
+    strict = json.loads((tmp_path / "claims.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert strict[1]["measured"] is None
+
+
+@pytest.mark.parametrize("verdict, outcome", [(FAILS, REJECTED), (HOLDS, NOT_REJECTED), (INCONCLUSIVE, NOT_REJECTED)])
+def test_older_files_had_a_verdict_of_the_control(tmp_path, verdict, outcome):
+    write_claims([judged(INSIDE, OUTSIDE)], tmp_path / "claims.json")
+    (row,) = json.loads((tmp_path / "claims.json").read_text())
+    del row["control_outcome"]
+    (tmp_path / "claims.json").write_text(json.dumps([{**row, "control_verdict": verdict}]))
+    assert read_claims(tmp_path / "claims.json") == [replace(judged(INSIDE, OUTSIDE), control_outcome=outcome)]
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    for text in ("[{}]", "{", '[{"id": 1}]', "[3]"):
+        (tmp_path / "claims.json").write_text(text)
+        with pytest.raises(InputError, match="is not a file of claims"):
+            read_claims(tmp_path / "claims.json")
+
+
+def sourced(id: str, source: str, verdict: str = HOLDS) -> Claim:
+    told = {"statement": "a | b", "prediction": "x < 1", "measured": 0.5, "low": math.nan, "high": math.nan}
+    control = {"control": "none", "control_measured": 2.0, "control_outcome": REJECTED}
+    return Claim(id=id, source=source, verdict=verdict, seconds=3.25, **told, **control)  # type: ignore[arg-type]
+
+
+def test_claims_are_sorted_by_paper_the_core_papers_first():
+    claims = [
+        sourced("c", "Lewkowycz et al. 2020, eq. 4"),
+        sourced("b", "Liang et al. 2025, Figure 4"),
+        sourced("a", "Cohen et al. 2021"),
+        sourced("d", "Liang et al. 2025, Theorem 3.2"),
+    ]
+    assert [c.id for c in sort_by_paper(claims)] == ["b", "d", "a", "c"]
+    assert claims[0].paper == "Lewkowycz et al. 2020"
+    assert sourced("e", "Liang et al. 2026b, experiment X2").paper == "Liang et al. 2026b"
+
+
+def test_the_claims_page_keeps_what_fails_and_escapes_bars():
+    claims = [sourced("a/b", "Liang et al. 2025, Figure 4", FAILS), sourced("c/d", "Cohen et al. 2021", INCONCLUSIVE)]
+    page = format_markdown(claims)
+    assert "2 claims: 0 holds, 1 fails, 1 inconclusive" in page
+    assert page.index("## Liang et al. 2025") < page.index("## Cohen et al. 2021")
+    assert "| `a/b` | Figure 4 | a \\| b | x < 1 | 0.5 | - | **fails** | none: 2, rejected | 3.25 |" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert {len(row.replace("\\|", "").split("|")) for row in rows} == {11}
+
+
+def test_claims_show_themselves_as_text_and_in_a_notebook():
+    claims = ClaimList([sourced("a/b", "Liang et al. 2025", FAILS), sourced("c<d", "Cohen et al. 2021")])
+    header, *rows = repr(claims).splitlines()[1:]
+    assert repr(claims).startswith("2 claims: 1 holds, 1 fails, 0 inconclusive.")
+    assert header.split() == ["id", "prediction", "measured", "interval", "verdict", "negative", "control"]
+    assert rows[0].index("fails") == rows[1].index("holds") == header.index("verdict")
+    shown = claims._repr_html_()
+    assert shown.count("<tr>") == 3 and "c&lt;d" in shown and "none: 2, rejected" in shown
+    assert [c.id for c in claims] == ["a/b", "c<d"]
+    assert repr(ClaimList([])).startswith("0 claims") and "0 claims" in ClaimList([])._repr_html_()
