@@ -1,7 +1,9 @@
-"""Pieces of one's own of every kind, used in runs: a swept number of their own, a static choice, bounds, identity, padding.
+"""Pieces of one's own of every kind, used in runs: a swept number of their own, a static choice, bounds, identity,
+padding.
 
-Every piece is registered here as a user would. What is asked of each: its number may be an axis, and all values share one program;
-its choice changes the numbers; a run in an ensemble is the run alone; where it says that it pads, padding changes no number.
+Every piece is registered here as a user would. What is asked of each: its number may be an axis, and all values share
+one program; its choice changes the numbers; a run in an ensemble is the run alone; where it says that it pads,
+padding changes no number.
 """
 
 from __future__ import annotations
@@ -122,7 +124,8 @@ def own_system() -> None:
 
 
 class Case(NamedTuple):
-    """A piece: how it is registered, how a run names it, its number and its choice with other values, and a refused value.
+    """A piece: how it is registered, how a run names it, its number and its choice with other values, and a refused
+    value.
 
     padded: larger sizes, in the order of the run's `paddable`
     """
