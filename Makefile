@@ -27,23 +27,14 @@ figures: .venv/.installed ## every experiment at SIZE: figures/<paper>/<name>.{p
 figures/%.pdf: configs/experiment/%.yaml experiments/%.py .venv/.installed ## one figure, such as figures/stable_minima/rates.pdf
 	@$(BIN)/dynamics experiment=$* size=$(SIZE) $(ARGS)
 
-smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in build/smoke
-	@rm -rf build/smoke
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(addprefix smoke/,$(EXPERIMENTS))
-
-# compiling keeps one core busy, so two experiments at a time; programs that run for a moment are not worth optimising
-smoke/%: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
-smoke/%: .venv/.installed
-	@mkdir -p $(dir build/smoke/$*)
-	@$(BIN)/dynamics experiment=$* size=smoke output=build/smoke $(ARGS) > build/smoke/$*.tmp 2>&1 \
-		|| { cat build/smoke/$*.tmp; exit 1; }
-	@cat build/smoke/$*.tmp && mv build/smoke/$*.tmp build/smoke/$*$(if $(ARGS),.other).log
+smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in build/smoke; ARGS='field=value ...' or '--only convolution/'
+	@$(BIN)/python tests/smoke.py $(ARGS)
 
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
 	@$(BIN)/dynamics claims figures docs/claims.md
 
 test: .venv/.dev ## the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 faults: .venv/.dev ## fifty kills and every other fault; each must end in the store of a sweep that nothing happened to (10 minutes)
 	@$(BIN)/python tests/faults.py $(ARGS)

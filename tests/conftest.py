@@ -1,5 +1,6 @@
 """Four CPU devices and the compile cache, set up before anything imports JAX; 64 bits only where a test asks for them."""
 
+import gc
 import os
 
 from dynamics.core.devices import prepare
@@ -18,6 +19,14 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and all the same name
+
+
+@pytest.fixture(autouse=True, scope="module")
+def free_programs():
+    """Forget compiled programs after every file, or each worker would keep all that it ever compiled."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

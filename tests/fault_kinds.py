@@ -32,7 +32,7 @@ def kills(bench: Bench, count: int, rng: random.Random, *numbers: signal.Signals
                 process.communicate(timeout=rng.uniform(1.0, 6.0) if seen["kills"] < count else 600)
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
-                _, err = process.communicate(timeout=120)
+                _, err = process.communicate(timeout=600)
                 seen["kills"] += 1
                 expected = -number if number == signal.SIGKILL else 128 + number
                 assert process.returncode in (expected, 0, -number), err

@@ -64,7 +64,6 @@ def swept(tmp_path_factory):
     return outputs
 
 
-@pytest.mark.xdist_group("launcher")
 def test_all_jobs_are_in_the_store_and_were_few_programs(swept):
     """Twelve jobs, two widths that share a padded program: one group, where the basic launcher computed twelve."""
     folded, basic = (Store(swept[name] / STORE) for name in ("fold", "basic"))
@@ -73,7 +72,6 @@ def test_all_jobs_are_in_the_store_and_were_few_programs(swept):
     assert len(list(basic.parts.iterdir())) == 12
 
 
-@pytest.mark.xdist_group("launcher")
 def test_the_basic_launcher_gives_the_same_numbers(swept):
     tables = [Store(swept[name] / STORE).read(Store(swept[name] / STORE).finished())[1] for name in ("fold", "basic")]
     assert len(tables[0]) == 12 * 3
@@ -83,7 +81,6 @@ def test_the_basic_launcher_gives_the_same_numbers(swept):
         close(tables[0], changed)
 
 
-@pytest.mark.xdist_group("launcher")
 def test_every_job_has_hydras_files_as_hydra_writes_them(swept):
     folded, basic = folder_of(swept["fold"]), folder_of(swept["basic"])
     assert sorted(p.name for p in folded.iterdir() if p.is_dir()) == sorted(map(str, range(12)))
@@ -99,7 +96,6 @@ def test_every_job_has_hydras_files_as_hydra_writes_them(swept):
     assert (folded / "multirun.yaml").exists()
 
 
-@pytest.mark.xdist_group("launcher")
 def test_every_job_has_its_result_row_and_place(swept):
     folder = folder_of(swept["fold"])
     table = pl.read_parquet(folder / "results.parquet")
@@ -117,7 +113,6 @@ def test_every_job_has_its_result_row_and_place(swept):
         assert basic["results"][0]["run"] == row["run"]
 
 
-@pytest.mark.xdist_group("launcher")
 def test_the_same_sweep_again_computes_nothing_and_writes_the_same_rows(swept, cli, monkeypatch):
     folder = folder_of(swept["fold"])
     before = {p: p.read_bytes() for p in folder.rglob("result*")}

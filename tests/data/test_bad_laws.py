@@ -14,9 +14,6 @@ from dynamics.data.problem import TargetSpec
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
-
 BAD = {
     "alpha": ("radial", {"alpha": 0.0}, "data.alpha = 0.0: must be a number above 0"),
     "infinite alpha": ("radial", {"alpha": math.inf}, "data.alpha = inf: must be a number above 0"),

@@ -17,8 +17,6 @@ from dynamics.data.image_files import ImageSet
 from dynamics.data.law import DataSpec
 from dynamics.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
 
 def sorted_rows(x: np.ndarray) -> np.ndarray:
     return x[np.lexsort(x.T)]

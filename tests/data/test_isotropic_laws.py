@@ -13,8 +13,6 @@ from scipy import integrate, special, stats
 from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_patch
 from dynamics.data.law import DataSpec
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
 
 def beta_root(a: float, b: float):
     """r^2 ~ Beta(a, b)."""

@@ -20,8 +20,6 @@ from dynamics.data.targets import TARGETS, Setting
 from dynamics.models.spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
 
 @cache
 def problem_of(spec: TrainingSpec):

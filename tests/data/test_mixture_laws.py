@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from law_draws import BALLS, check_half_spaces, directions, draw, parts_of, uniformly_one_of, z_score
 from scipy import stats
 
 from dynamics.data.mixtures import Subspaces, mixture_mean, mixture_probability
 from dynamics.stability.weight import empirical_weight, weight_of
-
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
 
 
 def test_points_lie_in_balls_of_their_subspaces_uniformly():

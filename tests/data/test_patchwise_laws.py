@@ -13,8 +13,6 @@ from scipy import stats
 from dynamics.data.closed_forms import SPHERE
 from dynamics.data.patchwise import vocabulary_half_space
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
 
 def patches(name: str, **fields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patches (n, J, m), parts (n,) and what these stand for."""

@@ -8,8 +8,6 @@ from law_draws import DATA, NEED_FILES, N, draw
 
 from dynamics.data.law import LAWS
 
-pytestmark = pytest.mark.xdist_group("laws")  # tests share draws and their programs
-
 
 def test_every_law_is_looked_at():
     assert set(DATA) | NEED_FILES == set(LAWS)

@@ -88,7 +88,7 @@ def test_two_processes_at_once_build_once_and_a_third_not_at_all(anew, monkeypat
     code = "from dynamics.kernels.build import build; print(build())"
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in both]
+    outputs = [process.communicate(timeout=600) for process in both]
     assert len({out for out, _ in outputs}) == 1
     assert sum("building the CPU kernels" in err for _, err in outputs) == 1
     assert (anew / "count").read_text() == "built\n"

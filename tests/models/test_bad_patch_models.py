@@ -12,9 +12,6 @@ from dynamics.errors import InputError
 from dynamics.measures.table import NEURON_MEASURES
 from dynamics.models.spec import ModelSpec
 
-pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
-
-
 BAD = {
     "entropy of a scalar": ({"target__kind": "part_index"}, "loss.kind = 'cross_entropy': cross_entropy is for a target.kind"),
     "no such loss": ({"loss__kind": "hinge"}, "loss.kind = 'hinge': choose one of cross_entropy, squared"),

@@ -23,8 +23,6 @@ from dynamics.models.losses import loss
 from dynamics.models.several_outputs import SeveralOutputs
 from dynamics.models.spec import ModelSpec
 
-pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
-
 
 def softmax_loss(f: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([np.log(np.sum(np.exp(row))) * np.sum(y) - row @ y for row, y in zip(f, labels, strict=True)])

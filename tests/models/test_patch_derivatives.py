@@ -39,8 +39,6 @@ from dynamics.models.losses import loss
 from dynamics.models.spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
-pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
-
 
 @pytest.mark.parametrize("dtype, activation", [("float32", "relu"), ("float64", "relu"), ("float64", "gelu")])
 def test_predictions_gradients_and_kernels_are_those_of_numpy(rng, dtype, activation):

@@ -12,8 +12,6 @@ from dynamics.data.problem import TargetSpec
 from dynamics.data.targets import TARGETS, Setting
 from dynamics.data.views import ViewSpec, views
 
-pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
-
 
 def teacher_of(kind: str, target: TargetSpec, data: DataSpec):
     return lambda key: TARGETS[kind].draw(key, Setting(data.input_dim, data, target, None, jnp.float64))

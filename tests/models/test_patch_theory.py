@@ -35,9 +35,6 @@ from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 
-pytestmark = pytest.mark.xdist_group("patch_models")  # tests share programs
-
-
 COLUMNS = ("residual_sharpness", "path_norms", "activation_statistics", "rate_norm_correlation", "stability_checks")
 
 

@@ -13,7 +13,7 @@ from oracles import path_norms
 
 from dynamics.models.two_layer import TwoLayer
 
-pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.xdist_group("stability")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 # The inequalities

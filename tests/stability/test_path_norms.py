@@ -10,7 +10,7 @@ from oracles import net_output, path_norms, random_net, two_sided_weight
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
 
-pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.xdist_group("stability")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def test_path_norms_of_a_view_leave_samples_on_kinks_out(rng):

@@ -17,7 +17,7 @@ from dynamics.measures import flatness as flat
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer, two_layer
 
-pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.xdist_group("stability")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 # Sharpness

@@ -13,7 +13,7 @@ from dynamics.data.closed_forms import BALL, over_radii, radial
 from dynamics.errors import InputError
 from dynamics.stability.weight import empirical_weight, line_weight, population_weight
 
-pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.xdist_group("stability")]
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])

@@ -22,8 +22,6 @@ from dynamics.study.reload import final_state, restart, views
 from dynamics.study.run import load_study, open_store, open_study, plan_study, run_study
 from dynamics.study.tables import Study
 
-pytestmark = pytest.mark.xdist_group("revisit")
-
 MEASURED = ["train_loss", "excess_risk", "activation_statistics", "path_norms", "stability_checks"]
 OVERRIDES = [
     "size=smoke",

@@ -15,9 +15,6 @@ def bench(tmp_path_factory):
     return bench
 
 
-pytestmark = pytest.mark.xdist_group("faults")  # one reference for all
-
-
 def test_killed_or_asked_to_stop_at_random_moments_it_comes_to_the_same_store(bench):
     seen = faults.kills(bench, 3, random.Random(1), signal.SIGKILL, signal.SIGTERM)
     assert (seen["kills"], seen["parts lost"], seen["parts computed twice"]) == (3, 0, 0)

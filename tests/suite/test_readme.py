@@ -35,7 +35,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("readme")
 
 
-@pytest.mark.xdist_group("readme")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dynamics")])
 def test_dynamics_commands_run(command, cli, folder):
     arguments = shlex.split(command)[1:]
