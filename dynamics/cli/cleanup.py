@@ -15,7 +15,7 @@ from dynamics.core.text import counted, in_bytes
 from dynamics.store.layout import STORE_FOLDERS, studies
 from dynamics.store.store import Store
 from dynamics.study import trust
-from dynamics.study.experiments import experiment_names, home
+from dynamics.study.experiments import experiment_names
 from dynamics.study.references import sweep_runs
 from dynamics.study.unreferenced import Candidate, UnreferencedReport, find_unreferenced, own
 
@@ -24,7 +24,7 @@ def gc(output: Path, *, days: float = 14, yes: bool = False, unasked: bool = Fal
     """Delete with `yes`, or where the answer on a terminal is yes; else only show."""
     ask = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     folders = list(studies(output, follow=False))
-    trust.check([], home())
+    trust.check([])
     look = partial(find_unreferenced, swept=sweep_runs(output), days=days, unasked=unasked)
     shown, freed, busy = 0, 0, 0
     for name, folder in folders:

@@ -53,8 +53,10 @@ def _hydra(arguments: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from dynamics.study import config, trust
+    from dynamics.study.own_code import import_own_code, named_experiments
 
-    trust.check(arguments, config.home())
+    trust.check(arguments)
+    import_own_code(named_experiments([*arguments, *os.environ.get("COMP_LINE", "").split()]))
     config.register()
     OmegaConf.register_new_resolver("sweep_folder", lambda: _sweep_folder(arguments), replace=True)
     OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra" if "MULTIRUN" in str(mode) else None, replace=True)

@@ -19,6 +19,7 @@ from dynamics.core.extension import until_registration
 from dynamics.errors import require, suggest
 
 T = TypeVar("T")
+EXPERIMENT_FILES = "dynamics.study.experiment_files."  # modules of experiments, whoever wrote them
 Uses = Sequence[str] | Callable[[Any], Sequence[str]]
 
 
@@ -31,7 +32,7 @@ class Origin(NamedTuple):
     @property
     def is_suite(self) -> bool:
         """Whether the piece is one of the suite's own."""
-        return self.module.partition(".")[0] == "dynamics"
+        return self.module.partition(".")[0] == "dynamics" and not self.module.startswith(EXPERIMENT_FILES)
 
     def may_replace(self, other: Origin) -> bool:
         """Whether a piece from here is a later version of one from there, and not another one of the same name."""

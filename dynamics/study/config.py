@@ -24,8 +24,9 @@ from dynamics.core.spec import RunSpec
 from dynamics.engine import axes
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import trust
-from dynamics.study.experiments import experiment_names, home
+from dynamics.study.experiments import experiment_names, home, shadow_notices
 from dynamics.study.hydra_state import hydra_at
+from dynamics.study.own_code import import_own_code
 from dynamics.study.request import AXIS_FIELDS, OWN_FIELDS, Request, StudySpec
 from dynamics.study.schema import register
 from dynamics.study.values import lay_values
@@ -52,7 +53,8 @@ def compose(name: str, *overrides: str, values: Mapping[str, Any] | None = None)
     values: Python values by dotted path, laid over all else; `lay_values` says what becomes of a list.
     """
     plain, _ = split_axes(list(overrides))
-    trust.check([f"experiment={name}", *plain], home())
+    trust.check([f"experiment={name}", *plain])
+    import_own_code([name])
     with hydra_at(home() / "configs"):
         register()
         cfg = compose_config("config", [f"experiment={name}", *plain])
@@ -103,6 +105,7 @@ def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
 def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[str, Any] | None = None) -> Template:
     """Return what a composed config means; size settings come below `overrides` and `values`, above the rest."""
     choose("experiment", name, dict.fromkeys(experiment_names()))
+    import_own_code([name])
     system = _system(cfg, name)
     size = str((values or {}).get("size", cfg.size))
     cfg, trees = _lay_size(cfg, size)
@@ -125,13 +128,13 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
         require(mine, own_field, value, "is not for a config to say; give it on the command line")
     base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
     panels = {panel: axes.merge_axes(trees["sweep"], own) for panel, own in (trees["panels"] or {"main": {}}).items()}
-    return Template(name, settings, base, panels, notices)
+    return Template(name, settings, base, panels, [*shadow_notices(name), *notices])
 
 
 def _system(cfg: DictConfig, name: str) -> type[RunSpec]:
     """Return the system whose schema the experiment names."""
-    kind = OmegaConf.get_type(cfg)
-    system = next((cls for cls in SYSTEMS.values() if isinstance(kind, type) and issubclass(kind, cls)), None)
+    kind, known = OmegaConf.get_type(cfg), set(SYSTEMS.values())
+    system = next((cls for cls in kind.__mro__ if cls in known), None) if isinstance(kind, type) else None
     if system is None:
         allowed = f"its defaults list must name one of {', '.join('/system/' + s for s in SYSTEMS)}"
         raise InputError("experiment", name, allowed)

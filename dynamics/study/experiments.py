@@ -1,46 +1,42 @@
-"""Where experiments are found: a config and a Python file of the same name."""
+"""Experiments by name: their configs, their files, and these as modules with `figure` and `claims`."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
-from dynamics.errors import InputError, require
+from dynamics.errors import require
+from dynamics.study.folders import (
+    experiment_file,
+    experiment_folder,
+    experiment_names,
+    home,
+    own_experiment_names,
+    own_folder,
+    search_folders,
+    shadow_notices,
+)
+from dynamics.study.own_code import import_experiment
 
-
-def home() -> Path:
-    """The folder with `configs/` and `experiments/`: the working folder if it has them, else the suite's own."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (Path.cwd(), package.parent, package / "suite"):
-        if (folder / "configs" / "config.yaml").exists() and (folder / "experiments").exists():
-            return folder
-    raise InputError("working folder", str(Path.cwd()), "has no configs/ and experiments/, nor has the installation")
-
-
-def experiment_names() -> list[str]:
-    """Every experiment that has a config, such as `stable_minima/rates`."""
-    root = home() / "configs" / "experiment"
-    return sorted(str(file.relative_to(root).with_suffix("")) for file in root.rglob("*.yaml"))
-
-
-def experiment_file(name: str) -> Path:
-    """experiments/<name>.py, where the experiment's `figure` and `claims` are."""
-    file = home() / "experiments" / f"{name}.py"
-    require(file.exists(), "experiment", name, f"has a config but no {file}")
-    return file
+__all__ = [
+    "experiment_file",
+    "experiment_folder",
+    "experiment_module",
+    "experiment_names",
+    "home",
+    "own_experiment_names",
+    "own_folder",
+    "search_folders",
+    "shadow_notices",
+]
 
 
 def experiment_module(name: str) -> ModuleType:
-    """The experiment's `figure` and `claims`; what draws takes a second to import, so ask for it only to draw."""
+    """Return the experiment's `figure` and `claims`; what draws takes a second to import, so ask for it only to draw.
+
+    A file that has changed since it was imported is imported again.
+    """
     file = experiment_file(name)
-    module_name = f"experiments.{name.replace('/', '.')}"
-    found = importlib.util.spec_from_file_location(module_name, file)
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[module_name] = module
-    found.loader.exec_module(module)
+    module = import_experiment(name, file)
     for function in ("figure", "claims"):
         require(hasattr(module, function), "experiment", name, f"{file} must define {function}(study)")
     return module

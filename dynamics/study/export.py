@@ -18,7 +18,6 @@ from dynamics.errors import InputError, choose, require
 from dynamics.store.files import flush
 from dynamics.study import trust
 from dynamics.study.config import compose
-from dynamics.study.experiments import home
 from dynamics.study.run import load_study, open_store
 from dynamics.study.tables import Study
 
@@ -56,7 +55,7 @@ def export(arguments: list[str], *, overwrite: bool = False) -> None:
 
 def open_finished(name: str, *overrides: str) -> Study:
     """The study from its store; an `InputError` if some of its runs are not there."""
-    trust.check([f"experiment={name}", *overrides], home())
+    trust.check([f"experiment={name}", *overrides])
     request = compose(name, *overrides)
     store = open_store(request)
     missing = {specs.run_id(run) for run in request.runs} - store.finished()

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dynamics.core import spec as specs
+from dynamics.core.extension import until_registration
 from dynamics.errors import InputError
 from dynamics.study.config import template
 from dynamics.study.request import Request
@@ -69,12 +70,12 @@ def compose_jobs(compose: Callable[[list[str]], DictConfig], batch: Sequence[Seq
     return jobs
 
 
-@cache
+@until_registration
 def _run_fields() -> frozenset[str]:
     return frozenset(path for system in SYSTEMS.values() for path in specs.leaf_paths(system))
 
 
-@cache
+@until_registration
 def _value(override: str) -> tuple[str, str] | None:
     """(path, text) of an override that gives a field of the run one number, word or flag; None of any other."""
     path, _, text = override.partition("=")

@@ -6,16 +6,16 @@ import json
 import shlex
 from collections.abc import Iterable, Set
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from dynamics.core import spec as specs
+from dynamics.core.extension import until_registration
 from dynamics.errors import InputError
 from dynamics.study.config import compose
-from dynamics.study.experiments import experiment_names, home
+from dynamics.study.experiments import experiment_folder, experiment_names
 
 
 def config_runs(name: str, among: Set[str]) -> set[str] | None:
@@ -24,21 +24,21 @@ def config_runs(name: str, among: Set[str]) -> set[str] | None:
         return None
     found: set[str] = set()
     for size in sorted(
-        _sizes(home(), name), key=lambda size: size == "paper"
+        _sizes(experiment_folder(name), name), key=lambda size: size == "paper"
     ):  # the paper's runs are many, and seldom needed to know
-        found |= among & _size_runs(home(), name, size)
+        found |= among & _size_runs(experiment_folder(name), name, size)
         if found == among:
             break
     return found
 
 
-@cache
-def _sizes(suite: Path, name: str) -> tuple[str, ...]:
+@until_registration
+def _sizes(folder: Path, name: str) -> tuple[str, ...]:
     return tuple(compose(name).settings.sizes) or ("laptop",)
 
 
-@cache
-def _size_runs(suite: Path, name: str, size: str) -> frozenset[str]:
+@until_registration
+def _size_runs(folder: Path, name: str, size: str) -> frozenset[str]:
     return frozenset(specs.run_id(run) for run in compose(name, f"size={size}").runs)
 
 

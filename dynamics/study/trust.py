@@ -32,6 +32,7 @@ import yaml
 from hydra._internal.utils import get_args_parser
 
 from dynamics.errors import InputError, require
+from dynamics.study.folders import home, search_folders
 
 REFUSED_OPTIONS = {
     "experimental_rerun": "would run a pickle",
@@ -48,14 +49,18 @@ HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging")
 HYDRA_ENTRY = re.compile(rf"override /?hydra/({'|'.join(HYDRA_GROUPS)})")
 
 
-def check(arguments: Sequence[str], root: Path) -> None:
-    """Raise `InputError` for what is refused on this command line or in the configs that it may read, `root`'s first."""
+def check(arguments: Sequence[str], *roots: Path) -> None:
+    """Raise `InputError` for what is refused on this command line or in the configs that it may read.
+
+    roots: the folders whose `configs/` these are, by default one's own and the suite's
+    """
     options = parse(arguments)
     for name, why in REFUSED_OPTIONS.items():
         require(getattr(options, name) is None, f"--{name.replace('_', '-')}", getattr(options, name), why)
     for override in options.overrides:
         check_override(override)
-    check_folder(root / "configs")
+    for root in roots or search_folders():
+        check_folder(root / "configs")
     if options.config_dir is not None:
         folder = Path(options.config_dir)
         require(folder.is_dir(), "--config-dir", options.config_dir, "is no folder")
@@ -99,7 +104,7 @@ def check_folder(folder: Path) -> None:
             inside = path.relative_to(folder)
             if "hydra" not in [part.lower() for part in inside.parts[:-1]]:
                 check_file(path, is_root=inside == Path("config.yaml"))
-            elif not _is_own(path, inside):
+            elif not _is_of_suite(path, inside):
                 raise InputError(where, "hydra", "settings of Hydra's are given on the command line")
 
 
@@ -114,27 +119,20 @@ def check_file(file: Path, *, is_root: bool = False) -> None:
         data = dict(data)
         for entry in _entries(data.pop("defaults", None)):
             _check_entry(file, entry)
-        if is_root and data.get("hydra") == _own_hydra():
+        if is_root and data.get("hydra") == _suite_hydra():
             data.pop("hydra", None)
     _check_values(file, data)
 
 
-def own_configs() -> Path:
-    """The folder of the suite's own configs."""
-    package = Path(__file__).resolve().parents[1]
-    found = [folder / "configs" for folder in (package.parent, package / "suite")]
-    return next(folder for folder in found if (folder / "config.yaml").exists())
-
-
-def _own_hydra() -> Any:
+def _suite_hydra() -> Any:
     """The `hydra` block of the suite's own root config."""
-    return yaml.load((own_configs() / "config.yaml").read_text(), LOADER)["hydra"]
+    return yaml.load((home() / "configs" / "config.yaml").read_text(), LOADER)["hydra"]
 
 
-def _is_own(file: Path, inside: Path) -> bool:
+def _is_of_suite(file: Path, inside: Path) -> bool:
     """Whether the suite has this very file at the same place."""
-    own = own_configs() / inside
-    return own.is_file() and own.read_bytes() == file.read_bytes()
+    there = home() / "configs" / inside
+    return there.is_file() and there.read_bytes() == file.read_bytes()
 
 
 def _text(file: Path) -> str:
