@@ -1,0 +1,5 @@
+"""What can be seen of a training run: measures by name, each with what it needs and what it costs."""
+
+from dynamics.measures import activation, balance, classes, eigenvalues, norms, risk, stability_checks
+
+__all__ = ["activation", "balance", "classes", "eigenvalues", "norms", "risk", "stability_checks"]

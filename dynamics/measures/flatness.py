@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from dynamics.curvature.hessian import dense_hessian
 from dynamics.errors import require
-from dynamics.measures.table import residual_sharpness
+from dynamics.measures.eigenvalues import residual_sharpness
 from dynamics.measures.view import View
 
-DENSE_PARAMETERS = 600  # up to so many the dense Hessian is decomposed
+DENSE_PARAMETERS = 600  # the largest net whose dense Hessian is decomposed
 
 
 class Curvature(NamedTuple):
@@ -37,8 +37,8 @@ class Curvature(NamedTuple):
     residual: float
 
 
-def curvature(view: View) -> Curvature:
-    """The decomposition H = GN + S of a two-layer ReLU net's loss, in units of that loss."""
+def decompose_curvature(view: View) -> Curvature:
+    """Return the decomposition H = GN + S of a two-layer ReLU net's loss, in units of that loss."""
     top, rest = float(view.gauss_newton.value), float(residual_sharpness(view)["residual_sharpness"])
     size = sum(leaf.size for leaf in view.params)
     low, high = max(top - rest, 2 * view.factor), top + rest
@@ -50,10 +50,10 @@ def curvature(view: View) -> Curvature:
 
 
 def below_edge_of_stability(view: View, learning_rate: float) -> bool:
-    """Whether lambda_max of the Hessian is at most 2 / learning_rate, both in units of the view's loss.
+    """Return whether lambda_max of the Hessian is at most 2 / learning_rate, both in units of the view's loss.
 
     Equality counts, to eight units of the precision's rounding.
     """
     require(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     slack = 1 + 8 * float(jnp.finfo(view.train.weights.dtype).eps)
-    return curvature(view).hessian <= 2 / learning_rate * slack
+    return decompose_curvature(view).hessian <= 2 / learning_rate * slack

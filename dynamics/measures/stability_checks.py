@@ -22,6 +22,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, Measure
 from dynamics.measures.view import View
 from dynamics.stability.weight import one_sided
 
@@ -52,12 +53,13 @@ def path_norms(view: View) -> dict[str, jax.Array]:
 def stability_checks(view: View) -> dict[str, jax.Array]:
     """Slack (right side minus left, at least 0 but for rounding) of C1, C2, C3 and the corollary, in theory units.
 
-    `below_edge`: whether lambda_H <= 2 / eta. Above it the corollary says nothing and its slack is NaN. `c1_scale` and
-    `c3_scale` are the sizes that rounding is relative to: lambda_GN, and lambda_H / 2 + (R + 1) sqrt(2L).
+    `below_edge`: whether lambda_H <= 2 / eta, eta being the learning rate of the step that starts here. Above it the corollary
+    says nothing and its slack is NaN. `c1_scale` and `c3_scale` are the sizes that rounding is relative to: lambda_GN, and
+    lambda_H / 2 + (R + 1) sqrt(2L).
     """
     units = 2 * view.factor
     gauss_newton, hessian = view.gauss_newton.value / units, view.sharpness.value / units
-    rate = units * view.hyper["optimizer.learning_rate"]
+    rate = units * view.learning_rate
     _, front, weighted = (jnp.sum(part) for part in weighted_paths(view))
     error, radius = jnp.sqrt(view.mean_square), view.radius
     coupling = view.layout.coupling
@@ -73,3 +75,17 @@ def stability_checks(view: View) -> dict[str, jax.Array]:
         "c3_scale": hessian / 2 + far,
         "below_edge": below,
     }
+
+
+OF_KINKS = ("one_hidden_layer", "single_output", "relu")
+MEASURES.update(
+    {
+        "path_norms": Measure(path_norms, OF_KINKS, (HALF_SPACES,), "exact"),
+        "stability_checks": Measure(
+            stability_checks,
+            (*OF_KINKS, "squared_loss", "learning_rate"),
+            (GAUSS_NEWTON, HESSIAN, HALF_SPACES),
+            "homogeneous",
+        ),
+    }
+)

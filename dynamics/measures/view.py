@@ -1,8 +1,9 @@
-"""Parameters seen against a problem: what every measure looks at."""
+"""`View`: parameters of a network beside the data of its run, which every measure is a function of."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,7 +21,12 @@ from dynamics.models.two_layer import TwoLayer, two_layer
 
 
 class RunData(NamedTuple):
-    """What a training run keeps: its swept scalars, its problem (plain and as the model likes it), its shuffling key."""
+    """What stays constant during a training run.
+
+    hyper: its swept scalars and true sizes; problem: its samples in the plain layout; order: the key of its minibatches
+    train, test: the samples in the model's layout, those to test on with clean labels
+    clean: the clean training labels in the same layout
+    """
 
     hyper: Hyper
     problem: Problem
@@ -31,7 +37,7 @@ class RunData(NamedTuple):
 
 
 def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> RunData:
-    """The problem in the layout that the model likes, beside the plain one; of `hyper` what is the run's own."""
+    """Return the problem in the model's layout beside the plain one, and of `hyper` the scalars, without shared arrays."""
     (x, y, clean, weights), test = problem.train, problem.test
     return RunData(
         {name: value for name, value in hyper.items() if jnp.ndim(value) == 0},
@@ -44,17 +50,33 @@ def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Ar
 
 
 class View:
-    """Parameters of a run seen against what the run keeps. Quantities that several measures need are computed once.
+    """A network's parameters beside the data of its run. Quantities that several measures need are computed once a view.
 
-    Curvatures are those of the loss that is descended, factor * mean (f - y)^2 unless `kind` says otherwise.
+    factor, kind: of the loss that is descended, whose curvatures are meant: factor * mean (f - y)^2, or another `kind`
+    learning_rate: of the step that starts at these parameters; the run's own unless given, as a schedule does
     """
 
-    def __init__(self, model: Model, params: Any, fixed: RunData, factor: float, kind: str = "squared"):
+    def __init__(
+        self,
+        model: Model,
+        params: Any,
+        fixed: RunData,
+        factor: float,
+        kind: str = "squared",
+        learning_rate: jax.Array | None = None,
+    ):
         self.model, self.params, self.factor, self.kind = model, params, factor, kind
         self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
+        self._learning_rate = learning_rate
+
+    @property
+    def learning_rate(self) -> jax.Array:
+        """The learning rate of the step that starts at these parameters."""
+        return self.hyper["optimizer.learning_rate"] if self._learning_rate is None else self._learning_rate
 
     @cached_property
     def prediction(self) -> jax.Array:
+        """f(x_i) at the training samples, in the model's layout."""
         return self.model.apply(self.params, self.train)
 
     @cached_property
@@ -74,6 +96,7 @@ class View:
 
     @cached_property
     def test_prediction(self) -> jax.Array:
+        """f at the fresh samples, in the model's layout."""
         return self.model.apply(self.params, self.test)
 
     @cached_property
@@ -82,6 +105,7 @@ class View:
         return jnp.sum(self.test.weights * squares(self.test_prediction - self.test.labels, self.test.weights))
 
     def loss(self, params: Any) -> jax.Array:
+        """The loss that is descended, at any parameters."""
         return loss(self.kind, self.factor, self.model.apply, params, self.train)
 
     def loss_gradient(self, params: Any) -> Any:
@@ -92,11 +116,12 @@ class View:
 
     @cached_property
     def gradient(self) -> Any:
+        """Gradient of the loss at the view's parameters."""
         return self.loss_gradient(self.params)
 
     @cached_property
     def radius(self) -> jax.Array:
-        """R, the largest norm of what a neuron sees of a training input."""
+        """R, the largest norm of what a neuron sees of a training input: of the input itself, or of one of its patches."""
         x, _, _, weights = self.problem.train
         return jnp.max(jnp.where(weights > 0, self.model.seen_norm(x), 0))
 
@@ -107,7 +132,7 @@ class View:
 
     @cached_property
     def sharpness(self) -> TopEigenpair:
-        """Top eigenpair of the Hessian. Where gradients are cheap Gauss-Newton's top eigenvector is the guess."""
+        """Top eigenpair of the Hessian. Where gradients are cheap, Lanczos starts from Gauss-Newton's top eigenvector."""
         guess = None
         if self.model.squared_gradient is not None:
             guess = lift(self.model, self.params, self.train, self.gauss_newton.vector)
@@ -115,49 +140,61 @@ class View:
 
     @cached_property
     def neurons(self) -> Neurons:
-        """The network's units, N of them."""
-        assert self.model.neurons is not None  # TrainingSpec.check sees to it
+        """Incoming and outgoing weights of the network's N units."""
+        assert self.model.neurons is not None  # the need `one_hidden_layer`
         return self.model.neurons(self.params)
 
     @property
     def layout(self) -> UnitLayout:
-        assert self.model.layout is not None
+        """Which filter, position and readout weight each unit uses."""
+        assert self.model.layout is not None  # the need `one_hidden_layer`
         return self.model.layout
 
     @cached_property
     def used(self) -> jax.Array:
-        """Which units are meant and not padding, (N,)."""
+        """Whether a unit belongs to the network and is not padding, (N,)."""
         return jnp.asarray(self.layout.index) < self.hyper["model.width"]
 
     @cached_property
     def rate(self) -> jax.Array:
-        """The share of what a unit sees of the data (inputs, patches) that it is on for, (N,)."""
+        """The share of the inputs (or patches) that a unit is active on, (N,)."""
         return self.half_spaces[0, 0, 0] / self.layout.mass
 
     @cached_property
     def half_spaces(self) -> jax.Array:
-        """For w_i and w_i r_i: their sums of (1, x_i) over either side of each unit's kink, (2 sides, 2, D, N);
-        `Model.half_spaces`."""
-        assert self.model.half_spaces is not None  # TrainingSpec.check sees to it
+        """Sums of w_i (1, x_i) and of w_i r_i (1, x_i) over either side of each unit's kink, (2 sides, 2, D, N).
+
+        See `Model.half_spaces`.
+        """
+        assert self.model.half_spaces is not None  # the need `one_hidden_layer`
         w = self.train.weights
         return self.model.half_spaces(self.params, self.train, jnp.stack([w, w * self.residual]))
 
 
 def view(
-    params: TwoLayer, inputs: jax.Array, labels: jax.Array, *, normalization: str = "half", activation: str = "relu"
+    params: TwoLayer,
+    inputs: jax.Array,
+    labels: jax.Array,
+    *,
+    normalization: str = "half",
+    activation: str = "relu",
+    learning_rate: float = math.nan,
 ) -> View:
-    """A two-layer net with these parameters seen against plain data, so that every measure can be asked of any net.
+    """Return the view of a two-layer net with these parameters on plain data; `measure` is the checked, compiled way.
 
     params: hidden (d + 1, K) with the biases in row 0, readout (K,), offset (); inputs (n, d); labels (n,), taken for clean
-    and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2.
+    and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2. learning_rate: in units of that loss; without
+    it `below_edge` and the corollary's slack mean nothing. 64-bit arrays want `jax.enable_x64(True)` around the call.
     """
-    params = jax.tree.map(jnp.asarray, params)
-    x, y = jnp.asarray(inputs), jnp.asarray(labels)
+    given = (*params, inputs, labels)
+    params, x, y = jax.tree.map(jnp.asarray, params), jnp.asarray(inputs), jnp.asarray(labels)
+    if any(before.dtype == "float64" != after.dtype for before, after in zip(given, (*params, x, y), strict=True)):
+        warnings.warn("view: 64-bit arrays are cast to 32 bits; call it in jax.enable_x64(True), or cast them", stacklevel=2)
     (rows, width), count = params.hidden.shape, len(x)
     model = two_layer(rows - 1, width, activation, "torch_default", params.hidden.dtype)
     samples = Samples(x, y, y, jnp.full(count, 1 / count, x.dtype))
     sizes = {"data.input_dim": rows - 1, "data.num_samples": count, "model.width": width}
-    hyper = {"data.noise_std": jnp.zeros((), x.dtype), "optimizer.learning_rate": jnp.asarray(math.nan, x.dtype)}
+    hyper = {"data.noise_std": jnp.zeros((), x.dtype), "optimizer.learning_rate": jnp.asarray(learning_rate, x.dtype)}
     hyper |= {name: jnp.int32(size) for name, size in sizes.items()}
     return View(
         model, params, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), FACTORS[normalization]

@@ -1,6 +1,7 @@
 """Update rules by name: optax transformations built with traced hyperparameters, and the few rules optax lacks.
 
-A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path.
+A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path. It finds
+the learning rate that is in force at its step under `optimizer.learning_rate`, whatever the schedule.
 
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
@@ -12,29 +13,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import optax
 
 from dynamics.core.dynamics import Hyper
+from dynamics.core.registry import Registry
 from dynamics.errors import choose, require
+from dynamics.optimizers.schedules import CONSTANT, ScheduleSpec
 
 Gradient = Callable[[Any], Any]
 
 
+class Update(Protocol):
+    """One step of a rule: returns the next (params, state).
+
+    gradient(params): of the training loss, on the step's minibatch if there is one; step: (), the steps taken so far
+    key: random, of this run and this step alone
+    """
+
+    def __call__(self, params: Any, state: Any, gradient: Gradient, *, step: jax.Array, key: jax.Array) -> tuple[Any, Any]: ...
+
+
 class Rule(NamedTuple):
-    """init(params): the rule's state; update(params, state, gradient): the next (params, state)."""
+    """A rule with its numbers filled in. init(params): its first state; update: see `Update`."""
 
     init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Gradient], tuple[Any, Any]]
+    update: Update
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """kind: the rule; the scalars it uses are swept.
+    """How parameters are updated; every number but the batch size is a swept scalar.
 
+    kind: the rule; schedule: how the learning rate goes with the steps
     batch_size: 0 for full-batch descent, else samples a step, without replacement within an epoch
     decay: what weight_decay acts on, `all` parameters (PyTorch's habit) or `weights` alone
     """
@@ -49,9 +63,11 @@ class OptimizerSpec:
     beta2: float = 0.999
     epsilon: float = 1e-8
     batch_size: int = 0
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
 
-    def check(self, num_samples: int) -> None:
-        choose("optimizer.kind", self.kind, RULES)
+    def check(self, num_samples: int, steps: int) -> None:
+        """Raise `InputError` for a value that is not allowed in a run of so many steps on so many samples."""
+        rule = choose("optimizer.kind", self.kind, RULES)
         choose("optimizer.decay", self.decay, dict.fromkeys(("all", "weights")))
         rate, clip, decay, batch = self.learning_rate, self.clip_norm, self.weight_decay, self.batch_size
         require(rate > 0 and math.isfinite(rate), "optimizer.learning_rate", rate, "must be above 0")
@@ -61,12 +77,35 @@ class OptimizerSpec:
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "must be in [0, 1)")
         require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be above 0")
         require(0 <= batch <= num_samples, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
+        self.schedule.check(steps)
+        if not rule.scheduled:
+            allowed = f"optimizer.kind = {self.kind} takes steps of one length; choose {CONSTANT}"
+            require(self.schedule.kind == CONSTANT, "optimizer.schedule.kind", self.schedule.kind, allowed)
+
+
+@dataclass(frozen=True)
+class RuleKind:
+    """An update rule that configs may name; called with `(hyper, mask)` it returns the `Rule` of a run.
+
+    build(hyper, mask): hyper holds the run's scalars, mask (shaped like the parameters) is 1 where weight decay acts, else 0
+    uses: the fields of `OptimizerSpec` that it reads besides the learning rate, the decay and the batch size
+    gradients: how many gradients a step asks for
+    scheduled: whether the learning rate may change from step to step
+    """
+
+    build: Callable[[Hyper, Any], Rule]
+    uses: tuple[str, ...] = ("clip_norm",)
+    gradients: int = 1
+    scheduled: bool = True
+
+    def __call__(self, hyper: Hyper, mask: Any) -> Rule:
+        return self.build(hyper, mask)
 
 
 def from_optax(transform: optax.GradientTransformation) -> Rule:
-    """The rule that asks for one gradient, at the parameters, and hands it to optax."""
+    """Return the rule that asks for one gradient, at the parameters, and hands it to optax."""
 
-    def update(params, state, gradient):
+    def update(params, state, gradient, *, step, key):
         updates, state = transform.update(gradient(params), state, params)
         return optax.apply_updates(params, updates), state
 
@@ -74,7 +113,7 @@ def from_optax(transform: optax.GradientTransformation) -> Rule:
 
 
 def _decay(coefficient: jax.Array, mask: Any) -> optax.GradientTransformation:
-    """Add coefficient * mask * params to the updates; the mask is an array, so part of a leaf may be spared."""
+    """Return optax's weight decay with an array for a mask, so that part of a leaf may be spared."""
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, m: u + coefficient * m * p, updates, params, mask))
 
 
@@ -94,13 +133,13 @@ def _adam(hyper: Hyper) -> optax.GradientTransformation:
 
 
 def gradient_flow(hyper: Hyper, mask: Any) -> Rule:
-    """The flow d theta/dt = -grad L by the classical fourth-order Runge-Kutta method, step `learning_rate`.
+    """Return the flow d theta/dt = -grad L by the classical fourth-order Runge-Kutta method, step `learning_rate`.
 
     Weight decay belongs to the flow, clipping does not exist for it. Stable while learning_rate * sharpness < 2.78.
     """
     h, decay = hyper["optimizer.learning_rate"], hyper["optimizer.weight_decay"]
 
-    def update(params, state, gradient):
+    def update(params, state, gradient, *, step, key):
         def velocity(p):
             return jax.tree.map(lambda g, q, m: -(g + decay * m * q), gradient(p), p, mask)
 
@@ -116,13 +155,21 @@ def gradient_flow(hyper: Hyper, mask: Any) -> Rule:
     return Rule(lambda params: (), update)
 
 
-RULES: dict[str, Callable[[Hyper, Any], Rule]] = {
-    "gd": lambda h, m: _chain(h, m, optax.identity()),
-    "momentum": lambda h, m: _chain(h, m, _trace(h, nesterov=False)),
-    "nesterov": lambda h, m: _chain(h, m, _trace(h, nesterov=True)),
-    "adam": lambda h, m: _chain(h, m, _adam(h)),
-    "adamw": lambda h, m: _chain(h, m, _adam(h), decoupled=True),
-    "rmsprop": lambda h, m: _chain(h, m, optax.scale_by_rms(h["optimizer.beta2"], h["optimizer.epsilon"])),
-    "signgd": lambda h, m: _chain(h, m, optax.scale_by_sign()),
-    "gradient_flow": gradient_flow,
-}
+MOMENTUM, ADAM = ("clip_norm", "momentum"), ("clip_norm", "beta1", "beta2", "epsilon")
+
+RULES: Registry[RuleKind] = Registry("optimizer")
+RULES.update(
+    {
+        "gd": RuleKind(lambda h, m: _chain(h, m, optax.identity())),
+        "momentum": RuleKind(lambda h, m: _chain(h, m, _trace(h, nesterov=False)), MOMENTUM),
+        "nesterov": RuleKind(lambda h, m: _chain(h, m, _trace(h, nesterov=True)), MOMENTUM),
+        "adam": RuleKind(lambda h, m: _chain(h, m, _adam(h)), ADAM),
+        "adamw": RuleKind(lambda h, m: _chain(h, m, _adam(h), decoupled=True), ADAM),
+        "rmsprop": RuleKind(
+            lambda h, m: _chain(h, m, optax.scale_by_rms(h["optimizer.beta2"], h["optimizer.epsilon"])),
+            ("clip_norm", "beta2", "epsilon"),
+        ),
+        "signgd": RuleKind(lambda h, m: _chain(h, m, optax.scale_by_sign())),
+        "gradient_flow": RuleKind(gradient_flow, (), gradients=4, scheduled=False),
+    }
+)

@@ -55,4 +55,4 @@ def views(study: Study, *, initial: bool = False) -> Iterator[tuple[str, View]]:
         assert isinstance(spec, TrainingSpec)
         with jax.enable_x64(spec.precision == "float64"):
             fixed, state = restart(spec) if initial else final_state(study, run)
-            yield run, View(spec.network(), state.params, fixed, spec.loss.factor, spec.loss.kind)
+            yield run, spec.view(state, fixed)

@@ -28,8 +28,8 @@ from dynamics.curvature.hessian import sharpness
 from dynamics.data.law import plain, sample
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
+from dynamics.measures.activation import activation_statistics
 from dynamics.measures.stability_checks import path_norms
-from dynamics.measures.table import activation_statistics
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Batch
 from dynamics.models.spec import ModelSpec, resolve_width

@@ -22,7 +22,7 @@ from dynamics.data.patchwise import num_patches
 from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.data.views import ViewSpec
 from dynamics.errors import choose, require
-from dynamics.measures.table import residual_sharpness
+from dynamics.measures.eigenvalues import residual_sharpness
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Model
 from dynamics.models.losses import FACTORS

@@ -13,18 +13,18 @@ from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
-from dynamics.errors import InputError, choose, require
+from dynamics.errors import require
 from dynamics.kernels import gates
-from dynamics.measures.table import CLASS_MEASURES, MEASURES, NEURON_MEASURES, RELU_MEASURES, SQUARED_MEASURES
+from dynamics.measures.table import MEASURES, check_measures, common_padding, record_work
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LossSpec, loss
 from dynamics.models.spec import MODELS, ModelSpec, resolve_width
 from dynamics.optimizers.rules import RULES, OptimizerSpec
+from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
 from dynamics.systems import register
 
-ONE_HIDDEN_LAYER = ("two_layer", "convolutional", "locally_connected")
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
 
 
@@ -45,9 +45,10 @@ class TrainingSpec(RunSpec):
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
-        bends = self.model.activation != "relu" and "sharpness" in self.measures
-        if bends or self.outputs:
+        padding, homogeneous = common_padding(self.measures), self.model.activation == "relu"
+        if padding == "none":
+            return ()
+        if self.outputs or (padding == "homogeneous" and not homogeneous):
             return ("data.num_samples",)
         pads = LAWS[self.data.law].pads and self.target.pads
         return tuple(size for size in MODELS[self.model.kind].pads if pads or size != "data.input_dim")
@@ -75,29 +76,24 @@ class TrainingSpec(RunSpec):
         self.target.check(self.data)
         self.model.check(self.data.grid, self.outputs)
         self.loss.check(self.outputs)
-        self.optimizer.check(self.data.num_samples)
-        require(len(self.measures) > 0, "measures", list(self.measures), "must name at least one measure")
-        for name in self.measures:
-            choose("measures", name, MEASURES)
-            kinds = ONE_HIDDEN_LAYER if name != "balance" else ONE_HIDDEN_LAYER[:2]
-            if name in NEURON_MEASURES and (self.model.kind not in kinds or self.outputs):
-                raise InputError("measures", name, f"needs model.kind = {' or '.join(kinds)}, and a target.kind of one output")
-            if name in CLASS_MEASURES and not self.outputs:
-                raise InputError("measures", name, "needs a target.kind of several outputs, such as one_hot")
-            if name in SQUARED_MEASURES and self.loss.kind != "squared":
-                raise InputError("measures", name, "needs loss.kind = squared")
-            if name in RELU_MEASURES and self.model.activation != "relu":
-                raise InputError("measures", name, "needs model.activation = relu: its theory is of kinks")
+        self.optimizer.check(self.data.num_samples, self.steps)
+        check_measures(self.measures, self)
 
     def warnings(self) -> list[str]:
         o, limit = self.optimizer, 1 / self.loss.factor
         biased = self.model.kind != "linear" and self.loss.kind == "squared"  # the output bias alone has curvature 2 * factor
-        if o.kind == "gd" and o.batch_size == 0 and biased and o.learning_rate >= limit:
+        stays = o.schedule.kind in (CONSTANT, "warmup")
+        if o.kind == "gd" and o.batch_size == 0 and biased and stays and o.learning_rate >= limit:
             return [
                 f"optimizer.learning_rate = {o.learning_rate!r}: full-batch GD with the {self.loss.normalization} loss"
                 f" cannot settle at or above {limit:g} (the output bias alone has sharpness {2 * self.loss.factor:g})"
             ]
         return []
+
+    def view(self, state: TrainState, fixed: RunData) -> View:
+        """Return what measures see of a run in this state; its learning rate is that of the step which starts there."""
+        rate = scheduled_rate(self.optimizer.schedule.kind, fixed.hyper, state.step, self.steps)
+        return View(self.network(), state.params, fixed, self.loss.factor, self.loss.kind, rate)
 
     def derived_columns(self) -> dict[str, Any]:
         return {"loss_factor": self.loss.factor}
@@ -106,33 +102,26 @@ class TrainingSpec(RunSpec):
         return training(self)
 
     def cost(self) -> Cost:
-        """Counts products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
+        """Count products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
         n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
         size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
         parameters = self.model.parameters(self.data.grid, self.outputs)
         views, seen = self.model.rows(self.data.grid)
-        layered = self.model.kind in ("two_layer", "convolutional")
-        per_sample = views * k * (4 * (seen + 1) + 4) if layered else 6 * parameters
-        gradients = 4 if self.optimizer.kind == "gradient_flow" else 1
-        record = (n + self.data.num_test) * per_sample / 3
-        hessian = bool({"sharpness", "stability_checks"} & set(self.measures))
-        if {"gauss_newton_sharpness", "stability_checks"} & set(self.measures):
-            record += 10 * n * per_sample  # Lanczos, and so below
-        if hessian:
-            record += 15 * n * per_sample
-        if set(RELU_MEASURES) & set(self.measures):
-            record += 3 * n * per_sample
+        shared = MODELS[self.model.kind].shared_filters
+        per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
+        works, speed = record_work(self.measures), self.speed(size)
+        record = (n + self.data.num_test) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
-        held = 12 if hessian and self.speed(size) == 1 else 3  # arrays over neurons and samples: Hessian products keep some
-        working = itemsize * (max(n, self.data.num_test) * views * k * held + 66 * parameters * hessian)
-        step = gradients * size * per_sample
-        return Cost(step, record, resident, working, self.speed(size))
+        holds = any(work.holds_products for work in works)
+        held = 12 if holds and speed == 1 else 3  # arrays over neurons and samples
+        working = itemsize * (max(n, self.data.num_test) * views * k * held + 66 * parameters * holds)
+        return Cost(RULES[self.optimizer.kind].gradients * size * per_sample, record, resident, working, speed)
 
     def speed(self, size: int) -> float:
         """`Cost.speed` of the kernels for ReLU gates, measured on two cores, for steps on `size` samples."""
         model, (_, inputs) = self.model, self.model.rows(self.data.grid)
         gated = (
-            model.kind in ONE_HIDDEN_LAYER
+            MODELS[model.kind].one_hidden_layer
             and not self.outputs
             and model.activation == "relu"
             and model.gradient == "closed_form"
@@ -171,7 +160,7 @@ def training(spec: TrainingSpec) -> Dynamics:
     factor = spec.loss.factor
     closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
     measures = [MEASURES[name] for name in spec.measures]
-    batch_size = spec.optimizer.batch_size
+    batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
     way = quickest(spec, closed)
     quick = stepping.fused_gradient if way == stepping.GRADIENT else closed
 
@@ -198,12 +187,13 @@ def training(spec: TrainingSpec) -> Dynamics:
             count = fixed.hyper["data.num_samples"]
             index = epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
             batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
-        update = rule(fixed.hyper, state.params).update
-        params, rule_state = update(state.params, state.rule, lambda p: gradient(p, batch))
+        hyper = {**fixed.hyper, "optimizer.learning_rate": scheduled_rate(schedule, fixed.hyper, state.step, spec.steps)}
+        update = rule(hyper, state.params).update
+        params, rule_state = update(state.params, state.rule, lambda p: gradient(p, batch), step=state.step, key=key)
         return TrainState(params, rule_state, state.step + 1)
 
     def observe(state: TrainState, fixed: RunData) -> dict[str, jax.Array]:
-        view = View(model, state.params, fixed, factor, spec.loss.kind)
+        view = spec.view(state, fixed)
         seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
         for measure in measures:
             seen |= measure(view)
@@ -222,5 +212,5 @@ def quickest(spec: TrainingSpec, closed: stepping.Gradient | None) -> str:
     layered = spec.model.kind == "two_layer" and spec.model.activation == "relu"
     if closed is None or not layered or spec.precision != "float32" or spec.optimizer.batch_size:
         return stepping.PLAIN
-    data, descends = spec.data, spec.optimizer.kind == "gd"
+    data, descends = spec.data, spec.optimizer.kind == "gd" and spec.optimizer.schedule.kind == CONSTANT
     return stepping.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

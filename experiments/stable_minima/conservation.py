@@ -12,7 +12,7 @@ from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.drawing import draw_quartiles, label_ticks, make_table
 from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
 from dynamics.analysis.slopes import fit_slope
-from dynamics.measures.conservation import conserved
+from dynamics.measures.balance import conserved
 from dynamics.study.reload import final_state, restart
 from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec

@@ -23,7 +23,7 @@ from dynamics.analysis.seed_values import (
     subtract_paired,
     tabulate_medians,
 )
-from dynamics.measures.table import rate_norm_correlation
+from dynamics.measures.activation import rate_norm_correlation
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
 from dynamics.study.tables import Study

@@ -161,10 +161,11 @@ def test_a_hundred_steps_of_gradient_and_rule_are_numpys_to_rounding(trained):
     def run(*swept):
         rule = RULES["gd"](dict(zip(names, (*swept, LEARNING_RATE), strict=True)), jax.tree.map(jnp.ones_like, start))
 
-        def step(_, state):
-            return rule.update(*state, lambda p: gradient(p, *a, 1.0, tiles=SMALL, interpret=True))
+        def take(step, state):
+            slope = lambda p: gradient(p, *a, 1.0, tiles=SMALL, interpret=True)  # noqa: E731
+            return rule.update(*state, slope, step=step, key=jax.random.key(0))
 
-        return jax.lax.fori_loop(0, STEPS, step, (start, rule.init(start)))[0]
+        return jax.lax.fori_loop(0, STEPS, take, (start, rule.init(start)))[0]
 
     for swept, desired in zip(SWEPT, ends["all"], strict=True):
         close(run(*swept), desired, 2e-5)

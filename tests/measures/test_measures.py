@@ -29,7 +29,8 @@ from dynamics.core import spec as specs
 from dynamics.core.simulate import start
 from dynamics.curvature import hessian
 from dynamics.data.problem import DataSpec, Problem, Samples
-from dynamics.measures.table import CLASS_MEASURES, MEASURES, RELU_MEASURES, activation_statistics
+from dynamics.measures.activation import activation_statistics
+from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.losses import LossSpec
 from dynamics.models.spec import ModelSpec
@@ -49,7 +50,7 @@ def example(rng):
     return random_net(rng, D, WIDTH), x, clean + NOISE * rng.normal(size=N), clean, fresh, np.sin(fresh[:, 0])
 
 
-ELSEWHERE = ("balance", *CLASS_MEASURES)  # measures with a test of their own in another file
+ELSEWHERE = ("balance", "accuracy")  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 
 
@@ -91,7 +92,8 @@ def seen_by_library(data, *, factor=1.0, rate=RATES[0], activation="relu", measu
         np.pad(fresh, ((0, 0), (0, more_d))),
         fresh_clean,
     )
-    known = tuple(name for name in MEASURES if name not in ELSEWHERE and (activation == "relu" or name not in RELU_MEASURES))
+    takes = (name for name, measure in MEASURES.items() if activation == "relu" or "relu" not in measure.needs)
+    known = tuple(name for name in takes if name not in ELSEWHERE)
     seen = looking(activation, measures or known, pad)(*to_jax((*padded, factor, rate)))
     return {name: np.asarray(value) for name, value in seen.items()}
 

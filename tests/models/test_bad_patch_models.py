@@ -9,7 +9,7 @@ from oracles import change
 from patch_nets import CLASSES, UNIT
 
 from dynamics.errors import InputError
-from dynamics.measures.table import NEURON_MEASURES
+from dynamics.measures.table import MEASURES
 from dynamics.models.spec import ModelSpec
 
 BAD = {
@@ -28,8 +28,9 @@ BAD = {
         "model.kind = 'linear': has one output, and the target has 10",
     ),
     **{
-        f"{name} of several": ({"measures": [name]}, f"measures = '{name}': needs model.kind = two_layer or convolutional")
-        for name in NEURON_MEASURES
+        f"{name} of several": ({"measures": [name]}, f"measures = '{name}': needs a target.kind of one output")
+        for name, measure in MEASURES.items()
+        if "single_output" in measure.needs
     },
     "what no filter sees": ({"model": ModelSpec("locally_connected", 3)}, "model.views.scheme = '': says what filters see"),
     "no such readout": ({"model": replace(UNIT, readout="own")}, "model.readout = 'own': choose one of shared, unit"),

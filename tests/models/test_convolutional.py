@@ -29,7 +29,7 @@ from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
 from dynamics.kernels import build
-from dynamics.measures.table import NEURON_MEASURES
+from dynamics.measures.table import MEASURES
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import OptimizerSpec
@@ -251,11 +251,12 @@ BAD = {
             {"measures": [name], "model": ModelSpec("linear", 1)},
             f"measures = '{name}': needs model.kind = two_layer or convolutional",
         )
-        for name in NEURON_MEASURES
+        for name, measure in MEASURES.items()
+        if {"one_hidden_layer", "shared_filters"} & set(measure.needs)
     },
     "conservation of what is shared": (
         {"measures": ["balance"], "model__kind": "locally_connected"},
-        "measures = 'balance': needs model.kind = two_layer or convolutional, and",
+        "measures = 'balance': needs model.kind = two_layer or convolutional",
     ),
 }
 

@@ -30,7 +30,7 @@ from patch_nets import (
 from scipy import stats
 
 from dynamics.data.problem import Problem, Samples
-from dynamics.measures.table import MEASURES, NEURON_MEASURES
+from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
@@ -41,7 +41,7 @@ COLUMNS = ("residual_sharpness", "path_norms", "activation_statistics", "rate_no
 CURVATURE = ("gauss_newton_sharpness", "sharpness")  # which take long to compile: of one net only, the others are told them
 
 
-assert set(NEURON_MEASURES) == {*COLUMNS, "balance"}
+assert {name for name, measure in MEASURES.items() if "one_hidden_layer" in measure.needs} == set(COLUMNS)
 
 
 NETS_EACH = 64

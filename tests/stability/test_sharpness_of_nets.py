@@ -115,7 +115,7 @@ def test_dense_lanczos_and_arpack_agree(monkeypatch, name, normalization, factor
     case.factor = factor
     seen = view(case.net, case.x, case.y, normalization=normalization)
     exact = linalg.eigvalsh(case.hessian)[-1]
-    dense = flat.curvature(seen)
+    dense = flat.decompose_curvature(seen)
     assert (dense.method, dense.residual) == ("dense", 0.0)
     assert dense.hessian == pytest.approx(exact, rel=1e-11)
     assert max(dense.low, 2 * factor) <= exact <= dense.high and dense.low >= 2 * factor
@@ -124,7 +124,7 @@ def test_dense_lanczos_and_arpack_agree(monkeypatch, name, normalization, factor
     arpack = eigsh(operator, 1, which="LA", tol=1e-12, v0=np.ones(len(case.hessian)))[0][0]
     assert dense.hessian == pytest.approx(arpack, rel=1e-9)
     monkeypatch.setattr(flat, "DENSE_PARAMETERS", 0)
-    lanczos = flat.curvature(seen)
+    lanczos = flat.decompose_curvature(seen)
     assert lanczos.method == "lanczos" and lanczos.residual <= 1e-6 * exact
     assert lanczos.hessian == pytest.approx(arpack, rel=1e-9)
     assert (lanczos.low, lanczos.high) == (dense.low, dense.high)
@@ -166,7 +166,7 @@ def test_below_edge_of_stability_compares_with_two_over_eta_in_the_units_of_the_
     top = linalg.eigvalsh(dense_hessian(case.net, case.x, case.y, 1.0))[-1]
     assert flat.below_edge_of_stability(seen, 2 / top * (1 - 1e-9))
     assert not flat.below_edge_of_stability(seen, 2 / top * (1 + 1e-9))
-    assert flat.below_edge_of_stability(seen, 2 / flat.curvature(seen).hessian)  # equality counts
+    assert flat.below_edge_of_stability(seen, 2 / flat.decompose_curvature(seen).hessian)  # equality counts
     for rate in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="learning_rate"):
             flat.below_edge_of_stability(seen, rate)

@@ -13,7 +13,7 @@ from scipy import integrate, stats
 from dynamics.core.simulate import simulate
 from dynamics.data.law import sample
 from dynamics.errors import InputError
-from dynamics.measures.conservation import conserved
+from dynamics.measures.balance import conserved
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer

@@ -18,6 +18,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dynamics.measures.table import MEASURES, Measure
 from dynamics.measures.view import View
 from dynamics.models.two_layer import TwoLayer
 
@@ -51,3 +52,6 @@ def balance(view: View) -> dict[str, jax.Array]:
         "conserved_sum": jnp.sum(conserved(view.params)),
         "carrying_fraction": count / view.hyper["model.width"].astype(path.dtype),
     }
+
+
+MEASURES.add("balance", Measure(balance, ("shared_filters", "single_output"), padding="exact"))
