@@ -1,9 +1,9 @@
 """Python code that registers pieces (`dynamics.register`), imported before a config is read that may name them.
 
 Such code is in installed packages, which name a module in the entry point group `dynamics.extensions`; in `extensions.py`
-beside one's own folder `experiments/`; and in the file of an experiment, if it has the word `register` in it. Files of
-experiments that were not asked for are not imported, nor are those that register nothing: they import what draws, which
-takes longer than planning does.
+beside one's own folder `experiments/`; and in the file of an experiment, if the word `register` is in it (not in a
+comment). Files of experiments that were not asked for are not imported, nor are those that register nothing: they import
+what draws, which takes longer than planning does.
 
 A file is the module `dynamics.study.experiment_files.<paper>.<name>`, so that its classes can be pickled to other processes,
 and `from ..extensions import ...` and `from .other_file import ...` work in it. A file that changed is imported again, and
@@ -34,6 +34,7 @@ from dynamics.study.folders import experiment_names, own_folder, search_folders
 PACKAGE = "dynamics.study.experiment_files"
 ENTRY_POINTS = "dynamics.extensions"
 EXTENSIONS = "extensions"
+REGISTERS = re.compile(r"^[^#\n]*\bregister\b", re.MULTILINE)  # not in a comment
 Stamp = tuple[str, int, int]
 _imported: dict[str, Stamp] = {}
 _LOCK = RLock()
@@ -55,7 +56,7 @@ def import_own_code(names: Iterable[str] = ()) -> None:
             _forget(EXTENSIONS)
         for name in dict.fromkeys(base for asked in names for base in _with_bases(asked)):
             found = next((f for folder in search_folders() if (f := folder / "experiments" / f"{name}.py").is_file()), None)
-            if found is not None and "register" in found.read_text(encoding="utf-8", errors="replace"):
+            if found is not None and REGISTERS.search(found.read_text(encoding="utf-8", errors="replace")):
                 _import_file(name, found)
 
 

@@ -97,7 +97,7 @@ def test_an_experiment_may_build_on_another_one_s_config_and_system(folder):
 def test_files_that_were_not_asked_for_are_not_imported(folder):
     write_decay(folder)
     folder("configs/experiment/mine/broken.yaml", CONFIG.format(base="/system/training"))
-    folder("experiments/mine/broken.py", "import nothing_of_this_name  # register\n")
+    folder("experiments/mine/broken.py", "import nothing_of_this_name, register\n")
     compose("mine/first")
     with pytest.raises(InputError, match=r"broken\.py, line 1.*No module named"):
         compose("mine/broken")
@@ -144,7 +144,7 @@ def test_two_files_cannot_register_one_name(folder):
 @pytest.mark.parametrize("text, line", [("x = 1\ndef f(:\n", 2), ("\n\nregister = no_such_name\n", 3)])
 def test_a_broken_file_is_told_with_its_line_in_one_line(text, line, folder, cli):
     os.chdir(Path(folder("configs/experiment/mine/bad.yaml", CONFIG.format(base="/system/catapult"))).parents[3])
-    folder("experiments/mine/bad.py", f"# register\n{text}")
+    folder("experiments/mine/bad.py", f"import dynamics.systems.register\n{text}")
     code, _, err = cli("experiment=mine/bad", "mode=plan")
     assert (code, len(err.splitlines())) == (2, 1)
     assert f"bad.py, line {line + 1}" in err
