@@ -39,7 +39,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
 from dynamics.store.store import Store
-from dynamics.engine.worker import work
+from dynamics.engine.worker import work_on_plan
 from dynamics.engine.worker import ProgressReporter, ExecutionOptions
 from dynamics.systems.training import TrainingSpec
 
@@ -49,12 +49,13 @@ base = specs.freeze(spec.resolve())
 plan = make_plan([specs.put(base, {{"seed": seed}}) for seed in range(runs)], workers=workers)
 executor = Executor()
 for group in plan.groups:
-    executor.excess(group, group.chunks[0])  # compiles, runs nothing
+    executor.find_memory_excess(group, group.chunks[0])  # compiles, runs nothing
 (folder / f"ready{{worker}}").touch()
 while len(list(folder.glob("ready*"))) < workers:
     time.sleep(0.01)
 begun = time.time()
-work(plan, Store(folder / "store"), ExecutionOptions(worker=worker, workers=workers), Interrupt(), ProgressReporter(), executor)
+options = ExecutionOptions(worker=worker, workers=workers)
+work_on_plan(plan, Store(folder / "store"), options, Interrupt(), ProgressReporter(), executor)
 print(json.dumps([begun, time.time()]))
 """
 STEPS = 1500

@@ -203,7 +203,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
 from dynamics.store.store import Store
-from dynamics.engine.worker import work
+from dynamics.engine.worker import work_on_plan
 from dynamics.engine.worker import ProgressReporter, ExecutionOptions
 from dynamics.systems.training import TrainingSpec
 
@@ -214,11 +214,11 @@ class Loud(ProgressReporter):
 data, model = DataSpec(input_dim=1, num_samples=4, num_test=8_000_000), ModelSpec(width=2)
 base = specs.freeze(TrainingSpec(steps=1, record=RecordSpec(num=0), measures=["train_loss"], data=data, model=model).resolve())
 runs = [specs.put(base, {"seed": seed}) for seed in range(16)]  # 64 MB of test data each
-list(Executor().results(make_plan(runs[:2])))  # everything is loaded now
+list(Executor().compute_plan(make_plan(runs[:2])))  # everything is loaded now
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 1_500_000_000, -1))
 store = Store(sys.argv[1])
-failures = work(make_plan(runs), store, ExecutionOptions(), Interrupt(), Loud(), Executor(1e12))  # told that there is room
+failures = work_on_plan(make_plan(runs), store, ExecutionOptions(), Interrupt(), Loud(), Executor(1e12))  # a wrong limit
 print(len(store.finished()), len(failures))
 """
 
@@ -232,5 +232,5 @@ def short_of_memory(bench: Bench) -> dict[str, int] | str:
     assert done.returncode == 0, done.stderr
     *told, last = done.stdout.splitlines()
     assert last == "16 0", (told, last)
-    assert told and all("the device is out of memory" in line and "cut into parts of" in line for line in told), told
+    assert told and all("the device is out of memory" in line and "split into parts of" in line for line in told), told
     return {"runs": 16, "cuts": len(told)}

@@ -17,7 +17,7 @@ from dynamics.core.devices import prepare
 from dynamics.core.recording import RecordSpec
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
-from dynamics.engine.execute import Executor, build, stack_hyper
+from dynamics.engine.execute import Executor, build_programs, stack_hyperparameters
 from dynamics.engine.plan import Plan, make_plan
 from dynamics.errors import InputError
 from dynamics.models.spec import MODELS, ModelSpec
@@ -56,7 +56,7 @@ class Competitor(Base):
         return None if there else "ours: not in the suite yet (model.kind = convolutional)"
 
     def compute(self, executor: Executor, plan: Plan) -> ChunkResult:
-        (result,) = executor.results(plan)
+        (result,) = executor.compute_plan(plan)
         return result
 
     @cached_property
@@ -72,9 +72,9 @@ class Competitor(Base):
         """The data and initial weights that the engine's own start program draws, in the file that all read."""
         self.compile_seconds()
         (group,) = plan_of(self.problem, 1).groups
-        programs = build(group.static.dynamics(), group.lanes, len(group.runs))
+        programs = build_programs(group.static.dynamics(), group.lanes, len(group.runs))
         keys = jax.vmap(jax.random.key)(np.arange(programs.size, dtype=np.uint32))
-        fixed, state = programs.start(keys, stack_hyper(group.runs, programs.size), {})
+        fixed, state = programs.start(keys, stack_hyperparameters(group.runs, programs.size), {})
         train, params = fixed.problem.train, state.params
         arrays = train.inputs, train.labels, params.hidden[:, 1:], params.hidden[:, 0], params.readout, params.offset
         start = Start(*(np.asarray(a)[: self.problem.runs] for a in arrays))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from dynamics.core.simulate import FINITE
 from dynamics.core.spec import RunSpec
-from dynamics.engine.execute import Watch
+from dynamics.engine.execute import RecordCallback
 from dynamics.engine.plan import Group, Plan
 from dynamics.engine.worker import ProgressReporter
 
@@ -65,7 +65,7 @@ class Live(ProgressReporter):
     def tell(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> Watch:
+    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> RecordCallback:
         i = self.current = self._index(group)
         self.state[i] = "compiling"
         last = 0

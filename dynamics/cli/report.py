@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamics.analysis.claims import Claim
-from dynamics.engine.plan import Plan, describe
+from dynamics.engine.plan import Plan, tabulate_plan
 from dynamics.study.claim_list import describe_claim, format_number
 
 
@@ -34,9 +34,9 @@ def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) ->
 
 def print_plan(console: Console, plan: Plan) -> None:
     m = plan.machine
-    print_table(console, "plan", describe(plan))
+    print_table(console, "plan", tabulate_plan(plan))
     console.print(
-        f"{plan.num_runs} runs to compute in {len(plan.groups)} groups, {plan.finished} already in the store; "
+        f"{plan.num_runs} runs to compute in {len(plan.groups)} groups, {plan.num_stored} already in the store; "
         f"estimated {plan.seconds:.0f} s on {m.devices} {m.kind} device{'s' if m.devices > 1 else ''}",
         highlight=False,
     )

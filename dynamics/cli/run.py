@@ -24,9 +24,9 @@ from dynamics.cli.progress import Live
 from dynamics.cli.report import print_claims, print_frame, print_plan, print_table, summary
 from dynamics.core import spec as specs
 from dynamics.core.provenance import provenance
-from dynamics.engine.distributed import joined
+from dynamics.engine.distributed import join_processes
 from dynamics.engine.interrupt import Interrupt
-from dynamics.engine.worker import Failure, named
+from dynamics.engine.worker import Failure, describe_runs
 from dynamics.errors import InputError, require
 from dynamics.store.files import write_file
 from dynamics.store.store import Store
@@ -46,7 +46,10 @@ def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     settings = _shared_settings(jobs)
     studies = _open(jobs, settings)  # what is wrong with any of them is told before anything is computed
     output = Path(settings.output)
-    with joined(settings.worker, settings.workers, settings.coordinator, settings.distributed, output) as (worker, workers):
+    with join_processes(settings.worker, settings.workers, settings.coordinator, settings.distributed, output) as (
+        worker,
+        workers,
+    ):
         return _run(jobs, studies, replace(settings, worker=worker, workers=workers), out, err)
 
 
@@ -80,7 +83,7 @@ def _run(jobs: Sequence[Job], studies: list, settings: StudySpec, out: Console, 
         if settings.mode == "run":
             failures = compute(members, store, settings, err)
             for failure in failures:  # told when it happened, and again where it will be read
-                print(f"failed: {named(failure.runs)}: {failure.reason}", file=sys.stderr)
+                print(f"failed: {describe_runs(failure.runs)}: {failure.reason}", file=sys.stderr)
             tables.append(job_table(members, store, failures))
             results |= outcomes(members, tables[-1])
         if settings.worker == 0:  # of the processes that share a study one draws and writes the jobs' results

@@ -61,14 +61,14 @@ class ResumeState(NamedTuple):
 class SegmentHook:
     """Host-side hook between segments. The base class lets every segment run through and saves nothing."""
 
-    def piece(self, steps: int) -> int:
+    def limit_steps(self, steps: int) -> int:
         """Return how many of the next `steps` steps may be taken before the host is asked again; at least 1."""
         return steps
 
-    def took(self, steps: int) -> None:
+    def after_steps(self, steps: int) -> None:
         """Called when `steps` further steps are done."""
 
-    def due(self) -> bool:
+    def should_save(self) -> bool:
         """Return whether to save at this boundary."""
         return False
 
@@ -135,7 +135,7 @@ def drive(
             return
         (step, taken, recorded, record), waiting = waiting, None
         host = {name: np.asarray(value) for name, value in record.items()} if recorded else {FINITE: np.asarray(record[FINITE])}
-        hook.took(taken)
+        hook.after_steps(taken)
         if recorded:
             steps.append(step)
             records.append(host)
@@ -147,11 +147,11 @@ def drive(
         if (steps and end <= steps[-1]) or (all_diverged_at is not None and all_diverged_at < steps[-1]):
             continue
         while True:
-            to = min(end, position + hook.piece(end - position)) if end > position else end
+            to = min(end, position + hook.limit_steps(end - position)) if end > position else end
             state, record = advance(state, np.int32(position), np.int32(to), to == end)
             fetch()
             waiting, position = (to, to - position, to == end, record), to
-            if hook.due():
+            if hook.should_save():
                 fetch()
                 hook.save(ResumeState(position, state, steps, records))
             if position == end:

@@ -1,4 +1,4 @@
-"""Axes: from a `sweep` in a config to the list of runs.
+"""Expand the `sweep` of a config into a list of runs.
 
     sweep:
       data: {input_dim: [1, 2, 3], num_samples: {logspace: [32, 512, 5]}}
@@ -7,9 +7,10 @@
     panels:
       stable: {optimizer: {learning_rate: 0.2}}
 
-The nesting mirrors the config's. A leaf is a list, `{range: [start, stop, step?]}`, `{linspace: [low, high, num]}`,
-`{logspace: [low, high, num]}` (ends included, spaced evenly in the logarithm), or a single value. Axes multiply,
-those in a `zip` entry advance together. Every panel is laid over the common axes; the study is the union.
+The nesting mirrors the config. A leaf is a list, `{range: [start, stop, step?]}`, `{linspace: [low, high, num]}`,
+`{logspace: [low, high, num]}` (both ends included, evenly spaced in the logarithm), or a single value. The grid is the
+product of all axes, except that the axes of one `zip` entry advance together. Each panel overrides the common axes, and
+the study is the union of its panels.
 """
 
 from __future__ import annotations
@@ -26,20 +27,22 @@ from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, require, suggest
 
-Axes = dict[str, list[Any]]  # one entry multiplies; paths joined by a space advance together
+Axes = dict[str, list[Any]]  # grid factors by path; the paths of a zipped axis are joined by a space
 
 
-MOST_RUNS = 1_000_000  # of a study, or values of an axis
+MAX_RUNS = 1_000_000  # limit on the runs of a study and on the values of one axis
 
 
-def _number(value: Any, kind: Any) -> bool:
+def _is_finite_number(value: Any, kind: Any) -> bool:
+    """Return whether `value` is a finite number of type `kind`; booleans do not count as numbers."""
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _space(kind: str, path: str, args: Any) -> list[Any]:
-    allowed = f"must be {{{kind}: [low, high, num]}} with num a whole number from 1 to {MOST_RUNS}"
-    ok = isinstance(args, list | tuple) and len(args) == 3 and all(_number(a, int | float) for a in args)
-    require(ok and 1 <= args[2] <= MOST_RUNS and args[2] == int(args[2]), path, {kind: args}, allowed)
+def _expand_spacing(kind: str, path: str, args: Any) -> list[Any]:
+    """Return the values of `{linspace: args}` or `{logspace: args}`; raises `InputError` if `args` is malformed."""
+    allowed = f"must be {{{kind}: [low, high, num]}} with num a whole number from 1 to {MAX_RUNS}"
+    ok = isinstance(args, list | tuple) and len(args) == 3 and all(_is_finite_number(a, int | float) for a in args)
+    require(ok and 1 <= args[2] <= MAX_RUNS and args[2] == int(args[2]), path, {kind: args}, allowed)
     low, high, num = float(args[0]), float(args[1]), int(args[2])
     if kind == "linspace":
         return np.linspace(low, high, num).tolist()
@@ -47,24 +50,18 @@ def _space(kind: str, path: str, args: Any) -> list[Any]:
     return np.geomspace(low, high, num).tolist()
 
 
-def _range(path: str, args: Any) -> list[Any]:
-    bounds = [0, args] if _number(args, int) else args
-    ok = isinstance(bounds, list | tuple) and len(bounds) in (2, 3) and all(_number(a, int) for a in bounds)
+def _expand_range(path: str, args: Any) -> list[Any]:
+    """Return the integers of `{range: args}`; raises `InputError` if `args` is malformed."""
+    bounds = [0, args] if _is_finite_number(args, int) else args
+    ok = isinstance(bounds, list | tuple) and len(bounds) in (2, 3) and all(_is_finite_number(a, int) for a in bounds)
     require(ok and bounds[2:] != [0], path, {"range": args}, "must be {range: [start, stop, step?]} of integers")
     values = range(*bounds)
-    require(len(values[: MOST_RUNS + 1]) <= MOST_RUNS, path, {"range": args}, f"must have at most {MOST_RUNS} values")
+    require(len(values[: MAX_RUNS + 1]) <= MAX_RUNS, path, {"range": args}, f"must have at most {MAX_RUNS} values")
     return list(values)
 
 
-EXPRESSIONS = {
-    "range": _range,
-    "linspace": lambda path, args: _space("linspace", path, args),
-    "logspace": lambda path, args: _space("logspace", path, args),
-}
-
-
 def logspace(low: float, high: float, num: int) -> list[float]:
-    """Return `num` numbers from `low` to `high`, both included, spaced evenly in the logarithm: as in configs.
+    """Return `num` numbers from `low` to `high`, both included, spaced evenly in the logarithm, as in configs.
 
     Raises `InputError` unless both ends are positive and num is a whole number of at least 1.
 
@@ -72,11 +69,11 @@ def logspace(low: float, high: float, num: int) -> list[float]:
     >>> dyn.logspace(0.01, 1.0, 3)
     [0.01, 0.1, 1.0]
     """
-    return _space("logspace", "logspace", [low, high, num])
+    return _expand_spacing("logspace", "logspace", [low, high, num])
 
 
 def linspace(low: float, high: float, num: int) -> list[float]:
-    """Return `num` numbers from `low` to `high`, both included, spaced evenly: as in configs.
+    """Return `num` numbers from `low` to `high`, both included, spaced evenly, as in configs.
 
     Raises `InputError` unless the ends are finite and num is a whole number of at least 1.
 
@@ -84,11 +81,21 @@ def linspace(low: float, high: float, num: int) -> list[float]:
     >>> dyn.linspace(0.0, 1.0, 3)
     [0.0, 0.5, 1.0]
     """
-    return _space("linspace", "linspace", [low, high, num])
+    return _expand_spacing("linspace", "linspace", [low, high, num])
 
 
-def check_tree(field: str, tree: Any) -> None:
-    """Raise `InputError` unless `tree` has the form of a sweep: a mapping, with mappings in its `zip`."""
+EXPRESSIONS = {
+    "range": _expand_range,
+    "linspace": lambda path, args: _expand_spacing("linspace", path, args),
+    "logspace": lambda path, args: _expand_spacing("logspace", path, args),
+}
+
+
+def check_sweep(field: str, tree: Any) -> None:
+    """Raise `InputError` unless `tree` is a mapping whose `zip` entry, if any, is a list of mappings.
+
+    field: the name of the config field, for the message
+    """
     require(isinstance(tree, Mapping), field, tree, "must be a mapping of axes")
     together = tree.get("zip", [])
     entries = [together] if isinstance(together, Mapping) else together
@@ -96,71 +103,74 @@ def check_tree(field: str, tree: Any) -> None:
     require(ok, f"{field}.zip", together, "must be a list of mappings of axes")
 
 
-def is_leaf(node: Any) -> bool:
-    """Whether a node of a sweep is an axis (or a value) and not a further level of the config."""
+def is_axis(node: Any) -> bool:
+    """Return whether a node of a sweep is an axis (or a single value) rather than a nested level of the config."""
     return not isinstance(node, Mapping) or not node or (len(node) == 1 and next(iter(node)) in EXPRESSIONS)
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The axes of a sweep by dotted path (`zip` entries stay as they are, under `zip`)."""
+def flatten_axes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the axes of a nested sweep by dotted path; `zip` entries are returned unchanged under the key `zip`."""
     found: dict[str, Any] = {}
     for name, node in tree.items():
         path = f"{prefix}{name}"
-        if is_leaf(node) or path == "zip":
+        if is_axis(node) or path == "zip":
             found[path] = node
         else:
-            found |= leaves(node, f"{path}.")
+            found |= flatten_axes(node, f"{path}.")
     return found
 
 
 def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, both sweeps: an axis is replaced whole, whatever it was before."""
+    """Return the sweep `base` overridden by the sweep `top`: an axis in both is replaced as a whole, never merged."""
     merged = dict(base)
     for name, node in top.items():
         below = merged.get(name)
-        deeper = isinstance(below, Mapping) and not is_leaf(node) and not is_leaf(below)
+        deeper = isinstance(below, Mapping) and not is_axis(node) and not is_axis(below)
         merged[name] = merge_axes(below, node) if deeper else node  # type: ignore[arg-type]
     return merged
 
 
-def nest(path: str, value: Any) -> dict[str, Any]:
+def nest_path(path: str, value: Any) -> dict[str, Any]:
     """Return the mapping of mappings that has `value` at a dotted path."""
     for part in reversed(path.split(".")):
         value = {part: value}
     return value
 
 
-def remove(tree: dict[str, Any], path: str) -> bool:
-    """Take out what is at a dotted path, which may be a key as it stands; returns whether there was anything."""
+def remove_axis(tree: dict[str, Any], path: str) -> bool:
+    """Remove the node at a dotted path, which may itself be a key; return whether there was one."""
     if path in tree:
         del tree[path]
         return True
     head, _, rest = path.partition(".")
-    return bool(rest) and isinstance(tree.get(head), dict) and remove(tree[head], rest)
+    return bool(rest) and isinstance(tree.get(head), dict) and remove_axis(tree[head], rest)
 
 
 def drop_overridden_axes(path: str, trees: dict[str, Any], source: str, *, keep_place: bool = False) -> list[str]:
-    """Take the axes of a field that is given otherwise out of `sweep` and `panels`; returns a line for each.
+    """Remove the axes of a field that has been given a value; return one notice per removed axis.
 
-    source: where the value comes from, for these lines; keep_place: leave the axis in `sweep`, which another will replace.
+    trees: the `sweep` and `panels` of a config, changed in place
+    source: where the value comes from, for the notices
+    keep_place: leave the axis in `sweep`, because another axis is about to replace it
     """
-    told = []
+    notices = []
     panels = {f"panels.{panel}": tree for panel, tree in trees["panels"].items() if isinstance(tree, Mapping)}
     for where, tree in {"sweep": trees["sweep"], **panels}.items():
-        check_tree(where, tree)
-        if path in leaves(tree):
+        check_sweep(where, tree)
+        if path in flatten_axes(tree):
             if not (keep_place and where == "sweep"):
-                remove(tree, path)
-            told.append(f"note: {path} {source} replaces the axis {where}.{path}")
+                remove_axis(tree, path)
+            notices.append(f"note: {path} {source} replaces the axis {where}.{path}")
         entries = tree.get("zip", [])
         for entry in [entries] if isinstance(entries, dict) else entries:
-            if path in leaves(entry):
-                remove(entry, path)
-                told.append(f"note: {path} {source} replaces its part of {where}.zip")
-    return told
+            if path in flatten_axes(entry):
+                remove_axis(entry, path)
+                notices.append(f"note: {path} {source} replaces its part of {where}.zip")
+    return notices
 
 
-def _values(path: str, node: Any, spec: RunSpec) -> list[Any]:
+def _axis_values(path: str, node: Any, spec: RunSpec) -> list[Any]:
+    """Return the values of one axis; raises `InputError` for an unknown field or a malformed expression."""
     if path not in specs.paths(spec):
         raise InputError(f"sweep.{path}", node, f"no such field{suggest(path, specs.paths(spec))}")
     if isinstance(node, Mapping):
@@ -178,17 +188,17 @@ def _values(path: str, node: Any, spec: RunSpec) -> list[Any]:
     return [round(v) for v in values] if integer and isinstance(node, Mapping) else values
 
 
-def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
-    """The axes of one panel, each checked against the fields of `spec`."""
+def parse_axes(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
+    """Return the axes of one panel; raises `InputError` if a path is not a field of `spec` or an axis has no values."""
     axes: Axes = {}
-    for path, node in leaves(tree).items():
+    for path, node in flatten_axes(tree).items():
         if node == {} and any(known.startswith(f"{path}.") for known in specs.paths(spec)):
-            continue  # a level of the config without axes: `sweep.data={}` takes those away that were there
+            continue  # an empty level, e.g. `sweep.data={}`, removes the axes below it
         if path != "zip":
-            axes[path] = [(v,) for v in _values(path, node, spec)]
+            axes[path] = [(v,) for v in _axis_values(path, node, spec)]
             continue
         for together in [node] if isinstance(node, Mapping) else node:
-            columns = {p: _values(p, sub, spec) for p, sub in leaves(together).items()}
+            columns = {p: _axis_values(p, sub, spec) for p, sub in flatten_axes(together).items()}
             if not columns:
                 continue
             lengths = {p: len(v) for p, v in columns.items()}
@@ -200,16 +210,16 @@ def parse(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
 
 
 @cache
-def _unbounded(system: type[RunSpec]) -> set[str]:
-    """Fields that may be infinite: those that are if nothing is said."""
+def _fields_that_may_be_infinite(system: type[RunSpec]) -> set[str]:
+    """Return the paths of the fields of a system whose default is infinite; only these accept infinity."""
     return {path for path, value in specs.flatten(system()).items() if isinstance(value, float) and math.isinf(value)}
 
 
 def _check_values(spec: RunSpec) -> None:
-    """What holds for every field of every system, so that no run's own checks meet with what they cannot compare."""
+    """Raise `InputError` for values that no system accepts (NaN, overflow), so that a system's own checks need not."""
     for path, value in specs.flatten(spec).items():
         if isinstance(value, float):
-            finite = math.isfinite(value) or (value == math.inf and path in _unbounded(type(spec)))
+            finite = math.isfinite(value) or (value == math.inf and path in _fields_that_may_be_infinite(type(spec)))
             require(finite, path, value, "must be a finite number")
         elif isinstance(value, int):
             require(-(2**31) <= value < 2**31, path, value, "must be an integer of at most 32 bits")
@@ -218,11 +228,14 @@ def _check_values(spec: RunSpec) -> None:
             require(ok, path, list(value), "must be a list of plain values")
 
 
-def expand(spec: RunSpec, axes: Axes) -> list[RunSpec]:
-    """Every combination as a resolved run, in the order of the axes, the last one fastest; duplicates dropped."""
+def expand_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
+    """Return one resolved run for every combination of axis values, without duplicates.
+
+    The last axis varies fastest. Raises `InputError` for more than `MAX_RUNS` runs or a value out of range.
+    """
     together = [[dict(zip(name.split(" "), values, strict=True)) for values in column] for name, column in axes.items()]
     total = math.prod(len(column) for column in together)
-    require(total <= MOST_RUNS, "sweep", total, f"is more runs than the {MOST_RUNS} that a study may have")
+    require(total <= MAX_RUNS, "sweep", total, f"is more runs than the {MAX_RUNS} that a study may have")
     runs: dict[RunSpec, None] = {}
     spec = specs.freeze(spec)
     for combination in itertools.product(*together):

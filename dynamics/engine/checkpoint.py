@@ -1,4 +1,4 @@
-"""Checkpoints: a chunk part of the way, kept so that a killed process goes on from there to the very same numbers."""
+"""Checkpoints of unfinished chunks; a chunk resumed from one gives exactly the numbers of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from dynamics.core.simulate import ResumeState, SegmentHook
 from dynamics.engine.interrupt import Interrupt
 from dynamics.store.files import Damage, write_file
 
-PIECE_SECONDS = 5.0  # how long a signal may have to wait
-SAVE_SHARE = 0.02  # most of the time that saving may take
+MAX_SIGNAL_DELAY = 5.0  # seconds of stepping between two checks for a signal
+MAX_SAVE_SHARE = 0.02  # largest share of the run time spent on saving
 
 
-class Checkpoints(SegmentHook):
-    """Saves a chunk to `file` at segment boundaries, every so many seconds and when a stop is asked for.
+class CheckpointHook(SegmentHook):
+    """Saves an unfinished chunk at segment boundaries: every `seconds` seconds and when a stop is requested.
 
-    fingerprint: of all that the numbers depend on; a checkpoint of another is not taken up
-    step_seconds: a guess at the time of one step, until it is measured
-    earlier: what else there may be to go on from, where there is no checkpoint
-    tell: called with a line when a checkpoint could not be used or written
+    file: where the checkpoint is written
+    fingerprint: hash of everything the numbers depend on; a checkpoint with another fingerprint is ignored
+    step_seconds: estimated time of one step, replaced by measurements as the chunk runs
+    find_earlier: called with the initial state if there is no checkpoint; returns a state to resume from, or None
+    report: called with one line when a checkpoint could not be written
     """
 
     def __init__(
@@ -37,44 +38,47 @@ class Checkpoints(SegmentHook):
         seconds: float,
         interrupt: Interrupt,
         step_seconds: float,
-        earlier: Callable[[Any], ResumeState | None] = lambda state: None,
-        tell: Callable[[str], Any] = lambda line: None,
+        find_earlier: Callable[[Any], ResumeState | None] = lambda state: None,
+        report: Callable[[str], Any] = lambda line: None,
     ):
-        self.earlier = earlier
+        self.find_earlier = find_earlier
         self.file, self.fingerprint, self.seconds = file, fingerprint, seconds
-        self.interrupt, self.step_seconds, self.tell = interrupt, step_seconds, tell
+        self.interrupt, self.step_seconds, self.report = interrupt, step_seconds, report
         self._saved = self._last = time.monotonic()
         self._wait = seconds
 
-    def piece(self, steps: int) -> int:
-        return max(1, min(steps, int(PIECE_SECONDS / self.step_seconds)))
+    def limit_steps(self, steps: int) -> int:
+        return max(1, min(steps, int(MAX_SIGNAL_DELAY / self.step_seconds)))
 
-    def took(self, steps: int) -> None:
+    def after_steps(self, steps: int) -> None:
         now = time.monotonic()
         if steps:
             self.step_seconds = max((now - self._last) / steps, 1e-9)
         self._last = now
 
-    def due(self) -> bool:
-        return self.interrupt.asked is not None or time.monotonic() - self._saved >= self._wait
+    def should_save(self) -> bool:
+        return self.interrupt.signal_number is not None or time.monotonic() - self._saved >= self._wait
 
     def save(self, resume_state: ResumeState) -> None:
         begun = time.monotonic()
         try:
-            write(self.file, self.fingerprint, resume_state)
+            write_checkpoint(self.file, self.fingerprint, resume_state)
         except OSError as error:
-            self.tell(f"no checkpoint could be written ({error.strerror}); computing goes on")
+            self.report(f"checkpoint not written ({error.strerror}); the computation continues without it")
         self._saved = self._last = time.monotonic()
-        self._wait = max(self.seconds, (self._saved - begun) / SAVE_SHARE)
+        self._wait = max(self.seconds, (self._saved - begun) / MAX_SAVE_SHARE)
         self.interrupt.check()
 
     def load(self, state: Any) -> ResumeState | None:
-        """What there is to go on from; `state` shows the structure. Raises `Damage` if the checkpoint is torn."""
-        return read(self.file, self.fingerprint, state) or self.earlier(state)
+        """Return the state to resume from, or None to start from the beginning.
+
+        state: a state of the same structure and shapes. Raises `Damage` if the checkpoint is corrupt.
+        """
+        return read_checkpoint(self.file, self.fingerprint, state) or self.find_earlier(state)
 
 
-def write(file: Path, fingerprint: str, resume_state: ResumeState) -> None:
-    """One file: the SHA-256 of what follows, a newline, and an npz of the state's leaves and the records so far."""
+def write_checkpoint(file: Path, fingerprint: str, resume_state: ResumeState) -> None:
+    """Write a checkpoint file: the SHA-256 of the rest, a newline, and an npz of the state's leaves and the records."""
     arrays = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(resume_state.state))}
     names = list(resume_state.records[0]) if resume_state.records else []
     arrays |= {f"record/{name}": np.stack([record[name] for record in resume_state.records]) for name in names}
@@ -86,8 +90,11 @@ def write(file: Path, fingerprint: str, resume_state: ResumeState) -> None:
     write_file(file, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
 
 
-def read(file: Path, fingerprint: str, state: Any) -> ResumeState | None:
-    """What `write` wrote, or None if there is nothing or it is of other runs, another program or another version."""
+def read_checkpoint(file: Path, fingerprint: str, state: Any) -> ResumeState | None:
+    """Return the checkpoint in `file`; None if there is none or if its fingerprint differs.
+
+    state: a state of the same structure. Raises `Damage` if the file does not match its checksum.
+    """
     try:
         digest, _, data = file.read_bytes().partition(b"\n")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Processes that share a study joined by `jax.distributed`."""
+"""Join the processes that share a study through `jax.distributed`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from dynamics.errors import InputError
 
 
 @contextlib.contextmanager
-def joined(worker: int, workers: int, coordinator: str, distributed: bool, output: Path) -> Iterator[tuple[int, int]]:
-    """(which process this is, of how many), joined to the others by `jax.distributed` if asked, before any device is up.
+def join_processes(worker: int, workers: int, coordinator: str, distributed: bool, output: Path) -> Iterator[tuple[int, int]]:
+    """Yield the index of this process and the number of processes, after joining `jax.distributed` if requested.
 
-    There is nothing that runs of different processes would have to tell each other: every process computes chunks of its
-    own on its own devices, and what one that dies leaves undone the others take. So none is told to die with another; but
-    JAX aborts all when process 0 is gone, so that one leaves last: it waits for the locks that the others hold in `output`.
+    Must be entered before JAX initialises any device. Raises `InputError` if the other processes cannot be reached.
+
+    The processes exchange no data: each computes its own chunks on its own devices, and the others take over the chunks
+    of one that dies, so no process has to die with another. JAX, however, aborts all processes when process 0 exits, so
+    process 0 exits last: it waits for the locks that the others hold in `output`.
     """
     if not distributed:
         yield worker, workers

@@ -1,7 +1,7 @@
-"""Execution: one compiled program a group, the ensemble axis sharded over all local devices.
+"""Compile one program per group and run it, with the ensemble axis sharded over all local devices.
 
-A device takes its share of the runs as `lax.map` over lanes of `vmap`ped runs: one lane at a time on a CPU,
-where a run's arrays then stay in cache for a whole segment, all runs in one lane on an accelerator.
+Each device processes its runs with `lax.map` over lanes of `vmap`ped runs. On a CPU a lane usually holds one run, whose
+arrays then stay in cache for a whole segment; on an accelerator one lane holds all runs.
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ from dynamics.core.devices import available_cores
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.simulate import advance, drive, start
 from dynamics.core.spec import RunSpec
-from dynamics.engine.checkpoint import Checkpoints
+from dynamics.engine.checkpoint import CheckpointHook
 from dynamics.engine.plan import Group, Plan
 from dynamics.kernels.threads import cores_per_device
 from dynamics.store.results import ChunkResult
 
-AXIS = "run"
-Watch = Callable[[int, dict[str, np.ndarray]], None]
+ENSEMBLE_AXIS = "run"
+# called after a segment with the step and the observations of the ensemble
+RecordCallback = Callable[[int, dict[str, np.ndarray]], None]
 
 
 class OutOfMemory(MemoryError):
-    """A chunk does not fit; says how many bytes its program over so many runs needs and how many there are.
+    """Raised when a chunk does not fit in memory.
 
-    needed, size: 0 if only the device knows
+    needed: bytes that its program needs, 0 if unknown; limit: bytes available
+    size: number of runs that the program was compiled for, 0 if unknown
     """
 
     def __init__(self, needed: float, limit: float, size: int = 0):
         self.needed, self.limit, self.size = needed, limit, size
-        there = f"{limit / 1e9:.3g} GB may be used"
+        there = f"{limit / 1e9:.3g} GB are available"
         super().__init__(f"needs {needed / 1e9:.3g} GB, {there}" if needed else f"the device is out of memory ({there})")
 
 
 @dataclass(frozen=True)
 class Programs:
-    """start(keys, hyper, shared) -> fixed, state; advance(keys, fixed, state, begin, end, record) -> state, observations.
+    """The two programs of a group, over an ensemble of `size` runs.
 
-    Both go over all `size` runs.
-
-    bytes: what they take over all devices, arguments, results and temporaries (known once compiled)
+    start: (keys, hyper, shared) -> (fixed, state)
+    advance: (keys, fixed, state, begin, end, record) -> (state, observations)
+    devices: how many devices the ensemble axis is sharded over
+    bytes: memory over all devices for arguments, results and temporaries (known once compiled)
     """
 
     start: Callable
@@ -62,26 +65,29 @@ class Programs:
     bytes: float = 0.0
 
 
-def over_ensemble(function: Callable, lanes: int) -> Callable:
-    """A single-run function made one over a local ensemble: `lax.map` over lanes of `vmap`."""
+def map_over_ensemble(function: Callable, lanes: int) -> Callable:
+    """Return `function`, written for one run, mapped over a leading ensemble axis: `lax.map` over lanes of `vmap`."""
     return lambda *args: lax.map(lambda a: function(*a), args, batch_size=lanes if lanes > 1 else None)
 
 
-def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None) -> Programs:
-    """Programs for up to `size` runs; the size is rounded up so that every device has equally many full lanes."""
+def build_programs(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None) -> Programs:
+    """Return uncompiled programs for `size` runs, rounded up so that every device has the same number of full lanes.
+
+    lanes: runs per device that step together; devices: by default all local ones
+    """
     devices = devices or jax.local_devices()
     devices = devices[: max(1, min(len(devices), size))]
     per_device = -(-size // len(devices))
     lanes = min(lanes, per_device)
     size = len(devices) * lanes * -(-per_device // lanes)
-    mesh = Mesh(np.array(devices), (AXIS,))
-    runs, same = PartitionSpec(AXIS), PartitionSpec()
+    mesh = Mesh(np.array(devices), (ENSEMBLE_AXIS,))
+    runs, same = PartitionSpec(ENSEMBLE_AXIS), PartitionSpec()
 
     def start_all(keys, hyper, shared):
-        return over_ensemble(lambda k, h: start(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
+        return map_over_ensemble(lambda k, h: start(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
 
     def advance_all(keys, fixed, state, begin, end, record):
-        return over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, record), lanes)(keys, fixed, state)
+        return map_over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, record), lanes)(keys, fixed, state)
 
     def shard(function, in_specs):
         return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=runs, check_vma=False)
@@ -96,7 +102,7 @@ def build(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None
 
 
 def compile_programs(programs: Programs, *given: Any) -> Programs:
-    """The same programs compiled ahead for what `arguments` gives, and the bytes they take; nothing is run."""
+    """Return the programs compiled for the given `ProgramArguments`, with their memory use; nothing is run."""
 
     def placed(tree):
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=programs.sharding), tree)
@@ -115,7 +121,10 @@ def compile_programs(programs: Programs, *given: Any) -> Programs:
 
 
 def _bytes(compiled: Any, *, resident: bool = True) -> float:
-    """What a compiled program takes on each device, with or without its arguments; 0 if the backend does not say."""
+    """Return the bytes a compiled program needs on each device, 0 if the backend does not say.
+
+    resident: count the arguments too
+    """
     stats = compiled.memory_analysis()
     if stats is None:
         return 0.0
@@ -123,8 +132,8 @@ def _bytes(compiled: Any, *, resident: bool = True) -> float:
     return float(own + (stats.argument_size_in_bytes if resident else 0))
 
 
-def stack_hyper(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
-    """Swept scalars and sizes of the runs as arrays (size,), the last run repeated to fill up."""
+def stack_hyperparameters(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
+    """Return the swept scalars and sizes of the runs as arrays (size,) by name, padded by repeating the last run."""
     columns = [specs.hyper(run) for run in runs]
     dtype = np.dtype(runs[0].precision)
     sizes = set(runs[0].shape_fields)
@@ -135,48 +144,63 @@ def stack_hyper(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
 
 
 class Executor:
-    """Compiles the programs of groups and computes their chunks; groups that can share a program do."""
+    """Compiles programs and computes chunks; groups with the same program and chunk size share it.
+
+    memory: bytes that one chunk may use over all devices
+    """
 
     def __init__(self, memory: float = math.inf) -> None:
-        self.memory = memory  # bytes that a chunk may take over all devices
+        self.memory = memory
         self._programs: dict[tuple[str, int, int], Future[Programs]] = {}
         self._compilers = ThreadPoolExecutor(available_cores(), thread_name_prefix="compile")
 
-    def results(self, plan: Plan, watch: Callable[[Group], Watch | None] = lambda group: None) -> Iterator[ChunkResult]:
+    def compute_plan(
+        self, plan: Plan, watch: Callable[[Group], RecordCallback | None] = lambda group: None
+    ) -> Iterator[ChunkResult]:
+        """Yield the result of every chunk of the plan.
+
+        watch: returns, for a group, a callback for its records or None. Raises `OutOfMemory` if a chunk does not fit.
+        """
         todo = [(group, runs) for group in plan.groups for runs in group.chunks]
         try:
             for at, (group, runs) in enumerate(todo):
-                self.ahead(todo[at : at + available_cores() + 1])
+                self.compile_ahead(todo[at : at + available_cores() + 1])
                 yield self.compute(group, runs, watch(group))
         finally:
             self.close()
 
-    def ahead(self, chunks: Sequence[tuple[Group, tuple[RunSpec, ...]]]) -> None:
-        """Start compiling the programs of these chunks in the background, in order, one per core at a time."""
+    def compile_ahead(self, chunks: Sequence[tuple[Group, tuple[RunSpec, ...]]]) -> None:
+        """Start compiling the programs of these chunks in background threads, in order, one per core."""
         for group, runs in chunks:
             self._compiled(group, runs)
 
     def close(self) -> None:
-        """Cancel the compilations that have not begun; one under way is waited for at exit."""
+        """Cancel the compilations that have not started; a running one is waited for at exit."""
         for key, program in list(self._programs.items()):
             if program.cancel():
                 del self._programs[key]
 
     def compute(
-        self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None = None, hook: Checkpoints | None = None
+        self, group: Group, runs: tuple[RunSpec, ...], watch: RecordCallback | None = None, hook: CheckpointHook | None = None
     ) -> ChunkResult:
-        """Compute a chunk, or resume it from its checkpoint. Raises `OutOfMemory` if it does not fit."""
+        """Compute a chunk, or resume it from its checkpoint, and return the result; raises `OutOfMemory`.
+
+        watch: called with step and observations after every segment; hook: saves and loads checkpoints
+        """
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 return self._compute(group, runs, watch, hook)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 _reraise_unless_oom(error)
-            # raised out here, for the error's traceback holds on to all the arrays that do not fit
+            # raised outside the handler: the traceback of the error keeps the arrays that do not fit alive
             self._programs.clear()
             raise OutOfMemory(0, self.memory)
 
-    def excess(self, group: Group, runs: tuple[RunSpec, ...]) -> OutOfMemory | None:
-        """Return why these runs do not fit at once, as far as their compiled program tells; None if they do. Runs nothing."""
+    def find_memory_excess(self, group: Group, runs: tuple[RunSpec, ...]) -> OutOfMemory | None:
+        """Return the `OutOfMemory` error that computing these runs at once would raise, or None if they fit.
+
+        Compiles their program but does not run it.
+        """
         with jax.enable_x64(group.static.precision == "float64"):
             try:
                 self._prepare(group, runs)
@@ -188,34 +212,36 @@ class Executor:
             return OutOfMemory(0, self.memory)
 
     def _compiled(self, group: Group, runs: tuple[RunSpec, ...]) -> Future[Programs]:
-        """The programs for a chunk, compiled or being compiled; chunks that can share them do."""
-        # a last, smaller chunk is filled up rather than compiled anew, unless that wastes most of it
+        """Return the future programs of a chunk, shared with other chunks where possible."""
+        # a smaller last chunk is padded rather than compiled anew, unless more than half would be padding
         size = group.chunk if len(runs) <= group.chunk < 2 * len(runs) else len(runs)
         key = (group.program, group.lanes, size)
 
         def compiled() -> Programs:
             with jax.enable_x64(group.static.precision == "float64"):
-                programs = build(group.static.dynamics(), group.lanes, size)
+                programs = build_programs(group.static.dynamics(), group.lanes, size)
                 cores_per_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
-                return compile_programs(programs, *arguments(runs, programs.size, programs.sharding))
+                return compile_programs(programs, *place_arguments(runs, programs.size, programs.sharding))
 
         if key not in self._programs:
             self._programs[key] = self._compilers.submit(compiled)
         return self._programs[key]
 
-    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, Arguments]:
-        """Compiled programs for a chunk, and what they start from."""
+    def _prepare(self, group: Group, runs: tuple[RunSpec, ...]) -> tuple[Programs, ProgramArguments]:
+        """Return the compiled programs of a chunk and their arguments; raises `OutOfMemory` if they do not fit."""
         compiled = self._compiled(group, runs)
         try:
             programs = compiled.result()
-        except BaseException:  # may go well another time
+        except BaseException:  # allow another attempt
             self._programs = {key: value for key, value in self._programs.items() if value is not compiled}
             raise
         if programs.bytes > self.memory:
             raise OutOfMemory(programs.bytes, self.memory, programs.size)
-        return programs, arguments(runs, programs.size, programs.sharding)
+        return programs, place_arguments(runs, programs.size, programs.sharding)
 
-    def _compute(self, group: Group, runs: tuple[RunSpec, ...], watch: Watch | None, hook: Checkpoints | None) -> ChunkResult:
+    def _compute(
+        self, group: Group, runs: tuple[RunSpec, ...], watch: RecordCallback | None, hook: CheckpointHook | None
+    ) -> ChunkResult:
         started = time.perf_counter()
         count = len(runs)
         programs, given = self._prepare(group, runs)
@@ -247,21 +273,21 @@ def _reraise_unless_oom(error: Exception) -> None:
         raise error
 
 
-class Arguments(NamedTuple):
-    """keys (size,); hyper: swept scalars (size,) by name; shared: what the runs read, on every device."""
+class ProgramArguments(NamedTuple):
+    """Arguments of the start program: keys (size,), swept scalars (size,) by name, arrays shared by all runs."""
 
     keys: jax.Array
     hyper: dict[str, jax.Array]
     shared: dict[str, jax.Array]
 
 
-def arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> Arguments:
-    """Keys and swept scalars of the runs on their devices, filled up to `size`, and what they share."""
+def place_arguments(runs: tuple[RunSpec, ...], size: int, sharding: NamedSharding) -> ProgramArguments:
+    """Return the arguments of a chunk placed on the devices, padded to `size` runs by repeating the last one."""
     seeds = np.pad(np.array([run.seed for run in runs], np.uint32), (0, size - len(runs)), "edge")
     keys = jax.device_put(jax.vmap(jax.random.key)(seeds), sharding)
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-    return Arguments(
+    return ProgramArguments(
         keys,
-        {name: jax.device_put(value, sharding) for name, value in stack_hyper(runs, size).items()},
+        {name: jax.device_put(value, sharding) for name, value in stack_hyperparameters(runs, size).items()},
         {name: jax.device_put(value, everywhere) for name, value in runs[0].shared_arrays().items()},
     )

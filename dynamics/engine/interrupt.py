@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a sweep stops at the next segment with everything saved; a second signal stops at once."""
+"""SIGINT and SIGTERM: the first signal stops a sweep at the next segment, saved; a second one stops it at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """The sweep was asked to stop and has saved what it had."""
+    """Raised when a signal has stopped the sweep; results so far are saved.
+
+    number: the number of the signal
+    """
 
     def __init__(self, number: int):
         self.number = number
@@ -18,13 +21,17 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
+        """Return the conventional exit code of a process that a signal has ended."""
         return 128 + self.number
 
 
 class Interrupt:
-    """While entered, catches the first signal: `asked` tells which. Outside the main thread it catches nothing."""
+    """Context manager that notes the first SIGINT or SIGTERM instead of stopping the process.
 
-    asked: int | None = None
+    signal_number: the signal received, None so far. Outside the main thread no signal is caught.
+    """
+
+    signal_number: int | None = None
 
     def __enter__(self) -> Interrupt:
         self._before = {}
@@ -37,11 +44,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
+        if self.signal_number is not None:
             raise Stopped(number)
-        self.asked = number
+        self.signal_number = number
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal has come."""
-        if self.asked is not None:
-            raise Stopped(self.asked)
+        """Raise `Stopped` if a signal has been received."""
+        if self.signal_number is not None:
+            raise Stopped(self.signal_number)

@@ -1,8 +1,8 @@
-"""The plan: runs -> groups of equal static shape -> chunks that fit memory; decided before anything runs.
+"""Plan a study before anything runs: runs -> groups that share a program -> chunks that fit in memory.
 
-Runs of one family (equal in every static choice but the sizes) can each have a program of their exact shape,
-or be padded to share one. Compiling costs seconds, padding costs wasted products: the cost model below
-weighs the two and merges groups while that saves time.
+Runs of one family agree in every static choice except the sizes. They can be compiled at their exact shapes or padded
+to share a program. Compilation costs seconds and padding costs wasted arithmetic, so the cost model below merges
+shapes as long as that reduces the estimated total time.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from dynamics.core.show import html_table, text_table
 from dynamics.core.spec import RunSpec
 from dynamics.core.text import counted
 
-MOST_RUNS = 32768  # in one chunk: their records are held in memory until they are written
+MAX_CHUNK_RUNS = 32768  # the records of a chunk stay in memory until they are written
 
 
 class Machine(NamedTuple):
-    """What the cost model assumes of the machine; printed with the plan.
+    """The parameters of the cost model for this machine; printed with the plan.
 
-    flops: useful rate of one device; step_seconds: overhead of one step of one lane; compile_seconds: of one
-    group's programs; memory: bytes that one group may take over all devices; lane_flops: work per step below
-    which runs are batched into one lane.
+    kind: JAX platform; devices: number of local devices
+    flops: useful floating-point operations per second of one device
+    step_seconds: fixed overhead of one step of one lane
+    compile_seconds: compile time of one group's programs
+    memory: bytes available to one chunk over all devices
+    lane_flops: operations per step below which several runs are batched into one lane
     """
 
     kind: str
@@ -42,8 +45,11 @@ class Machine(NamedTuple):
     lane_flops: float
 
 
-def this_machine() -> Machine:
-    """The devices that JAX sees. CPU numbers were measured on two cores; accelerator ones are guesses until measured."""
+def detect_machine() -> Machine:
+    """Return the cost-model parameters of the local JAX devices.
+
+    The CPU numbers were measured on two cores; those of accelerators are guesses.
+    """
     import jax
 
     devices = jax.local_devices()
@@ -58,30 +64,36 @@ def this_machine() -> Machine:
 class Group:
     """Runs that share one compiled program, at one padded shape, on one schedule.
 
-    static: what the program is built from (sizes padded, swept scalars NaN); wholes: the runs by what is computed and
-    stored at once, and chunks: those of each that are still to compute; lanes: runs per device that step together;
-    chunk: the size that programs are made for; waste: share of the products that padding adds.
+    static: the spec that the program is built from (padded sizes, swept scalars NaN)
+    full_chunks: the runs, partitioned into those that are computed and stored together
+    chunks: the runs of each full chunk that are still to be computed
+    schedule: the recorded steps; cost: estimated cost of one run at the padded shape
+    lanes: number of runs per device that step together
+    chunk: number of runs that the programs are compiled for
+    padding_share: fraction of the arithmetic that padding adds
+    seconds: estimated time to compute the group
     """
 
     static: RunSpec
-    wholes: tuple[tuple[RunSpec, ...], ...]
+    full_chunks: tuple[tuple[RunSpec, ...], ...]
     chunks: tuple[tuple[RunSpec, ...], ...]
     schedule: tuple[int, ...]
     cost: Cost
     lanes: int
     chunk: int
-    waste: float
+    padding_share: float
     seconds: float
 
     @property
     def shape(self) -> dict[str, int]:
+        """Return the padded sizes by field name."""
         return {path.split(".")[-1]: specs.get(self.static, path) for path in self.static.shape_fields}
 
     @property
     def program(self) -> str:
-        """Groups with equal `program` (and ensemble size) run the same compiled code: schedules may differ.
+        """Return the identity of the compiled code: groups with equal `program` and chunk size share it.
 
-        A piece that was registered anew in this process makes other programs of the same fields.
+        Registering a piece again in the same process changes the identity of the programs that may use it.
         """
         left_out = ("seed", "steps", *(f for f in specs.paths(self.static) if f.startswith("record.")))
         left_out += specs.swept(type(self.static))
@@ -89,34 +101,35 @@ class Group:
         anew = {"revision": revision()} if revision() else {}
         return specs.content_hash({"system": self.static.system, **fields, **anew})
 
-    def memory(self, machine: Machine) -> float:
-        """Bytes that one chunk takes over all devices."""
+    def estimate_memory(self, machine: Machine) -> float:
+        """Return the estimated bytes of one chunk over all devices."""
         return self.cost.bytes_resident * self.chunk + machine.devices * self.lanes * self.cost.bytes_working
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
+        """Return the runs that are still to be computed."""
         return tuple(run for chunk in self.chunks for run in chunk)
 
-    def cut(self, chunk: int) -> Group:
-        """The same group for programs over fewer runs."""
+    def with_chunk_size(self, chunk: int) -> Group:
+        """Return the same group with programs for `chunk` runs."""
         return replace(self, chunk=chunk, lanes=max(1, min(self.lanes, chunk)))
 
-    def exact(self) -> list[Group]:
-        """The group taken apart by the runs' own shapes, each without padding; itself if there is one shape only."""
+    def split_by_shape(self) -> list[Group]:
+        """Return one unpadded group per exact shape of the runs; `[self]` if all runs have one shape."""
         shapes: dict[tuple[int, ...], list[RunSpec]] = defaultdict(list)
-        for whole in self.wholes:
+        for whole in self.full_chunks:
             for run in whole:
                 shapes[specs.shape(run)].append(run)
         if len(shapes) == 1:
             return [self]
         own = [(specs.static(runs[0], shape), tuple(runs)) for shape, runs in shapes.items()]
         return [
-            replace(self, static=s, wholes=(runs,), chunks=(runs,), cost=s.cost(), chunk=len(runs), waste=0.0)
+            replace(self, static=s, full_chunks=(runs,), chunks=(runs,), cost=s.cost(), chunk=len(runs), padding_share=0.0)
             for s, runs in own
         ]
 
     def step_seconds(self, machine: Machine) -> float:
-        """Estimated seconds of one step of a chunk."""
+        """Return the estimated seconds of one step of a chunk."""
         per_device = math.ceil(self.chunk / machine.devices)
         step = self.cost.flops_per_step / (machine.flops * self.cost.speed)
         return per_device * step + machine.step_seconds * per_device / self.lanes
@@ -124,58 +137,68 @@ class Group:
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """What is to be computed, by groups; shows itself as a table. finished: runs that are stored already."""
+    """What is to be computed, by groups; displays itself as a table.
+
+    groups: cheapest first
+    machine: the parameters of the cost model
+    num_stored: how many of the requested runs are stored already and therefore left out
+    """
 
     groups: tuple[Group, ...]
     machine: Machine
-    finished: int = 0
+    num_stored: int = 0
 
     def __repr__(self) -> str:
-        return f"{self.summary}\n{text_table(describe(self))}".rstrip()
+        return f"{self.summary}\n{text_table(tabulate_plan(self))}".rstrip()
 
     def _repr_html_(self) -> str:
-        return f"<div>{html_table(describe(self))}{self.summary}</div>"
+        return f"<div>{html_table(tabulate_plan(self))}{self.summary}</div>"
 
     @property
     def summary(self) -> str:
-        """One line on the whole."""
+        """Return one line: number of runs and groups, runs already stored, estimated time, devices."""
         device = counted(self.machine.devices, f"{self.machine.kind} device")
-        there = f"{self.finished} already in the store"
+        stored = f"{self.num_stored} already in the store"
         runs, groups = counted(self.num_runs, "run"), counted(len(self.groups), "group")
-        return f"{runs} to compute in {groups}, {there}; estimated {self.seconds:.0f} s on {device}"
+        return f"{runs} to compute in {groups}, {stored}; estimated {self.seconds:.0f} s on {device}"
 
     @property
     def num_runs(self) -> int:
+        """Return the number of runs to compute."""
         return sum(len(g.runs) for g in self.groups)
 
     @property
     def seconds(self) -> float:
+        """Return the estimated time of all groups in seconds."""
         return sum(g.seconds for g in self.groups)
 
 
-def _work(cost: Cost, schedule: tuple[int, ...]) -> float:
-    """Useful operations of one run over its whole schedule."""
+def _useful_flops(cost: Cost, schedule: tuple[int, ...]) -> float:
+    """Return the useful floating-point operations of one run over its whole schedule."""
     return cost.flops_per_step * schedule[-1] + cost.flops_per_record * len(schedule)
 
 
-def _lanes(cost: Cost, runs: int, machine: Machine) -> int:
+def _choose_lanes(cost: Cost, runs: int, machine: Machine) -> int:
+    """Return how many runs per device step together; cheap steps are batched."""
     per_device = math.ceil(runs / machine.devices)
     return max(1, min(per_device, int(min(machine.lane_flops * cost.speed / max(cost.flops_per_step, 1), 1e6))))
 
 
-def _seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine) -> float:
-    """Compile time, plus products at the useful rate, plus the fixed price of a step."""
+def _estimate_seconds(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine) -> float:
+    """Return the estimated seconds: compilation, arithmetic, and the fixed overhead of every step."""
     per_device = math.ceil(runs / machine.devices)
-    trips = math.ceil(per_device / _lanes(cost, runs, machine))
+    trips = math.ceil(per_device / _choose_lanes(cost, runs, machine))
     return (
         machine.compile_seconds
-        + per_device * _work(cost, schedule) / (machine.flops * cost.speed)
+        + per_device * _useful_flops(cost, schedule) / (machine.flops * cost.speed)
         + trips * schedule[-1] * machine.step_seconds
     )
 
 
-def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> list[tuple[tuple[int, ...], list[RunSpec]]]:
-    """Greedily merge the two shapes whose union saves most, until no merger saves time."""
+def _merge_shapes(
+    classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine
+) -> list[tuple[tuple[int, ...], list[RunSpec]]]:
+    """Return groups of runs by padded shape: greedily merge the pair that saves most time until none saves any."""
     groups = list(classes.items())
 
     first = groups[0][1][0]  # runs of a family have one schedule, and programs that differ in shape only
@@ -183,7 +206,7 @@ def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> l
     cost = cache(lambda shape: specs.static(first, shape).cost())
 
     def price(shape: tuple[int, ...], runs: list[RunSpec]) -> float:
-        return _seconds(cost(shape), len(runs), schedule, machine)
+        return _estimate_seconds(cost(shape), len(runs), schedule, machine)
 
     prices = [price(*g) for g in groups]
     while len(groups) > 1:
@@ -203,60 +226,63 @@ def _merge(classes: dict[tuple[int, ...], list[RunSpec]], machine: Machine) -> l
     return groups
 
 
-def make_plan(runs: list[RunSpec], machine: Machine | None = None, there: Set[str] = frozenset(), workers: int = 1) -> Plan:
-    """Group resolved, checked runs. Groups come cheapest first, so that something is soon done.
+def make_plan(runs: list[RunSpec], machine: Machine | None = None, stored: Set[str] = frozenset(), workers: int = 1) -> Plan:
+    """Return a plan that computes `runs`, which must be resolved and checked; the cheapest groups come first.
 
-    there: identities of the runs that need not be computed. What is computed together depends on what is asked for and
-    on the machine, not on how far a process came before it was killed: so the numbers do not either.
-    workers: how many processes share the work, by taking chunks.
+    machine: parameters of the cost model, by default those of the local devices
+    stored: identities of the runs that need not be computed
+    workers: how many processes share the plan by claiming chunks
+
+    Which runs are computed together depends on the request and the machine, not on `stored`: an interrupted sweep that
+    is resumed gives the same numbers, bit for bit.
     """
-    machine = machine or this_machine()
+    machine = machine or detect_machine()
     families: dict[str, dict[tuple[int, ...], list[RunSpec]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         families[specs.family(run)][specs.shape(run)].append(run)
-    groups, finished = [], 0
+    groups, num_stored = [], 0
     for classes in families.values():
-        for shape, members in _merge(classes, machine):
+        for shape, members in _merge_shapes(classes, machine):
             first = members[0]
             static = specs.static(first, shape)
             cost, schedule = static.cost(), first.record.schedule(first.steps)
-            useful = sum(_work(run.cost(), schedule) for run in members)
-            lanes = _lanes(cost, len(members), machine)
-            chunk = _chunk(cost, len(members), schedule, machine, workers)
+            useful = sum(_useful_flops(run.cost(), schedule) for run in members)
+            lanes = _choose_lanes(cost, len(members), machine)
+            chunk = _choose_chunk_size(cost, len(members), schedule, machine, workers)
             cut = [tuple(members[i : i + chunk]) for i in range(0, len(members), chunk)]
-            left = [tuple(run for run in part if not there or specs.run_id(run) not in there) for part in cut]
-            wholes = tuple(whole for whole, part in zip(cut, left, strict=True) if part)
+            left = [tuple(run for run in part if not stored or specs.run_id(run) not in stored) for part in cut]
+            full_chunks = tuple(whole for whole, part in zip(cut, left, strict=True) if part)
             chunks = tuple(part for part in left if part)
             count = sum(map(len, chunks))
-            finished += len(members) - count
+            num_stored += len(members) - count
             if not chunks:
                 continue
             groups.append(
                 Group(
                     static=static,
-                    wholes=wholes,
+                    full_chunks=full_chunks,
                     chunks=chunks,
                     schedule=schedule,
                     cost=cost,
                     lanes=lanes,
                     chunk=chunk,
-                    waste=1 - useful / max(_work(cost, schedule) * len(members), 1e-300),
-                    seconds=_seconds(cost, count, schedule, machine),
+                    padding_share=1 - useful / max(_useful_flops(cost, schedule) * len(members), 1e-300),
+                    seconds=_estimate_seconds(cost, count, schedule, machine),
                 )
             )
-    return Plan(tuple(sorted(groups, key=lambda g: g.seconds)), machine, finished)
+    return Plan(tuple(sorted(groups, key=lambda g: g.seconds)), machine, num_stored)
 
 
-def _chunk(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine, workers: int) -> int:
-    """How many runs to compute at once: as many as fit, and not more than leaves something for every worker."""
-    fits = min(MOST_RUNS, int(machine.memory / max(cost.bytes_resident, 1)))  # what steps need besides is seen once compiled
-    compute = _seconds(cost, runs, schedule, machine) - machine.compile_seconds
+def _choose_chunk_size(cost: Cost, runs: int, schedule: tuple[int, ...], machine: Machine, workers: int) -> int:
+    """Return how many runs to compute at once: as many as fit in memory while every worker gets a chunk."""
+    fits = min(MAX_CHUNK_RUNS, int(machine.memory / max(cost.bytes_resident, 1)))  # temporaries are known once compiled
+    compute = _estimate_seconds(cost, runs, schedule, machine) - machine.compile_seconds
     shares = min(workers, max(1, int(compute / machine.compile_seconds))) if machine.compile_seconds else workers
     return max(1, min(runs, fits, math.ceil(runs / shares)))
 
 
-def describe(plan: Plan) -> list[dict[str, Any]]:
-    """One row a group, for a table."""
+def tabulate_plan(plan: Plan) -> list[dict[str, Any]]:
+    """Return one table row per group: column names to values."""
     return [
         {
             "runs": len(g.runs),
@@ -265,9 +291,9 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
             "shape": ", ".join(f"{k} {v}" for k, v in g.shape.items()) or "-",
             "steps": g.schedule[-1],
             "records": len(g.schedule),
-            "padding": f"{100 * g.waste:.0f} %",
-            "memory": f"{g.memory(plan.machine) / 1e6:.1f} MB",
-            "GFLOP": f"{_work(g.cost, g.schedule) * len(g.runs) / 1e9:.1f}",
+            "padding": f"{100 * g.padding_share:.0f} %",
+            "memory": f"{g.estimate_memory(plan.machine) / 1e6:.1f} MB",
+            "GFLOP": f"{_useful_flops(g.cost, g.schedule) * len(g.runs) / 1e9:.1f}",
             "seconds": f"{g.seconds:.1f}",
         }
         for g in plan.groups

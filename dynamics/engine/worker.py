@@ -1,8 +1,9 @@
-"""Who computes what: a plan's chunks taken one by one, by any number of processes, each computed once and stored.
+"""Compute a plan with any number of processes; each chunk is computed once and stored.
 
-A process claims a chunk by a lock that dies with it, goes on from the chunk's checkpoint if there is one, and stores
-the result; chunks that others are at are waited for, and taken over when their process is gone. A chunk that does not
-fit into memory is cut in half; one that cannot be computed is noted, and the rest goes on.
+A process claims a chunk with a lock that the operating system releases when the process dies, resumes from the chunk's
+checkpoint if there is one, and stores the result. It then waits for chunks claimed by other processes and takes them
+over if their process dies. A chunk that does not fit in memory is split. One that cannot be computed is recorded as
+failed, and the other chunks are computed all the same.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from dynamics.core import spec as specs
 from dynamics.core.devices import available_cores
 from dynamics.core.provenance import provenance
 from dynamics.core.spec import RunSpec
-from dynamics.engine.checkpoint import Checkpoints
-from dynamics.engine.execute import Executor, OutOfMemory, Watch
+from dynamics.engine.checkpoint import CheckpointHook
+from dynamics.engine.execute import Executor, OutOfMemory, RecordCallback
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import Group, Plan
-from dynamics.engine.resume import shorter_runs
+from dynamics.engine.resume import resume_from_shorter_runs
 from dynamics.store.files import Damage
 from dynamics.store.store import Store, chunk_name
 
@@ -39,10 +40,11 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """ExecutionOptions to work on a plan; none of it changes a number.
+    """How to execute a plan; no option changes a computed number.
 
-    save_final: keep final states; checkpoint_seconds: how often to save a chunk under way; worker: which of the
-    processes that share the plan this is (it begins at another chunk than the others)
+    save_final: store final states
+    checkpoint_seconds: seconds between checkpoints of an unfinished chunk
+    worker: index of this process among the `workers` that share the plan; each starts at a different chunk
     """
 
     save_final: bool = False
@@ -52,19 +54,20 @@ class ExecutionOptions:
 
 
 class ProgressReporter:
-    """What the work tells of itself: `watch` as each chunk begins, `tell` a line to read. This one is silent."""
+    """Callbacks for the progress of a worker; the base class does nothing."""
 
-    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> Watch | None:
+    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> RecordCallback | None:
+        """Return a callback for the records of a chunk that starts now, or None."""
         return None
 
     def done(self, group: Group, runs: tuple[RunSpec, ...], seconds: float, diverged: int) -> None:
-        """A chunk was stored, here or (with 0 seconds) by another process."""
+        """Called when a chunk is stored, by this process or (with `seconds` 0) by another; `diverged` counts runs."""
 
     def tell(self, line: str) -> None:
-        pass
+        """Called with one line of text for the user."""
 
 
-def work(
+def work_on_plan(
     plan: Plan,
     store: Store,
     options: ExecutionOptions,
@@ -72,9 +75,12 @@ def work(
     reporter: ProgressReporter,
     executor: Executor | None = None,
 ) -> list[Failure]:
-    """Compute and store every chunk of the plan that nobody else does; returns once all are stored or have failed.
+    """Compute and store the chunks of the plan together with other workers; return the failures of this worker.
 
-    Raises `Stopped` when a signal asked for it (everything is saved then) and `OSError` when the store cannot be written.
+    Returns when every chunk is stored or has failed. Raises `Stopped` after a signal, with everything saved, and
+    `OSError` if the store cannot be written.
+
+    executor: by default a new one with the memory limit of the plan's machine
     """
     own = executor is None
     worker = Worker(plan, store, options, interrupt, reporter, executor or Executor(plan.machine.memory))
@@ -83,8 +89,9 @@ def work(
     todo = chunks[first:] + chunks[:first]
     try:
         while todo:
-            soon = available_cores() + 1 if options.workers == 1 else 1  # what others may take is not compiled ahead
-            others = [chunk for at, chunk in enumerate(todo) if not worker.attempt(chunk, todo[at : at + soon])]
+            # other workers may take the next chunks, so compile ahead only if there are none
+            soon = available_cores() + 1 if options.workers == 1 else 1
+            others = [chunk for at, chunk in enumerate(todo) if not worker.try_chunk(chunk, todo[at : at + soon])]
             if len(others) == len(todo):
                 time.sleep(POLL_SECONDS)
             todo = others
@@ -97,7 +104,7 @@ def work(
 
 
 class Chunk(NamedTuple):
-    """What is computed and stored at once: `runs` of a group, those of `whole` that were not in the store."""
+    """Runs that are computed and stored together: the `runs` among `whole` that the store does not have yet."""
 
     group: Group
     whole: tuple[RunSpec, ...]
@@ -105,7 +112,12 @@ class Chunk(NamedTuple):
 
 
 class Worker:
-    """One process at work on a plan."""
+    """One process that computes chunks of a plan.
+
+    failures: the runs that this worker could not compute
+    oversized_programs: for programs that do not fit even for one run, the reason, by program
+    remaining: identities of the runs of the plan that were not stored at the start
+    """
 
     def __init__(
         self,
@@ -119,28 +131,31 @@ class Worker:
         self.plan, self.store, self.options, self.interrupt = plan, store, options, interrupt
         self.reporter, self.executor = reporter, executor
         self.failures: list[Failure] = []
-        self.oversized_programs: dict[str, str] = {}  # programs of which one run alone does not fit, and what is said of it
-        self.left = {specs.run_id(run) for group in plan.groups for run in group.runs}
+        self.oversized_programs: dict[str, str] = {}
+        self.remaining = {specs.run_id(run) for group in plan.groups for run in group.runs}
 
     def chunks(self, group: Group) -> list[Chunk]:
-        """What is left of a group, cut as it was cut before if it did not fit."""
+        """Return the chunks of a group that remain, split by the limits stored when they did not fit before."""
         found = []
-        for whole in group.wholes:
-            size = self.store.cut(self.chunk_limit_key(group))
+        for whole in group.full_chunks:
+            size = self.store.read_chunk_limit(self.chunk_limit_key(group))
             if size is not None and size < len(whole):
                 parts = tuple(whole[i : i + size] for i in range(0, len(whole), size))
-                found += self.chunks(replace(group.cut(size), wholes=parts))
-            elif runs := tuple(run for run in whole if specs.run_id(run) in self.left):
+                found += self.chunks(replace(group.with_chunk_size(size), full_chunks=parts))
+            elif runs := tuple(run for run in whole if specs.run_id(run) in self.remaining):
                 found.append(Chunk(group, whole, runs))
         return found
 
     def chunk_limit_key(self, group: Group) -> str:
-        """By which the note of a cut is found: of all that says whether a chunk fits."""
+        """Return the key of the stored chunk-size limit: a hash of everything that decides whether a chunk fits."""
         about = [group.program, group.lanes, group.chunk, self.plan.machine.devices, self.executor.memory]
         return specs.content_hash(about)
 
-    def attempt(self, chunk: Chunk, ahead: Sequence[Chunk] = ()) -> bool:
-        """Compute a chunk unless it is there; False if another process has it. `ahead`: what to compile, it and the next."""
+    def try_chunk(self, chunk: Chunk, ahead: Sequence[Chunk] = ()) -> bool:
+        """Compute a chunk unless it is stored; return False if another process has claimed it.
+
+        ahead: chunks whose programs to compile in the background, this one first
+        """
         group, _, runs = chunk
         self.interrupt.check()
         name = chunk_name(runs, with_final=self.options.save_final)
@@ -148,7 +163,7 @@ class Worker:
             self.reporter.done(group, runs, 0.0, 0)
             return True
         if group.program in self.oversized_programs:
-            self.fail(runs, self.oversized_programs[group.program])
+            self.record_failure(runs, self.oversized_programs[group.program])
             return True
         with self.store.claim(name) as folder:
             if folder is None:
@@ -157,87 +172,100 @@ class Worker:
             if {specs.run_id(run) for run in runs} <= self.store.finished(with_final=self.options.save_final):
                 self.reporter.done(group, runs, 0.0, 0)
             else:
-                self.executor.ahead([(later.group, later.runs) for later in ahead])
+                self.executor.compile_ahead([(later.group, later.runs) for later in ahead])
                 self.compute(chunk, folder / "checkpoint")
             if (self.store.parts / name).exists() or not (folder / "checkpoint").exists():
                 shutil.rmtree(folder, ignore_errors=True)
             return True
 
     def compute(self, chunk: Chunk, checkpoint: Path) -> None:
-        """Compute and store a claimed chunk, in parts if it does not fit; note it if it cannot be computed."""
+        """Compute and store a claimed chunk, in parts if it does not fit; record a failure if it cannot be computed."""
         group, _, runs = chunk
-        keeper = Checkpoints(
+        hook = CheckpointHook(
             checkpoint,
-            _fingerprint(group, runs, self.plan),
+            _checkpoint_fingerprint(group, runs, self.plan),
             self.options.checkpoint_seconds,
             self.interrupt,
             group.step_seconds(self.plan.machine),
-            earlier=lambda state: shorter_runs(self.store, runs, group.schedule, state),
-            tell=self.reporter.tell,
+            find_earlier=lambda state: resume_from_shorter_runs(self.store, runs, group.schedule, state),
+            report=self.reporter.tell,
         )
         result, excess = None, None
         try:
-            result = self.executor.compute(group, runs, self.reporter.watch(group, runs), keeper)
+            result = self.executor.compute(group, runs, self.reporter.watch(group, runs), hook)
         except OutOfMemory as error:
-            excess = error.with_traceback(None)  # dealt with below, when what the traceback held on to is gone
+            excess = error.with_traceback(None)  # handled below: until then the traceback keeps the arrays alive
         except Damage as reason:
             aside = checkpoint.with_name(f"checkpoint.damaged.{time.time_ns()}")
             os.rename(checkpoint, aside)
-            self.reporter.tell(f"damaged: {checkpoint}: {reason}; moved to {aside.name}, {named(runs)} start anew")
+            self.reporter.tell(
+                f"damaged: {checkpoint}: {reason}; moved to {aside.name}; {describe_runs(runs)} restart from the beginning"
+            )
             return self.compute(chunk, checkpoint)
         except Exception as error:
             if "DYNAMICS_DEBUG" in os.environ:
                 raise
-            return self.fail(runs, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+            return self.record_failure(runs, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
         if result is None:
             assert excess is not None
-            return self.fit(chunk, excess)
+            return self.compute_in_parts(chunk, excess)
         self.store.write(result, save_final=self.options.save_final)
         diverged = int((result.trajectory.status == "diverged").sum())
         self.reporter.done(group, runs, result.seconds + result.compile_seconds, diverged)
 
-    def fit(self, chunk: Chunk, error: OutOfMemory) -> None:
-        """Compute a chunk that does not fit in parts that do: by what its program was seen to need, or by halves."""
+    def compute_in_parts(self, chunk: Chunk, error: OutOfMemory) -> None:
+        """Split a chunk that does not fit and compute the parts.
+
+        The parts are as large as the measured memory allows, or halves if that is unknown.
+        """
         group, whole, runs = chunk
         fits = int(0.9 * error.size * error.limit / error.needed) if error.needed else len(whole) // 2
         size = max(1, min(fits, len(whole) // 2))
-        alone = error if len(whole) == 1 else self.executor.excess(group.cut(1), runs[:1]) if size == 1 else None
+        alone = (
+            error
+            if len(whole) == 1
+            else self.executor.find_memory_excess(group.with_chunk_size(1), runs[:1])
+            if size == 1
+            else None
+        )
         if alone is not None:
-            return self.unpad(chunk, alone)
-        self.reporter.tell(f"{named(whole)} at once: {error}; cut into parts of {size}")
-        self.store.write_cut(self.chunk_limit_key(group), size)
-        self.finish(self.chunks(replace(group, wholes=(whole,))))
+            return self.compute_unpadded(chunk, alone)
+        self.reporter.tell(f"{describe_runs(whole)} at once: {error}; split into parts of {size}")
+        self.store.write_chunk_limit(self.chunk_limit_key(group), size)
+        self.finish_chunks(self.chunks(replace(group, full_chunks=(whole,))))
 
-    def unpad(self, chunk: Chunk, error: OutOfMemory) -> None:
-        """Compute the runs of a program that does not fit for one run alone: in their own shapes, if they were padded."""
-        exact = replace(chunk.group, wholes=(chunk.whole,)).exact()
-        if len(exact) > 1:
-            self.reporter.tell(f"{named(chunk.runs)}: one alone {error} if padded; each shape by itself")
-            return self.finish([part for group in exact for part in self.chunks(group)])
-        reason = f"one run alone {error}; make it smaller, or give memory= more if there is more"
-        if error.needed:  # runs of a group share a program: where one does not fit, none does
+    def compute_unpadded(self, chunk: Chunk, error: OutOfMemory) -> None:
+        """Compute padded runs of which not even one fits at their exact shapes; without padding, record a failure."""
+        unpadded = replace(chunk.group, full_chunks=(chunk.whole,)).split_by_shape()
+        if len(unpadded) > 1:
+            self.reporter.tell(f"{describe_runs(chunk.runs)}: one padded run {error}; each shape is computed by itself")
+            return self.finish_chunks([part for group in unpadded for part in self.chunks(group)])
+        reason = f"one run alone {error}; make the run smaller, or raise memory= if the machine has more"
+        if error.needed:  # the runs of a group share a program: if one does not fit, none does
             self.oversized_programs[chunk.group.program] = reason
-        self.fail(chunk.runs, reason)
+        self.record_failure(chunk.runs, reason)
 
-    def finish(self, chunks: list[Chunk]) -> None:
+    def finish_chunks(self, chunks: list[Chunk]) -> None:
+        """Compute the chunks, waiting for those that other processes have claimed."""
         for chunk in chunks:
-            while not self.attempt(chunk):
+            while not self.try_chunk(chunk):
                 time.sleep(POLL_SECONDS)
 
-    def fail(self, runs: tuple[RunSpec, ...], reason: str) -> None:
+    def record_failure(self, runs: tuple[RunSpec, ...], reason: str) -> None:
+        """Store and report that these runs could not be computed."""
         self.store.write_failure(runs, reason)
         self.failures.append(Failure(runs, reason))
-        self.reporter.tell(f"failed: {named(runs)}: {reason}")
+        self.reporter.tell(f"failed: {describe_runs(runs)}: {reason}")
 
 
-def named(runs: tuple[RunSpec, ...]) -> str:
-    """A few words that say which runs are meant."""
+def describe_runs(runs: tuple[RunSpec, ...]) -> str:
+    """Return a short description of the runs for messages: their number and the first identity."""
     first = specs.run_id(runs[0])
     return f"run {first}" if len(runs) == 1 else f"{len(runs)} runs ({first}, ...)"
 
 
-def _fingerprint(group: Group, runs: tuple[RunSpec, ...], plan: Plan) -> str:
-    """Of all that a checkpoint's numbers depend on: the runs, the program, the devices, the versions."""
+def _checkpoint_fingerprint(group: Group, runs: tuple[RunSpec, ...], plan: Plan) -> str:
+    """Return a hash of everything a checkpoint depends on: runs, program, devices and versions."""
     about: dict[str, Any] = {name: value for name, value in provenance().items() if name != "command"}
     about |= {"lanes": group.lanes, "chunk": group.chunk, "devices": plan.machine.devices, "shape": group.shape}
     return specs.content_hash({**about, "program": group.program, "runs": [specs.run_id(run) for run in runs]})

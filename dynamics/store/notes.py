@@ -53,11 +53,11 @@ class Notes:
         """What commands have asked for: the identities of the runs, the command, when."""
         return self._notes("asked")
 
-    def write_cut(self, key: str, size: int) -> None:
+    def write_chunk_limit(self, key: str, size: int) -> None:
         """Note into parts of how many runs a chunk was cut that did not fit, so that it is cut so again."""
         write_file(self.folder / "work" / f"{key}.cut.json", json.dumps({"size": size}))
 
-    def cut(self, key: str) -> int | None:
+    def read_chunk_limit(self, key: str) -> int | None:
         """What `write_cut` noted, if it did."""
         try:
             size = json.loads((self.folder / "work" / f"{key}.cut.json").read_bytes())["size"]

@@ -11,7 +11,7 @@ import numpy as np
 from dynamics.core.simulate import FINITE
 from dynamics.core.spec import RunSpec
 from dynamics.core.text import counted
-from dynamics.engine.execute import Watch
+from dynamics.engine.execute import RecordCallback
 from dynamics.engine.plan import Group, Plan
 from dynamics.engine.worker import ProgressReporter
 
@@ -30,7 +30,7 @@ class ProgressBar(ProgressReporter):
         self.done_runs = self.diverged = 0
         self.started, self.shown = time.monotonic(), 0.0
 
-    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> Watch:
+    def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> RecordCallback:
         """Return a callback that follows one chunk along its steps."""
         self.partial = 0.0
         self._show(f"compiling {counted(len(runs), 'run')}")

@@ -77,12 +77,12 @@ class Template:
     def request(self, values: Mapping[str, Any] | None = None) -> Request:
         """Return the study with these values (by dotted path) in the base run, every run of it checked."""
         base = specs.freeze(specs.put(self.base, values)) if values else self.base
-        panels = {panel: axes.expand(base, parsed) for panel, parsed in self._axes.items()}
+        panels = {panel: axes.expand_runs(base, parsed) for panel, parsed in self._axes.items()}
         return checked_request(self.name, self.settings, panels, self.notices)
 
     @cached_property
     def _axes(self) -> dict[str, axes.Axes]:
-        return {panel: axes.parse(tree, self.base) for panel, tree in self.trees.items()}
+        return {panel: axes.parse_axes(tree, self.base) for panel, tree in self.trees.items()}
 
 
 def checked_request(
@@ -117,7 +117,7 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
     for panel, own in trees["panels"].items():
         named = isinstance(panel, str) and re.fullmatch(r"\w[\w.+-]*", panel) is not None
         require(named, "panels", panel, "a panel's name has letters, digits, and _ . + - after the first")
-        axes.check_tree(f"panels.{panel}", own)
+        axes.check_sweep(f"panels.{panel}", own)
 
     config = OmegaConf.to_object(cfg)
     settings = StudySpec(**{f.name: getattr(config, f.name) for f in fields(StudySpec)})
@@ -152,7 +152,7 @@ def _lay_size(cfg: DictConfig, size: str) -> tuple[DictConfig, dict[str, Any]]:
     block = dict(block)
     for f in AXIS_FIELDS:
         own = block.pop(f, None) or {}
-        axes.check_tree(f, own)
+        axes.check_sweep(f, own)
         trees[f] = axes.merge_axes(trees[f], own)
     trees["panels"] = {panel: own for panel, own in trees["panels"].items() if own is not None}
     return OmegaConf.merge(cfg, block), trees  # type: ignore[return-value]
@@ -175,15 +175,15 @@ def _lay_overrides(
         asked.add(path)
         require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS and override.is_delete():
-            require(axes.remove(trees[top], rest), path, override.value(), "no such axis")
+            require(axes.remove_axis(trees[top], rest), path, override.value(), "no such axis")
         elif top in AXIS_FIELDS:
-            laid: Any = axes.nest(rest, override.value()) if rest else override.value()
-            axes.check_tree(top, laid)
+            laid: Any = axes.nest_path(rest, override.value()) if rest else override.value()
+            axes.check_sweep(top, laid)
             trees[top] = axes.merge_axes(trees[top], laid)
         elif not override.is_delete():
             value = override.value()
             OmegaConf.update(cfg, path, value, merge=True)
-            given += axes.leaves(value, f"{path}.") if isinstance(value, Mapping) else [path]
+            given += axes.flatten_axes(value, f"{path}.") if isinstance(value, Mapping) else [path]
     return asked, [n for path in given for n in axes.drop_overridden_axes(path, trees, "from the command line")]
 
 

@@ -7,8 +7,8 @@ import polars as pl
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.engine.interrupt import Interrupt
-from dynamics.engine.plan import Plan, make_plan, this_machine
-from dynamics.engine.worker import ExecutionOptions, Failure, ProgressReporter, work
+from dynamics.engine.plan import Plan, detect_machine, make_plan
+from dynamics.engine.worker import ExecutionOptions, Failure, ProgressReporter, work_on_plan
 from dynamics.errors import require
 from dynamics.store.encoding import encode_config
 from dynamics.store.store import Store
@@ -34,11 +34,11 @@ def plan_study(request: Request, store: Store) -> Plan:
 
 def plan_runs(runs: list[RunSpec], settings: StudySpec, store: Store) -> Plan:
     """What is left to compute of these runs."""
-    machine = this_machine()
+    machine = detect_machine()
     if settings.memory:
         machine = machine._replace(memory=settings.memory * 1e9)
-    there = store.finished(with_final=settings.save_final)
-    return make_plan(runs, machine, there, settings.workers)
+    stored = store.finished(with_final=settings.save_final)
+    return make_plan(runs, machine, stored, settings.workers)
 
 
 def run_study(
@@ -46,7 +46,7 @@ def run_study(
 ) -> list[Failure]:
     """Compute what the plan names and store each chunk as soon as it is there; says what could not be computed."""
     options = ExecutionOptions(settings.save_final, settings.checkpoint_seconds, settings.worker, settings.workers)
-    return work(plan, store, options, interrupt or Interrupt(), reporter or ProgressReporter())
+    return work_on_plan(plan, store, options, interrupt or Interrupt(), reporter or ProgressReporter())
 
 
 def require_there(request: Request, store: Store) -> None:

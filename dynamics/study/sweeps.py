@@ -41,7 +41,7 @@ def spec_request(
     tree = {path: value for path, value in plain.items() if path not in fixed}
     if together is not None:
         tree["zip"] = plain_value("zip", together)
-        axes.check_tree("axes", tree)
+        axes.check_sweep("axes", tree)
     if seeds != 1:
         require("seed" not in plain, "seeds", seeds, "seed is an axis already")
         tree = {"seed": seed_values(seeds), **tree}
@@ -50,7 +50,7 @@ def spec_request(
         fixed |= {"steps": steps[-1]}
         spec = replace(spec, record=replace(spec.record, num=0, at=list(steps), dense=0, pairs=False))
     base = specs.freeze(specs.put(specs.freeze(spec), fixed))
-    runs = axes.expand(base, axes.parse(tree, base))
+    runs = axes.expand_runs(base, axes.parse_axes(tree, base))
     label = name if name is not None else spec.system or type(spec).__name__
     fits = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", label) is not None
     require(fits, "name", label, "a sweep's name has letters, digits, and _ . - after the first; / between folders")

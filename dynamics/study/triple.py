@@ -91,7 +91,7 @@ def triple_request(
     choose("precision", precision, dict.fromkeys(specs.PRECISIONS))
     require(isinstance(values, Mapping), "axes", values, "must be a mapping from names of hyper to values")
     tree = {str(name): plain_value(str(name), value) for name, value in values.items()}
-    axes.check_tree("axes", tree)
+    axes.check_sweep("axes", tree)
     together = tree.get("zip", [])
     entries = [together] if isinstance(together, Mapping) else together
     names = tuple(dict.fromkeys([*(n for n in tree if n != "zip"), *(n for entry in entries for n in entry)]))
@@ -111,7 +111,7 @@ def triple_request(
     store = TemporaryStore(held)
     record = RecordSpec(num=0, at=list(steps))
     base = triple_spec(names)(triple=number, steps=steps[-1], record=record, precision=precision)
-    runs = axes.expand(base, axes.parse({"seed": seed_list, **tree}, base))
+    runs = axes.expand_runs(base, axes.parse_axes({"seed": seed_list, **tree}, base))
     for run in runs:
         run.check()
     return Request("dynamics", settings, {"main": runs}, []), store

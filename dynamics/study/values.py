@@ -88,7 +88,7 @@ def by_path(values: Mapping[str, Any], system: type[RunSpec]) -> dict[str, Any]:
 def is_axis(value: Any, kind: Any) -> bool:
     """Whether a plain value is a list of values for a field of this type: for a field that is a list, a list of lists."""
     if isinstance(value, Mapping):
-        return axes.is_leaf(value) and bool(value)
+        return axes.is_axis(value) and bool(value)
     if get_origin(kind) in (list, tuple) or kind in (list, tuple):
         return isinstance(value, list) and bool(value) and all(isinstance(part, list) for part in value)
     return isinstance(value, list)
@@ -107,13 +107,13 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
         value, (top, _, rest) = plain[path], path.partition(".")
         require(path not in NOT_FOR_CALLS, path, value, NOT_FOR_CALLS.get(path, ""))
         if top in AXIS_FIELDS:
-            laid = axes.nest(rest, value) if rest else value
-            axes.check_tree(top, laid)
+            laid = axes.nest_path(rest, value) if rest else value
+            axes.check_sweep(top, laid)
             trees[top] = axes.merge_axes(trees[top], laid)
         elif is_axis(value, kinds[path]):
             require(path in specs.leaf_paths(system), path, value, "is one value for all runs")
             notices += axes.drop_overridden_axes(path, trees, "as given", keep_place=True)
-            trees["sweep"] = axes.merge_axes(trees["sweep"], axes.nest(path, value))
+            trees["sweep"] = axes.merge_axes(trees["sweep"], axes.nest_path(path, value))
         else:
             notices += axes.drop_overridden_axes(path, trees, "as given")
             OmegaConf.update(cfg, path, check_type(path, value, kinds[path]), merge=True)

@@ -5,7 +5,7 @@ import os
 import time
 
 from dynamics.core import spec as specs
-from dynamics.engine.axes import expand, parse
+from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
 from dynamics.systems.catapult import CatapultSpec
@@ -28,7 +28,7 @@ OVERRIDES = [
 
 def results_of(tree, **base):
     spec = CatapultSpec(**({"steps": 3000, "precision": "float64", "width": 100} | base))
-    (result,) = Executor().results(make_plan(expand(spec, parse(tree, spec))))
+    (result,) = Executor().compute_plan(make_plan(expand_runs(spec, parse_axes(tree, spec))))
     return result
 
 

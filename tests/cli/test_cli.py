@@ -53,7 +53,7 @@ def test_a_grown_study_computes_only_what_is_new(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "run_study", lambda plan, *a: (seen.append(plan), run_study(plan, *a))[1])
     code, _, _ = cli(*TINY, f"output={tmp_path}", "sweep.seed=[0,1,2]")
     assert code == 0
-    assert (seen[0].num_runs, seen[0].finished) == (8, 16)
+    assert (seen[0].num_runs, seen[0].num_stored) == (8, 16)
 
 
 def test_plan_mode_shows_groups_and_touches_nothing(cli, tmp_path, no_compute):

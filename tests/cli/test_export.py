@@ -21,7 +21,7 @@ def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     request = compose(NAME, *OVERRIDES)
     store = Store(folder / "results" / NAME)
-    for result in Executor().results(make_plan(request.runs)):
+    for result in Executor().compute_plan(make_plan(request.runs)):
         store.write(result)
     return folder
 

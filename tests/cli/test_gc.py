@@ -25,7 +25,7 @@ def gc(cli, tmp_path):
 def configured():
     """Runs that the smoke size of the experiment's config asks for."""
     request = compose(NAME, "size=smoke")
-    return next(Executor().results(make_plan(request.panels["check"])))
+    return next(Executor().compute_plan(make_plan(request.panels["check"])))
 
 
 def test_gc_leaves_what_a_config_a_sweep_or_a_command_refers_to(gc, tmp_path, store, configured, good, bad):

@@ -13,7 +13,7 @@ from dynamics.core.extension import own_fields
 from dynamics.core.options import added_field, option, unhashed_field
 from dynamics.core.registry import Origin, Registry
 from dynamics.core.spec import RunSpec
-from dynamics.engine.axes import expand, parse
+from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.errors import InputError
 from dynamics.study.schema import schema
 
@@ -92,7 +92,7 @@ def test_whatever_refers_to_the_class_has_it_too():
     assert {"part.angle", "part.turns"} <= set(specs.leaf_paths(Machine))
     assert specs.swept(Machine) == ("part.size", "part.roughness", "part.angle")
     assert specs.hyper(machine())["part.angle"] == 0.5
-    runs = expand(machine(kind="bent"), parse({"part": {"angle": [0.1, 0.2], "turns": [1, 2]}}, Machine()))
+    runs = expand_runs(machine(kind="bent"), parse_axes({"part": {"angle": [0.1, 0.2], "turns": [1, 2]}}, Machine()))
     assert [(run.part.angle, run.part.turns) for run in runs] == [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]  # type: ignore[attr-defined]
     assert len({specs.family(run) for run in runs}) == 2  # angles share a program
     node = schema(Machine)

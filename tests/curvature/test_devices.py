@@ -23,7 +23,7 @@ data, model = DataSpec(num_samples=8, num_test=8), ModelSpec(width=4)
 base = specs.freeze(TrainingSpec(steps=20, measures=["sharpness", "gauss_newton_sharpness"], data=data, model=model)).resolve()
 plan = make_plan([specs.put(base, {{"seed": seed}}) for seed in range(16)])
 assert plan.groups[0].lanes > 1 and jax.local_device_count() == {devices}
-for result in Executor().results(plan):
+for result in Executor().compute_plan(plan):
     assert result.trajectory.records["sharpness_converged"].all()
 print("done")
 """
@@ -55,7 +55,7 @@ spec = TrainingSpec(steps=200, record=RecordSpec(num=0, at=[50]), precision="flo
                     measures=["train_loss", "excess_risk"])
 base = specs.freeze(spec.resolve())
 runs = [specs.put(base, {"seed": seed, "optimizer.learning_rate": 0.02 * (1 + seed)}) for seed in range(11)]
-(result,) = Executor().results(make_plan(runs))
+(result,) = Executor().compute_plan(make_plan(runs))
 order = np.argsort([run.seed for run in result.runs])
 np.save(sys.argv[2], np.stack([result.trajectory.records[name][order] for name in ("train_loss", "excess_risk")]))
 """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dynamics.core import spec as specs
-from dynamics.engine.axes import expand, merge_axes, parse
+from dynamics.engine.axes import expand_runs, merge_axes, parse_axes
 from dynamics.errors import InputError
 from dynamics.systems.training import TrainingSpec
 
@@ -12,7 +12,7 @@ BASE = specs.freeze(TrainingSpec())
 
 
 def values(tree, path):
-    return [specs.get(run, path) for run in expand(BASE, parse(tree, BASE))]
+    return [specs.get(run, path) for run in expand_runs(BASE, parse_axes(tree, BASE))]
 
 
 def test_a_list_a_range_and_a_single_value():
@@ -37,7 +37,7 @@ def test_a_logspace_of_an_integer_field_is_rounded_to_integers():
 
 
 def test_axes_multiply_and_the_last_is_fastest():
-    runs = expand(BASE, parse({"data": {"input_dim": [1, 2]}, "seed": [0, 1, 2]}, BASE))
+    runs = expand_runs(BASE, parse_axes({"data": {"input_dim": [1, 2]}, "seed": [0, 1, 2]}, BASE))
     assert [(r.data.input_dim, r.seed) for r in runs] == [(d, s) for d in (1, 2) for s in (0, 1, 2)]
 
 
@@ -47,7 +47,7 @@ def test_zipped_axes_advance_together_and_replace_the_plain_ones():
         "zip": [{"optimizer.learning_rate": [0.2, 0.01], "optimizer": {"weight_decay": [0.0, 0.1]}}],
         "seed": [0, 1],
     }
-    runs = expand(BASE, parse(tree, BASE))
+    runs = expand_runs(BASE, parse_axes(tree, BASE))
     pairs = [(r.optimizer.learning_rate, r.optimizer.weight_decay) for r in runs]
     assert sorted(set(pairs)) == [(0.01, 0.1), (0.2, 0.0)]
     assert len(runs) == 4
@@ -81,14 +81,14 @@ def test_duplicate_runs_are_dropped():
 )
 def test_a_bad_axis_names_its_field(tree, field):
     with pytest.raises(InputError) as error:
-        for run in expand(BASE, parse(tree, BASE)):
+        for run in expand_runs(BASE, parse_axes(tree, BASE)):
             run.check()
     assert error.value.field == field
 
 
 def test_a_misspelt_axis_is_answered_with_the_nearest_field():
     with pytest.raises(InputError, match=r"did you mean 'optimizer\.learning_rate'"):
-        parse({"optimizer": {"learnin_rate": [1.0]}}, BASE)
+        parse_axes({"optimizer": {"learnin_rate": [1.0]}}, BASE)
 
 
 def test_an_axis_laid_over_another_replaces_it_whole():
@@ -101,9 +101,9 @@ def test_an_axis_laid_over_another_replaces_it_whole():
 
 
 def test_identity_is_a_hash_of_the_content_and_of_nothing_else():
-    a, b = expand(BASE, parse({"seed": [0, 1]}, BASE))
+    a, b = expand_runs(BASE, parse_axes({"seed": [0, 1]}, BASE))
     assert specs.run_id(a) != specs.run_id(b)
-    again = expand(BASE, parse({"zip": [{"seed": [1, 0]}]}, BASE))
+    again = expand_runs(BASE, parse_axes({"zip": [{"seed": [1, 0]}]}, BASE))
     assert {specs.run_id(r) for r in again} == {specs.run_id(a), specs.run_id(b)}
     whole = specs.put(BASE, {"optimizer.learning_rate": 1})
     assert specs.run_id(whole) == specs.run_id(specs.put(BASE, {"optimizer.learning_rate": 1.0}))

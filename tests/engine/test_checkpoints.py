@@ -11,11 +11,11 @@ from work_cases import TWO_GROUPS, Diary, do, ids_of, plan_of, runs_of, same
 
 from dynamics.core.simulate import FINITE, ResumeState, SegmentHook
 from dynamics.engine import checkpoint
-from dynamics.engine.checkpoint import Checkpoints
+from dynamics.engine.checkpoint import CheckpointHook
 from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt, Stopped
 from dynamics.engine.plan import make_plan
-from dynamics.engine.worker import ExecutionOptions, work
+from dynamics.engine.worker import ExecutionOptions, work_on_plan
 from dynamics.store.store import Store
 
 # ---- pieces and checkpoints
@@ -27,10 +27,10 @@ class Counting(SegmentHook):
     def __init__(self, steps, stop=None):
         self.steps, self.stop, self.saved = steps, stop, []
 
-    def piece(self, steps):
+    def limit_steps(self, steps):
         return min(steps, self.steps)
 
-    def due(self):
+    def should_save(self):
         return True
 
     def save(self, partway):
@@ -48,9 +48,9 @@ def test_a_run_cut_into_pieces_and_gone_on_with_is_the_run_in_one_go(ratio, stop
     whole = Executor().compute(group, (run,)).trajectory
     keeper = Counting(37, stop)
     with pytest.raises(Stopped) if whole.finite.all() or stop < 100 else _nothing():
-        Executor().compute(group, (run,), keeper=_loading(keeper, None))
+        Executor().compute(group, (run,), hook=_loading(keeper, None))
     saved = keeper.saved[-1]
-    again = Executor().compute(group, (run,), keeper=_loading(Counting(53), saved)).trajectory
+    again = Executor().compute(group, (run,), hook=_loading(Counting(53), saved)).trajectory
     assert again.steps.tolist() == whole.steps.tolist()
     for name, value in whole.records.items():
         np.testing.assert_array_equal(again.records[name], value)
@@ -73,25 +73,25 @@ def _loading(keeper, partway):
 
 
 def test_a_segment_is_cut_by_the_time_its_steps_take():
-    keeper = Checkpoints(None, "", 1e9, Interrupt(), step_seconds=0.1)
-    assert keeper.piece(1000) == int(checkpoint.PIECE_SECONDS / 0.1)
-    assert keeper.piece(7) == 7
+    keeper = CheckpointHook(None, "", 1e9, Interrupt(), step_seconds=0.1)
+    assert keeper.limit_steps(1000) == int(checkpoint.MAX_SIGNAL_DELAY / 0.1)
+    assert keeper.limit_steps(7) == 7
     keeper.step_seconds = 1e9
-    assert keeper.piece(1000) == 1  # however slow, it goes on
+    assert keeper.limit_steps(1000) == 1  # however slow, it goes on
 
 
 def test_what_a_checkpoint_holds_comes_back_bit_for_bit(tmp_path):
     state = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, -1], np.int32), "c": ()}
     records = [{"x": np.array([np.nan, 2.0]), FINITE: np.array([False, True])} for _ in range(3)]
     file = tmp_path / "checkpoint"
-    checkpoint.write(file, "print", ResumeState(17, state, [0, 1, 10], records))
-    found = checkpoint.read(file, "print", state)
+    checkpoint.write_checkpoint(file, "print", ResumeState(17, state, [0, 1, 10], records))
+    found = checkpoint.read_checkpoint(file, "print", state)
     assert (found.step, found.steps) == (17, [0, 1, 10])
     np.testing.assert_array_equal(found.state["a"], state["a"])
     assert found.state["a"].dtype == np.float32 and found.state["b"].dtype == np.int32
     np.testing.assert_array_equal([r["x"] for r in found.records], [r["x"] for r in records])
-    assert checkpoint.read(file, "another program", state) is None
-    assert checkpoint.read(tmp_path / "none", "print", state) is None
+    assert checkpoint.read_checkpoint(file, "another program", state) is None
+    assert checkpoint.read_checkpoint(tmp_path / "none", "print", state) is None
 
 
 def test_a_signal_stops_at_the_next_boundary_and_the_same_work_goes_on(tmp_path, reference):
@@ -105,14 +105,14 @@ def test_a_signal_stops_at_the_next_boundary_and_the_same_work_goes_on(tmp_path,
             def at(step, record):
                 seen(step, record)
                 if step == 100:
-                    interrupt.asked = signal.SIGTERM
+                    interrupt.signal_number = signal.SIGTERM
 
             return at
 
     store, how = Store(tmp_path), ExecutionOptions(save_final=True)
     plan = plan_of(TWO_GROUPS)
     with pytest.raises(Stopped) as stopped:
-        work(plan, store, how, interrupt, Interrupting())
+        work_on_plan(plan, store, how, interrupt, Interrupting())
     assert stopped.value.exit_code == 143
     assert len(list(tmp_path.rglob("checkpoint"))) == 1
     _, diary, _ = do(tmp_path, TWO_GROUPS, how)
@@ -125,7 +125,7 @@ def test_signals_are_caught_only_while_working():
     before = signal.getsignal(signal.SIGTERM)
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGTERM)
-        assert interrupt.asked == signal.SIGTERM
+        assert interrupt.signal_number == signal.SIGTERM
         with pytest.raises(Stopped):
             interrupt.check()
         with pytest.raises(Stopped):  # a second one does not wait
@@ -140,7 +140,7 @@ def test_a_signal_while_the_last_part_is_written_is_not_lost(tmp_path, monkeypat
     interrupt, write = Interrupt(), Store.write
 
     def signalled(self, *args, **kwargs):
-        interrupt.asked = signal.SIGTERM
+        interrupt.signal_number = signal.SIGTERM
         return write(self, *args, **kwargs)
 
     monkeypatch.setattr(Store, "write", signalled)

@@ -14,7 +14,7 @@ from oracles import assert_trees_close, change, hyper_of, key_of
 
 from dynamics.core.recording import RecordSpec
 from dynamics.core.simulate import drive, simulate
-from dynamics.engine.execute import Executor, build, stack_hyper
+from dynamics.engine.execute import Executor, build_programs, stack_hyperparameters
 from dynamics.engine.plan import Plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
@@ -62,10 +62,10 @@ def test_one_device_equals_four(name):
     runs = SYSTEMS[name]
     trajectory, group = compute(runs), group_of(runs)
     with jax.enable_x64(True):
-        programs = build(group.static.dynamics(), 1, len(runs), jax.local_devices()[:1])
+        programs = build_programs(group.static.dynamics(), 1, len(runs), jax.local_devices()[:1])
         assert (programs.devices, programs.size) == (1, 6)
         keys = jax.vmap(jax.random.key)(np.array([r.seed for r in runs], np.uint32))
-        fixed, state = programs.start(keys, {k: jnp.asarray(v) for k, v in stack_hyper(group.runs, 6).items()}, {})
+        fixed, state = programs.start(keys, {k: jnp.asarray(v) for k, v in stack_hyperparameters(group.runs, 6).items()}, {})
         alone = drive(lambda s, *to: programs.advance(keys, fixed, s, *to), state, group.schedule)
     same_records(pick(alone, slice(0, 6)), trajectory)
 
@@ -115,7 +115,7 @@ def test_chunks_of_a_group_give_the_same_numbers_as_the_whole():
     group = group_of(runs)
     executor = Executor()
     plan = Plan((change(group, chunk=4, chunks=(group.runs[:4], group.runs[4:])),), MACHINE)
-    results = list(executor.results(plan))
+    results = list(executor.compute_plan(plan))
     assert [len(r.runs) for r in results] == [4, 2]
     whole = compute(runs)
     for name, value in whole.records.items():

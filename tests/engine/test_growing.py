@@ -22,7 +22,7 @@ def test_a_plan_does_not_depend_on_how_far_it_was_carried_out():
     done = set(ids_of(whole.groups[0].chunks[0])) | set(ids_of(whole.groups[1].chunks[2]))
     rest = plan_of(TWO_GROUPS, there=done, workers=3, compile_seconds=0.0)
     assert [g.chunks for g in rest.groups] == [whole.groups[0].chunks[1:], whole.groups[1].chunks[:2]]
-    assert rest.finished == len(done)
+    assert rest.num_stored == len(done)
 
 
 def test_more_seeds_are_computed_alone_and_those_that_were_there_stay(tmp_path):

@@ -12,7 +12,7 @@ from work_cases import TWO_GROUPS, Diary, do, ids_of, plan_of, runs_of
 from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt, Stopped
 from dynamics.engine.plan import make_plan
-from dynamics.engine.worker import ExecutionOptions, work
+from dynamics.engine.worker import ExecutionOptions, work_on_plan
 from dynamics.store.store import Store
 
 # ---- memory
@@ -22,18 +22,18 @@ from dynamics.store.store import Store
 def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, reference, room, parts):
     runs = runs_of(form="net", width=4)
     measured = Executor()
-    assert measured.excess(make_plan(runs).groups[0], tuple(runs)) is None
+    assert measured.find_memory_excess(make_plan(runs).groups[0], tuple(runs)) is None
     programs = next(iter(measured._programs.values())).result()
     memory = room * programs.bytes
     store = Store(tmp_path)
     plan = plan_of(runs)
     diary = Diary()
-    failures = work(plan, store, ExecutionOptions(save_final=True), Interrupt(), diary, Executor(memory))
+    failures = work_on_plan(plan, store, ExecutionOptions(save_final=True), Interrupt(), diary, Executor(memory))
     assert not failures
     assert len(list((tmp_path / "parts").iterdir())) >= parts
     assert (parts == 1) == (not diary.told)
     if diary.told:
-        assert "cut into parts of" in diary.told[0] and "GB may be used" in diary.told[0]
+        assert "split into parts of" in diary.told[0] and "GB are available" in diary.told[0]
     assert store.finished(with_final=True) == set(ids_of(runs))
 
 
@@ -56,7 +56,7 @@ def test_an_out_of_memory_of_the_device_halves_the_chunk(tmp_path, monkeypatch, 
     monkeypatch.setattr(Executor, "_compute", small)
     store, diary, failures = do(tmp_path, runs_of())
     assert not failures and store.finished() == set(ids_of(runs_of()))
-    assert [line.split("; ")[-1] for line in diary.told] == ["cut into parts of 3"] + ["cut into parts of 1"] * 2
+    assert [line.split("; ")[-1] for line in diary.told] == ["split into parts of 3"] + ["split into parts of 1"] * 2
     assert "the device is out of memory" in diary.told[0]
 
 
@@ -105,7 +105,7 @@ def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
     """Twelve runs in room for about five; stopped after so many parts, and gone on with."""
     runs = runs_of(range(12), form="net", width=4, edge_ratio=0.7)
     measured = Executor()
-    assert measured.excess(make_plan(runs).groups[0], tuple(runs)) is None
+    assert measured.find_memory_excess(make_plan(runs).groups[0], tuple(runs)) is None
     memory = 0.5 * next(iter(measured._programs.values())).result().bytes
     for name in ("whole", "killed"):
         interrupt = Interrupt()
@@ -114,11 +114,11 @@ def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
             def done(self, group, runs, seconds, diverged):
                 self.told.append(f"{len(runs)} done")
                 if name == "killed" and sum("done" in line for line in self.told) == stop:
-                    interrupt.asked = signal.SIGTERM
+                    interrupt.signal_number = signal.SIGTERM
 
         with pytest.raises(Stopped) if name == "killed" else contextlib.nullcontext():
             store = Store(tmp_path / name)
-            work(plan_of(runs, memory=memory), store, ExecutionOptions(), interrupt, Stopping(), Executor(memory))
+            work_on_plan(plan_of(runs, memory=memory), store, ExecutionOptions(), interrupt, Stopping(), Executor(memory))
     _, _, failures = do(tmp_path / "killed", runs, executor=Executor(memory), memory=memory)
     assert not failures and len(parts_of(tmp_path / "whole")) > 2
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
@@ -129,7 +129,7 @@ def test_a_small_run_is_not_given_up_with_a_large_one_that_shares_its_padded_pro
     plan = plan_of(runs, compile_seconds=1e6)
     assert len(plan.groups) == 1
     store, diary = Store(tmp_path), Diary()
-    failures = work(plan, store, ExecutionOptions(), Interrupt(), diary, Executor(1e5))
+    failures = work_on_plan(plan, store, ExecutionOptions(), Interrupt(), diary, Executor(1e5))
     assert store.finished() == set(ids_of(runs[:2]))
     assert {run for failure in failures for run in failure.runs} == set(runs[2:])
 

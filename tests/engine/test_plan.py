@@ -5,8 +5,8 @@ import math
 import pytest
 
 from dynamics.core import spec as specs
-from dynamics.engine.axes import expand, parse
-from dynamics.engine.plan import Machine, describe, make_plan
+from dynamics.engine.axes import expand_runs, parse_axes
+from dynamics.engine.plan import Machine, make_plan, tabulate_plan
 from dynamics.systems.training import TrainingSpec
 
 MACHINE = Machine("cpu", 2, 2.5e10, 2e-6, 2.0, 1e9, 5e4)
@@ -14,7 +14,7 @@ MACHINE = Machine("cpu", 2, 2.5e10, 2e-6, 2.0, 1e9, 5e4)
 
 def runs_of(tree, **fields):
     base = specs.put(specs.freeze(TrainingSpec()), {"measures": ("train_loss",), **fields})
-    return expand(base, parse(tree, base))
+    return expand_runs(base, parse_axes(tree, base))
 
 
 def test_runs_that_differ_in_scalars_and_seeds_form_one_group():
@@ -22,7 +22,7 @@ def test_runs_that_differ_in_scalars_and_seeds_form_one_group():
     plan = make_plan(runs, MACHINE)
     assert len(plan.groups) == 1
     assert plan.num_runs == 12
-    assert plan.groups[0].waste == pytest.approx(0, abs=1e-12)
+    assert plan.groups[0].padding_share == pytest.approx(0, abs=1e-12)
 
 
 def test_static_choices_make_groups_of_their_own():
@@ -35,9 +35,9 @@ def test_short_runs_are_padded_to_share_a_program_and_long_ones_are_not():
     short, long = make_plan(runs_of(tree, steps=10), MACHINE), make_plan(runs_of(tree, steps=10_000_000), MACHINE)
     assert len(short.groups) == 1
     assert short.groups[0].shape == {"input_dim": 5, "num_samples": 128, "width": 512}
-    assert 0 < short.groups[0].waste < 1
+    assert 0 < short.groups[0].padding_share < 1
     assert len(long.groups) == 4
-    assert all(g.waste == pytest.approx(0, abs=1e-12) for g in long.groups)
+    assert all(g.padding_share == pytest.approx(0, abs=1e-12) for g in long.groups)
 
 
 def test_a_lone_run_is_padded_to_keep_an_idle_device_busy():
@@ -84,7 +84,7 @@ def test_schedules_do_not_need_programs_of_their_own():
 
 
 def test_the_table_names_what_will_run():
-    row = describe(make_plan(runs_of({"seed": [0, 1]}, steps=50), MACHINE))[0]
+    row = tabulate_plan(make_plan(runs_of({"seed": [0, 1]}, steps=50), MACHINE))[0]
     assert row["runs"] == 2
     assert row["steps"] == 50
     assert row["shape"] == "input_dim 2, num_samples 128, width 512"

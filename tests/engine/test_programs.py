@@ -13,7 +13,7 @@ from oracles import change
 from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.recording import RecordSpec
 from dynamics.engine import execute
-from dynamics.engine.execute import Executor, stack_hyper
+from dynamics.engine.execute import Executor, stack_hyperparameters
 from dynamics.engine.plan import make_plan
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
@@ -92,7 +92,7 @@ def test_a_builder_that_closes_over_a_swept_scalar_yields_nan_and_not_a_wrong_nu
 
 def test_stack_hyper_fills_up_with_the_last_run_and_keeps_types():
     runs = tuple(SYSTEMS["catapult map"][:3])
-    stacked = stack_hyper(runs, 5)
+    stacked = stack_hyperparameters(runs, 5)
     np.testing.assert_array_equal(stacked["edge_ratio"], [0.5, 1.5, 3.0, 3.0, 3.0])
     np.testing.assert_array_equal(stacked["width"], [20] * 5)
     assert (stacked["edge_ratio"].dtype, stacked["width"].dtype) == (np.float64, np.int32)
@@ -114,5 +114,5 @@ def test_a_program_that_failed_to_compile_is_tried_again_and_the_next_is_begun_m
     with pytest.raises(OSError, match="no space left"):
         executor.compute(groups[0], groups[0].runs)
     assert executor.compute(groups[0], groups[0].runs).trajectory.finite.all()
-    executor.ahead([(group, group.runs) for group in groups])
+    executor.compile_ahead([(group, group.runs) for group in groups])
     assert len(executor._programs) == len(groups) == 2

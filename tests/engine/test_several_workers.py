@@ -11,7 +11,7 @@ from dynamics.core.simulate import ResumeState
 from dynamics.engine import checkpoint
 from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt
-from dynamics.engine.worker import ExecutionOptions, work
+from dynamics.engine.worker import ExecutionOptions, work_on_plan
 from dynamics.store.store import Store, chunk_name
 
 
@@ -31,7 +31,7 @@ def test_a_chunk_that_another_process_has_comes_last_and_is_not_computed_again(t
 
     threading.Timer(1.5, finish).start()
     diary, store = Diary(), Store(tmp_path)
-    work(plan, store, how, Interrupt(), diary)
+    work_on_plan(plan, store, how, Interrupt(), diary)
     assert len(diary.begun) == 1
     assert store.finished() == set(ids_of(TWO_GROUPS))  # what the other stored is seen
     same(tmp_path, reference, ids_of(TWO_GROUPS))
@@ -43,9 +43,9 @@ def test_a_chunk_whose_process_died_is_taken_over(tmp_path, reference):
     name = chunk_name(plan.groups[0].chunks[0], with_final=True)
     (tmp_path / "work" / name).mkdir(parents=True)
     (tmp_path / "work" / name / "lock").touch()
-    checkpoint.write(tmp_path / "work" / name / "checkpoint", "other", ResumeState(7, {}, [], []))
+    checkpoint.write_checkpoint(tmp_path / "work" / name / "checkpoint", "other", ResumeState(7, {}, [], []))
     (tmp_path / "parts" / f".{name}~half").mkdir(parents=True)
-    work(plan, Store(tmp_path), how, Interrupt(), Diary())
+    work_on_plan(plan, Store(tmp_path), how, Interrupt(), Diary())
     same(tmp_path, reference, ids_of(TWO_GROUPS))
     assert not list((tmp_path / "parts").glob(".*"))
 
@@ -58,7 +58,7 @@ def test_workers_begin_at_different_chunks_and_a_long_group_is_cut_for_them(tmp_
     begun = []
     for worker in range(3):
         diary = Diary()
-        work(three, Store(tmp_path / str(worker)), ExecutionOptions(worker=worker, workers=3), Interrupt(), diary)
+        work_on_plan(three, Store(tmp_path / str(worker)), ExecutionOptions(worker=worker, workers=3), Interrupt(), diary)
         assert len(diary.begun) == 6
         begun.append(sorted(p.name for p in (tmp_path / str(worker) / "parts").iterdir()))
     assert begun[0] == begun[1] == begun[2]

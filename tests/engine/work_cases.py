@@ -9,7 +9,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import make_plan
-from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work
+from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work_on_plan
 from dynamics.store.store import Store
 from dynamics.systems.catapult import CatapultSpec
 
@@ -38,7 +38,7 @@ TWO_GROUPS = [*runs_of(), *runs_of(form="net", width=4)]
 
 
 def plan_of(runs, there=frozenset(), workers=1, **machine):
-    plan = make_plan(runs, there=there, workers=workers)
+    plan = make_plan(runs, stored=there, workers=workers)
     return make_plan(runs, plan.machine._replace(**machine), there, workers)
 
 
@@ -46,7 +46,7 @@ def do(folder, runs, how=None, interrupt=None, executor=None, **machine):
     """Work on these runs as far as the folder does not have them; (store, diary, failures)."""
     store, diary, how = Store(folder), Diary(), how or ExecutionOptions()
     plan = plan_of(runs, store.finished(with_final=how.save_final), how.workers, **machine)
-    failures = work(plan, store, how, interrupt or Interrupt(), diary, executor or Executor(plan.machine.memory))
+    failures = work_on_plan(plan, store, how, interrupt or Interrupt(), diary, executor or Executor(plan.machine.memory))
     return store, diary, failures
 
 

@@ -293,11 +293,11 @@ def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeyp
         measures=["train_loss", "weight_norm"],
     )
     runs = [specs.freeze(replace(spec, seed=seed).resolve()) for seed in range(3)]
-    (plain,) = Executor().results(make_plan(runs))
+    (plain,) = Executor().compute_plan(make_plan(runs))
     monkeypatch.setattr(stepping, "INTERPRET", True)
     monkeypatch.setattr(stepping, "quickest", lambda *_, **__: way)
     assert (specs.static(runs[0]).dynamics().leap is not None) == (way == "descend")
-    (quick,) = Executor().results(make_plan(runs))
+    (quick,) = Executor().compute_plan(make_plan(runs))
     for name, values in plain.trajectory.records.items():
         np.testing.assert_allclose(quick.trajectory.records[name], values, rtol=2e-5, atol=1e-6, err_msg=name)
     assert quick.trajectory.state.step.tolist() == [25, 25, 25]

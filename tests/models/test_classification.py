@@ -68,7 +68,7 @@ def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
     with jax.enable_x64(True):
         for run in runs:
             run.check()
-        (result,) = Executor().results(make_plan(runs))
+        (result,) = Executor().compute_plan(make_plan(runs))
         dynamics = specs.static(runs[0]).dynamics()
         begin = jax.jit(lambda key, hyper: start(dynamics, key, hyper))
         first = [begin(key_of(run), {**hyper_of(run), **run.shared_arrays()}) for run in runs]

@@ -169,7 +169,7 @@ def test_an_ensemble_of_padded_runs_in_lanes_is_numpy_run_by_run():
     plan = make_plan([specs.freeze(run) for run in runs], MACHINE)
     (group,) = plan.groups
     assert group.lanes == 2 and group.shape == {"input_dim": DIM, "num_samples": SAMPLES, "width": FILTERS}
-    (result,) = Executor().results(plan)
+    (result,) = Executor().compute_plan(plan)
     trajectory = result.trajectory
     assert trajectory.steps.tolist() == [0, 30] and trajectory.finite.all()
     records, ends, gaps = trajectory.records, in_64_bits(trajectory.state.params), []

@@ -14,11 +14,11 @@ from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec, added_field, unhashed_field
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
-from dynamics.engine.axes import expand, parse
+from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import make_plan
-from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work
+from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work_on_plan
 from dynamics.models.spec import ModelSpec
 from dynamics.store.files import write_manifest
 from dynamics.store.store import Store
@@ -90,7 +90,7 @@ def test_where_something_lies_is_no_part_of_what_it_is():
 
 def test_later_fields_are_swept_put_and_static_like_any_other():
     base = After()
-    runs = expand(base, parse({"slope": [0.25, 0.5], "part": {"shape": ["round", "flat"]}}, base))
+    runs = expand_runs(base, parse_axes({"slope": [0.25, 0.5], "part": {"shape": ["round", "flat"]}}, base))
     assert [(run.slope, run.part.shape) for run in runs] == [(0.25, "round"), (0.25, "flat"), (0.5, "round"), (0.5, "flat")]
     assert specs.swept(After) == ("rate", "slope")
     assert specs.get(specs.put(base, {"part.shape": "flat"}), "part.shape") == "flat"
@@ -129,7 +129,7 @@ def executor():
 
 @pytest.fixture(scope="module")
 def result(executor):
-    (result,) = executor.results(make_plan([specs.freeze(change(RUN, seed=seed)) for seed in (0, 1)]))
+    (result,) = executor.compute_plan(make_plan([specs.freeze(change(RUN, seed=seed)) for seed in (0, 1)]))
     return result
 
 
@@ -159,9 +159,9 @@ def test_a_store_without_the_columns_is_read(old_store, result):
 def test_nothing_of_it_is_computed_again_and_new_runs_stand_beside_it(old_store, result, executor):
     others = [change(run, seed=run.seed + 2) for run in result.runs]
     store = Store(old_store)
-    plan = make_plan([*result.runs, *others], there=store.finished())
+    plan = make_plan([*result.runs, *others], stored=store.finished())
     assert plan.num_runs == 2
-    assert work(plan, store, ExecutionOptions(), Interrupt(), ProgressReporter(), executor) == []
+    assert work_on_plan(plan, store, ExecutionOptions(), Interrupt(), ProgressReporter(), executor) == []
     ids = [specs.run_id(run) for run in (*result.runs, *others)]
     runs, records = Store(old_store).read(ids)
     rows = {row["run"]: row for row in runs.iter_rows(named=True)}

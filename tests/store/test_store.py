@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from dynamics.core import spec as specs
-from dynamics.engine.axes import expand, parse
+from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
 from dynamics.errors import InputError
@@ -21,8 +21,8 @@ from dynamics.systems.training import TrainingSpec
 
 def results_of(tree, base=None):
     base = specs.freeze(base or TrainingSpec(steps=20, measures=["train_loss", "weight_norm"]))
-    runs = expand(base, parse(tree, base))
-    return runs, list(Executor().results(make_plan(runs)))
+    runs = expand_runs(base, parse_axes(tree, base))
+    return runs, list(Executor().compute_plan(make_plan(runs)))
 
 
 @pytest.fixture(scope="module")

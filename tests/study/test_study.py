@@ -73,4 +73,4 @@ def test_a_study_that_was_not_run_says_how_much_is_missing(output):
 def test_a_second_plan_has_nothing_left(output):
     request = compose("atlas/catapult", *OVERRIDES, f"output={output}")
     plan = plan_study(request, open_store(request))
-    assert (plan.groups, plan.finished) == ((), len(request.runs))
+    assert (plan.groups, plan.num_stored) == ((), len(request.runs))

@@ -62,7 +62,7 @@ def test_the_example_config_is_valid(tmp_path):
     import yaml
 
     from dynamics.core import spec as specs
-    from dynamics.engine.axes import expand, leaves, parse
+    from dynamics.engine.axes import expand_runs, flatten_axes, parse_axes
     from dynamics.systems.training import TrainingSpec
 
     (text,) = blocks("yaml")
@@ -70,9 +70,9 @@ def test_the_example_config_is_valid(tmp_path):
     assert config.pop("defaults") == ["/system/training", "_self_"]
     sweep, sizes = config.pop("sweep"), config.pop("sizes")
     assert set(sizes) == {"smoke", "laptop", "paper"}
-    values = {p: tuple(v) if isinstance(v, list) else v for p, v in leaves(config).items()}
+    values = {p: tuple(v) if isinstance(v, list) else v for p, v in flatten_axes(config).items()}
     base = specs.put(specs.freeze(TrainingSpec()), values)
-    runs = expand(base, parse(sweep, base))
+    runs = expand_runs(base, parse_axes(sweep, base))
     assert len(runs) == 96
     for run in runs:
         run.check()

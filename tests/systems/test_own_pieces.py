@@ -28,7 +28,7 @@ from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec
 from dynamics.data.targets import TARGETS
 from dynamics.data.views import SCHEMES, views
-from dynamics.engine.axes import expand, parse
+from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
@@ -229,7 +229,7 @@ def computed(runs: list[RunSpec], padded: tuple[int, ...] | None = None) -> tupl
 def test_its_number_is_an_axis_and_its_choice_is_static(case):
     (path, values), (chosen, other) = case.number, case.choice
     axes = {path: values, chosen: [specs.get(run_of(case), chosen), other]}
-    runs = expand(run_of(case), parse(axes, run_of(case)))
+    runs = expand_runs(run_of(case), parse_axes(axes, run_of(case)))
     assert len(runs) == 4 == len({specs.run_id(run) for run in runs})
     programs, risks, _ = computed(runs)
     static = case.kind == "view scheme"  # views decide on shapes
