@@ -12,6 +12,7 @@ Importing the package touches no device and takes no time: each name is imported
 from __future__ import annotations
 
 import importlib
+import logging as _logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ _PLACES = {
     "prepare": ("core.devices", "prepare"),
     "InputError": ("errors", "InputError"),
 }
+
+_logging.getLogger("dynamics").addHandler(_logging.NullHandler())  # a library says nothing unless it is asked to
 
 
 def __getattr__(name: str) -> Any:

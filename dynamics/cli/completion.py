@@ -12,59 +12,66 @@ import os
 import re
 from collections.abc import Callable
 
-from dynamics.cli.commands import COMMANDS
+from dynamics.cli.commands import COMMANDS, build_parser
 
-OPTIONS = {
-    "status": ["--check"],
-    "gc": ["--yes", "--unasked", "days="],
-    "export": ["experiment=", "to=", "table=records", "table=runs", "--overwrite"],
-}
+EXPORT_FIELDS = ["experiment=", "to=", "table=records", "table=runs"]
 
 
-def answer_query(arguments: list[str], hydra: Callable[[list[str]], None]) -> bool:
-    """Answer a shell's query; False if this is none. Whatever goes wrong is no news to somebody who is typing."""
+def answer_query(arguments: list[str], run_hydra: Callable[[list[str]], None]) -> bool:
+    """Answer a shell's query; False if this is none. No error is shown to somebody who is typing."""
     if arguments[:1] not in (["-sc"], ["--shell-completion"]) or not any(a.startswith("query=") for a in arguments):
         return False
     with contextlib.suppress(Exception, SystemExit), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         line = os.environ.get("COMP_LINE", "")
-        words = own_words(line)
+        words = offered_words(line)
         if words is not None:
             print(("\n" if "query=fish" in arguments else " ").join(words))
         else:
             os.environ["COMP_LINE"] = re.sub(r"^(\s*\S+\s+)export\s", r"\1", line)  # its fields are those of a study
-            hydra(arguments)
+            run_hydra(arguments)
     return True
 
 
-def own_words(line: str) -> list[str] | None:
-    """What may stand where the line ends, None if Hydra knows better."""
+def offered_words(line: str) -> list[str] | None:
+    """Return what may stand where the line ends, None if Hydra knows better."""
     words = line.split()[1:]
     word = words.pop() if words and not line.endswith(" ") else ""
     command = words[0] if words and words[0] in COMMANDS else ""
-    name = next((w.removeprefix("experiment=") for w in words if w.startswith("experiment=")), "")
+    experiment = next((w.removeprefix("experiment=") for w in words if w.startswith("experiment=")), "")
     field, given, _ = word.partition("=")
     if given and field in ("experiment", "size", "mode", "table"):
-        choices = [f"{field}={value}" for value in _values(field, name)]
+        choices = [f"{field}={value}" for value in _values(field, experiment)]
     elif given:
         return [] if field in ("to", "days") else None
     elif not words:
         choices = [*COMMANDS, "experiment="]
     elif command and command != "export":
-        choices = OPTIONS.get(command, [])
-    elif not name:
-        choices = [*OPTIONS["export"]] if command else ["experiment="]
-    elif command and (not word or any(option.startswith(word) for option in OPTIONS["export"])):
-        choices = OPTIONS["export"][1:]
+        choices = build_parser(command).option_names()
+    elif command:
+        choices = _export_words(experiment, word)
+        if choices is None:
+            return None
+    elif not experiment:
+        choices = ["experiment="]
     else:
         return None
     return [choice for choice in choices if choice.startswith(word)]
 
 
+def _export_words(experiment: str, word: str) -> list[str] | None:
+    """Return the words of `dynamics export`, None where a field of the study is meant."""
+    choices = [*EXPORT_FIELDS[bool(experiment) :], *build_parser("export").option_names()]
+    return choices if not experiment or any(choice.startswith(word) for choice in choices) else None
+
+
 def _values(field: str, experiment: str) -> list[str]:
-    from dynamics.study import config
+    """Return the values of a field that has few."""
+    from dynamics.study.config import compose
+    from dynamics.study.experiments import experiment_names
+    from dynamics.study.request import MODES
 
     if field == "experiment":
-        return config.experiment_names()
+        return experiment_names()
     if field == "size":
-        return list(config.compose(experiment).settings.sizes) if experiment else []
-    return list(config.MODES) if field == "mode" else ["records", "runs"]
+        return list(compose(experiment).settings.sizes) if experiment else []
+    return list(MODES) if field == "mode" else ["records", "runs"]

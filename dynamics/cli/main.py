@@ -1,115 +1,132 @@
-"""The command line: `dynamics experiment=<paper>/<name> [size=...] [mode=...] [any override]`."""
+"""The command line: `dynamics experiment=<paper>/<name> [size=...] [mode=...] [any override]`, and the commands."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import sys
 from pathlib import Path
+from typing import Any
 
+from dynamics.cli.logs import messages_shown, take_level
 from dynamics.cli.messages import explain
+from dynamics.cli.streams import closed_pipes_ignored
 
-USAGE = """dynamics experiment=<paper>/<name> [size=smoke|laptop|paper] [mode=run|plan|figure] [field=value ...]
-dynamics list                        the experiments
-dynamics claims [folder] [page.md]   one table of the claims of every experiment that was run
-dynamics status [folder] [--check]   what is done, what is left, who is at it, in every study of an output folder
-dynamics export experiment=<paper>/<name> [field=value ...] to=<file.csv|.parquet|.nc> [table=records|runs] [--overwrite]
-dynamics gc [folder] [--yes] [--unasked] [days=14]   delete what nothing refers to any more
-eval "$(dynamics -sc install=bash)"  completion of experiments and fields in this shell
-"""
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Entry point. Exit code 0: done; 2: bad input, told in one line; 3: some runs failed or diverged; 130, 143: stopped."""
+    """Entry point. Exit code 0: done; 2: bad input, one line says which; 3: some runs failed or diverged; 130, 143: stopped."""
+    arguments, level = take_level(sys.argv[1:])
+    with closed_pipes_ignored(), messages_shown(level):
+        try:
+            _run(arguments)
+        except KeyboardInterrupt as stop:
+            log.error(f"{stop or 'interrupted'}; results saved; rerun the command to resume")
+            sys.exit(getattr(stop, "exit_code", 130))
+        except Exception as error:
+            line = explain(error, arguments)
+            if line is None or "DYNAMICS_DEBUG" in os.environ:
+                raise
+            log.error(f"error: {line}")
+            sys.exit(3 if isinstance(error, OSError) and error.errno is not None else 2)
+
+
+def _run(arguments: list[str]) -> None:
+    """Do what the arguments ask for: help, the versions, a command, a shell's completion, or a study."""
     from dynamics.cli.commands import run_command
     from dynamics.cli.completion import answer_query
-    from dynamics.core import devices as runtime
+    from dynamics.cli.usage import usage
+    from dynamics.core import devices
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us, and we tell them in one line
-    debug = "DYNAMICS_DEBUG" in os.environ
-    try:
-        arguments = sys.argv[1:]
-        if not arguments or arguments[0] in ("help", "--help", "-h"):
-            print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
-            sys.exit(0 if arguments else 2)
-        if run_command(arguments) or answer_query(arguments, _hydra):
-            return
-        runtime.prepare()
-        _hydra(arguments)
-    except KeyboardInterrupt as stop:
-        print(f"{stop or 'interrupted'}; what was computed is saved, the same command goes on from there", file=sys.stderr)
-        sys.exit(getattr(stop, "exit_code", 130))
-    except Exception as error:
-        line = explain(error)
-        if line is None or debug:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(3 if isinstance(error, OSError) and error.errno is not None else 2)
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [*arguments[1:], "--help"]
+    if not arguments:
+        log.error(usage())
+        sys.exit(2)
+    if arguments[0] in ("help", "--help", "-h"):
+        print(usage())
+    elif "--version" in arguments:
+        from dynamics.cli.version import describe_versions
+
+        print(describe_versions())
+    elif not (run_command(arguments) or answer_query(arguments, run_hydra)):
+        devices.prepare()
+        run_hydra(arguments)
 
 
-def _hydra(arguments: list[str]) -> None:
-    """Compose and run, one study or a sweep of them; exits with 3 if some did not end well."""
+def run_hydra(arguments: list[str]) -> None:
+    """Compose and run one study or a sweep of them; exit with 3 if some did not end well."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to `main`, which makes a line of them
     import hydra
     from omegaconf import OmegaConf
 
-    from dynamics.study import config, trust
+    from dynamics.cli.hydra_options import read_options, sweep_folder, write_options
+    from dynamics.study import trust
+    from dynamics.study.config import encode_axis_overrides
+    from dynamics.study.folders import home
     from dynamics.study.own_code import import_own_code, named_experiments
+    from dynamics.study.schema import register
 
-    trust.check(arguments)
-    import_own_code(named_experiments([*arguments, *os.environ.get("COMP_LINE", "").split()]))
-    config.register()
-    OmegaConf.register_new_resolver("sweep_folder", lambda: _sweep_folder(arguments), replace=True)
+    options = read_options(arguments)
+    trust.check(options.overrides, added=options.config_dir)
+    import_own_code(named_experiments([*options.overrides, *os.environ.get("COMP_LINE", "").split()]))
+    register()
+    OmegaConf.register_new_resolver("sweep_folder", lambda: sweep_folder(options.overrides), replace=True)
     OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra" if "MULTIRUN" in str(mode) else None, replace=True)
-    sys.argv[1:] = config.encode_axis_overrides(arguments)
     ERRORS.clear()
     OUTCOMES.clear()
-    hydra.main(version_base="1.3", config_path=str(config.home() / "configs"), config_name="config")(job)()
-    sys.argv[1:] = arguments
+    given, sys.argv[1:] = sys.argv[1:], encode_axis_overrides(write_options(options))
+    try:
+        hydra.main(version_base="1.3", config_path=str(home() / "configs"), config_name="config")(job)()
+    finally:
+        sys.argv[1:] = given
     for error in ERRORS[:-1]:
-        print(f"error: {explain(error) or repr(error)}", file=sys.stderr)
+        log.error(f"error: {explain(error, arguments) or repr(error)}")
     if ERRORS:
         raise ERRORS[-1]
     if any(outcome["status"] in ("failed", "diverged") for outcome in OUTCOMES):
         sys.exit(3)
 
 
-OUTCOMES: list[dict] = []  # what came of the jobs of this command
-ERRORS: list[Exception] = []  # those that Hydra would tell of in more than one line
+OUTCOMES: list[dict[str, Any]] = []  # of the jobs of this command
+ERRORS: list[Exception] = []  # of its jobs: Hydra would print more than a line of each
 PROCESS = os.getpid()
 
 
-def job(cfg) -> dict:
-    """One study, as Hydra calls for it: on its own, or as a job of a sweep launched one by one."""
+def job(cfg) -> dict[str, Any]:
+    """Run one study for Hydra, on its own or as a job of a sweep launched one by one; return its outcome."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from dynamics.cli.run import run_jobs
-    from dynamics.core import devices as runtime
-    from dynamics.study import config
+    from dynamics.core import devices
+    from dynamics.study.config import request
     from dynamics.study.jobs import Job
 
-    runtime.prepare()  # a launcher may call this in a process of its own
+    devices.prepare()  # a launcher may call this in a process of its own
     chosen = HydraConfig.get()
-    try:
-        request = config.request(cfg, chosen.runtime.choices["experiment"], list(chosen.overrides.task))
-        one = Job(request)
-        if chosen.mode == RunMode.MULTIRUN:
-            folder, sweep = Path(chosen.runtime.output_dir), Path(chosen.sweep.dir)
-            one = Job(request, True, int(chosen.job.num), tuple(chosen.overrides.task), sweep, folder)
-        (outcome,) = run_jobs([one])
-    except Exception as error:
-        if os.getpid() != PROCESS:
-            raise
-        if chosen.mode == RunMode.MULTIRUN:
-            print(f"error: job {chosen.job.num}: {explain(error) or repr(error)}", file=sys.stderr)
-        ERRORS.append(error)
-        outcome = {"status": "failed"}
+    overrides = list(chosen.overrides.task)
+    with messages_shown():
+        try:
+            one = Job(request(cfg, chosen.runtime.choices["experiment"], overrides))
+            if chosen.mode == RunMode.MULTIRUN:
+                folder, sweep = Path(chosen.runtime.output_dir), Path(chosen.sweep.dir)
+                one = Job(one.request, True, int(chosen.job.num), tuple(overrides), sweep, folder)
+            (outcome,) = run_jobs([one])
+        except Exception as error:
+            if os.getpid() != PROCESS:
+                raise
+            if chosen.mode == RunMode.MULTIRUN:
+                log.error(f"error: job {chosen.job.num}: {explain(error, overrides) or repr(error)}")
+            ERRORS.append(error)
+            outcome = {"status": "failed"}
     OUTCOMES.append(outcome)
     return outcome
 
 
-def fold(compose, batch, first: int) -> list[dict]:
-    """All jobs of a sweep together, as `hydra/launcher=fold` calls for them."""
+def fold(compose, batch, first: int) -> list[dict[str, Any]]:
+    """Run all jobs of a sweep together, as `hydra/launcher=fold` asks; return their outcomes."""
     from dynamics.cli.run import run_jobs
     from dynamics.study.jobs import compose_jobs
 
@@ -118,26 +135,9 @@ def fold(compose, batch, first: int) -> list[dict]:
     return outcomes
 
 
-def finished(values: list[dict]) -> None:
-    """What the jobs of a launcher other than ours came to, in whatever process they ran."""
+def record_outcomes(values: list[dict[str, Any]]) -> None:
+    """Take the outcomes of jobs that a launcher other than ours ran, in whatever process."""
     OUTCOMES[:] = values
 
 
-job.fold, job.finished = fold, finished  # type: ignore[attr-defined]
-
-
-def _sweep_folder(arguments: list[str]) -> str:
-    """Where a sweep's jobs go: the same command comes back to the same folder, and finds there what it left."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from dynamics.core.spec import content_hash
-    from dynamics.study.request import EXECUTION_FIELDS
-
-    named = [a.lstrip("+") for a in arguments if re.match(r"[+]*(output|experiment)=", a)]
-    given = {
-        o.key_or_group: str(o.value()) for o in OverridesParser.create().parse_overrides(named) if not o.is_sweep_override()
-    }
-    left_out = rf"[+~]*hydra[./]|-|[+]*(output|{'|'.join(EXECUTION_FIELDS)})="
-    own = sorted(a for a in arguments if not re.match(left_out, a))
-    name = re.sub(r"[^A-Za-z0-9]+", "_", given.get("experiment", ""))
-    return f"{given.get('output', '.')}/multirun/{name}-{content_hash(own)[:8]}"
+job.fold, job.record_outcomes = fold, record_outcomes  # type: ignore[attr-defined]

@@ -3,59 +3,76 @@
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Sequence
 
 from dynamics.errors import InputError, suggest
 
+MOST_CHARACTERS = 2000  # of a line
 
-def explain(error: BaseException) -> str | None:
-    """One line for an error that is the input's, None for one that is ours."""
-    text = _explain(error)
+
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
+    """Return one line for an error that lies in the input, None for one that lies in the suite.
+
+    arguments: the command line, named where an error does not say what it is about
+    """
+    text = _explain(error, arguments)
     if text is None:
         return None
     line = " ".join(text.splitlines())
     return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS // 2]} ... {line[-MOST_CHARACTERS // 2 :]}"
 
 
-MOST_CHARACTERS = 2000  # of a line that tells an error
+def _explain(error: BaseException, arguments: Sequence[str]) -> str | None:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename or 'output'}: {error.strerror}; finished results are stored"
 
-
-def _explain(error: BaseException) -> str | None:
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import MarkedYAMLError, YAMLError
 
-    if isinstance(error, InputError):
-        return str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not an override; write field=value ({_first(error)})"
+        return f"{error.override!r} is not an override; write field=value ({_first_line(error)})"
     if isinstance(error, MissingConfigException):
-        missing = str(error.missing_cfg_file or "")
-        group, _, name = missing.rpartition("/")
-        if group and not missing.startswith("experiment/"):
-            return str(InputError(group, name, f"there is no config {missing}{suggest(name, error.options or [])}"))
-        return _unknown_experiment(missing.removeprefix("experiment/"))
+        return _explain_missing_config(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        if "You must specify 'experiment'" in str(error):
-            return _unknown_experiment("")
-        inner = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        text = str(inner)
-        found = re.search(r"full_key: (\S+)", text)
-        key = found[1] if found else str(getattr(inner, "full_key", None) or "")
-        if not key:
-            return _first(error) if inner is error else f"{_first(error)} {_first(inner)}"
-        no_schema = "is not in struct" in text or "not in 'StudySpec'" in text
-        hint = "; does the experiment's defaults list name its system, such as /system/training?" if no_schema else ""
-        return f"{key}: {_first(inner, skip='raised while composing')}{_suggest_field(key)}{hint}"
+        return _explain_config(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
     if isinstance(error, YAMLError):
-        return f"{getattr(error, 'name', 'a config')}: {_first(error)}"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{error.filename or 'output'}: {error.strerror}; what was finished is stored"
+        return f"{getattr(error, 'name', 'a config')}: {_first_line(error)}"
     if _raised_by_hydra(error):
-        return f"{_first(error)} (in: {' '.join(sys.argv[1:])})"
+        return f"{_first_line(error)} (in: {' '.join(arguments)})"
     return None
+
+
+def _explain_missing_config(error) -> str:
+    """Return the line for a config that Hydra did not find: an experiment, or a choice of another group."""
+    missing = str(error.missing_cfg_file or "")
+    group, _, name = missing.rpartition("/")
+    if group and not missing.startswith("experiment/"):
+        return str(InputError(group, name, f"there is no config {missing}{suggest(name, error.options or [])}"))
+    return _unknown_experiment(missing.removeprefix("experiment/"))
+
+
+def _explain_config(error: Exception) -> str:
+    """Return the line for a config that does not fit its schema: the field, the reason, and what was probably meant."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    if "You must specify 'experiment'" in str(error):
+        return _unknown_experiment("")
+    inner = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(inner)
+    found = re.search(r"full_key: (\S+)", text)
+    key = found[1] if found else str(getattr(inner, "full_key", None) or "")
+    if not key:
+        return _first_line(error) if inner is error else f"{_first_line(error)} {_first_line(inner)}"
+    no_schema = "is not in struct" in text or "not in 'StudySpec'" in text
+    hint = "; does the experiment's defaults list name its system, such as /system/training?" if no_schema else ""
+    schema = re.search(r"object_type=(\w+)", text)
+    reason = re.sub(r"^Key '.*' (is )?not in .*", "no such field", _first_line(inner, skip="raised while composing"))
+    return f"{key}: {reason}{_suggest_field(key, schema and schema[1])}{hint}"
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
@@ -67,7 +84,8 @@ def _raised_by_hydra(error: BaseException) -> bool:
     return bool(known) and known[-1] != "dynamics"
 
 
-def _first(error: BaseException, skip: str = "\0") -> str:
+def _first_line(error: BaseException, skip: str = "\0") -> str:
+    """Return the first line of an error's text that does not hold `skip`, or the error's type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and skip not in line]
     return lines[0] if lines else type(error).__name__
 
@@ -79,13 +97,15 @@ def _unknown_experiment(name: str) -> str:
     return str(InputError("experiment", name, f"choose one of {', '.join(names)}{suggest(name, names)}"))
 
 
-def _suggest_field(path: str) -> str:
+def _suggest_field(path: str, schema: str | None) -> str:
+    """Return the suggestion for an unknown field. schema: the name of the config class that lacks it, if it is known."""
     from dataclasses import fields
 
     from dynamics.core.spec import leaf_paths
     from dynamics.study.request import StudySpec
     from dynamics.systems import SYSTEMS
 
-    known = {f.name for f in fields(StudySpec)} | {p for system in SYSTEMS.values() for p in leaf_paths(system)}
+    systems = [s for s in SYSTEMS.values() if schema == f"{s.__name__}Config"] or list(SYSTEMS.values())
+    known = {f.name for f in fields(StudySpec)} | {p for system in systems for p in leaf_paths(system)}
     known |= {p.split(".")[0] for p in known}
     return "" if path in known else suggest(path, known)

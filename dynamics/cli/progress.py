@@ -1,7 +1,8 @@
-"""Progress: a live table of the groups on a terminal, one line a chunk elsewhere."""
+"""Progress on standard error: a live table of the groups on a terminal, one message a chunk elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -17,14 +18,20 @@ from dynamics.engine.execute import RecordCallback
 from dynamics.engine.plan import Group, Plan
 from dynamics.engine.worker import ProgressReporter
 
-ROWS = 12  # of the table: the last groups done, the one under way, the next
+ROWS = 12  # of the table: the last groups done, the current one, the next
+
+log = logging.getLogger(__name__)
 
 
-class Live(ProgressReporter):
-    """What happens to a plan: every group with its state, the rate in runs x steps, the time left, and what went wrong."""
+class LiveProgress(ProgressReporter):
+    """Shows every group of a plan with its state, the rate in runs x steps, the time left, and what went wrong.
 
-    def __init__(self, plan: Plan, console: Console):
-        self.plan, self.console = plan, console
+    Where notes are not shown (`--quiet`), there is no table either.
+    """
+
+    def __init__(self, plan: Plan, console: Console | None = None):
+        console = console or Console(stderr=True)
+        self.plan = plan
         self.number = {id(group): i for i, group in enumerate(plan.groups)}
         self.state = ["" for _ in plan.groups]
         self.left = [len(group.runs) for group in plan.groups]
@@ -41,10 +48,10 @@ class Live(ProgressReporter):
             console=console,
         )
         self.task = self.bar.add_task("", total=max(sum(map(_work, plan.groups)), 1e-9), note="")
-        self.live = console.is_terminal and not console.is_dumb_terminal
+        self.live = console.is_terminal and not console.is_dumb_terminal and log.isEnabledFor(logging.INFO)
         self.screen = Screen(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveProgress:
         if self.live:
             self.screen.start()
         return self
@@ -53,6 +60,7 @@ class Live(ProgressReporter):
         self.screen.stop()
 
     def render(self) -> Rows:
+        """Return the table of the groups around the current one, and the bar."""
         table = Table(title="groups", title_justify="left", header_style="bold")
         for name in ("group", "runs", "shape", "steps", "diverged", "state"):
             table.add_column(name)
@@ -63,7 +71,7 @@ class Live(ProgressReporter):
         return Rows(table, self.bar)
 
     def tell(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        log.warning(line)
 
     def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> RecordCallback:
         i = self.current = self._index(group)
@@ -91,18 +99,20 @@ class Live(ProgressReporter):
         if not self.live:
             where = f"group {i + 1}/{len(self.plan.groups)} ({_shape(group)}): {len(runs)} runs"
             bad = f", {diverged} diverged" if diverged else ""
-            self.tell(f"{where} {f'done in {seconds:.1f} s' if seconds else 'done elsewhere'}{bad}")
+            log.info(f"{where} {f'done in {seconds:.1f} s' if seconds else 'done by another process'}{bad}")
 
     def _index(self, group: Group) -> int:
-        """A group that was cut in half is known by its program."""
+        """Return the place of a group in the plan; one that was cut in half is known by its program."""
         if id(group) in self.number:
             return self.number[id(group)]
         return next(i for i, g in enumerate(self.plan.groups) if g.static == group.static and g.schedule == group.schedule)
 
 
 def _work(group: Group) -> float:
+    """Return the floating-point operations of all runs of a group."""
     return group.cost.flops_per_step * group.schedule[-1] * len(group.runs)
 
 
 def _shape(group: Group) -> str:
+    """Return the sizes of a group's program in words."""
     return ", ".join(f"{name} {size}" for name, size in group.shape.items()) or group.static.system

@@ -1,4 +1,4 @@
-"""What the command line prints."""
+"""Tables and lines that the command line prints of plans, claims and runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from dynamics.engine.plan import Plan, tabulate_plan
 from dynamics.study.claim_list import describe_claim, format_number
 
 
-def cell(value: Any) -> str:
-    """Three significant digits for floats, everything else as it is."""
+def format_cell(value: Any) -> str:
+    """Return a float with three significant digits, everything else as it is."""
     return format_number(value) if isinstance(value, float) else str(value)
 
 
 def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Print the rows as a table with a column for each key; nothing where there are none."""
     rows = list(rows)
     if not rows:
         return
@@ -28,11 +29,12 @@ def print_table(console: Console, title: str, rows: Iterable[dict[str, Any]]) ->
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[Text(cell(v)) for v in row.values()])
+        table.add_row(*[Text(format_cell(v)) for v in row.values()])
     console.print(table)
 
 
 def print_plan(console: Console, plan: Plan) -> None:
+    """Print the groups of a plan, their estimated cost, and the model that the estimate is made with."""
     m = plan.machine
     print_table(console, "plan", tabulate_plan(plan))
     console.print(
@@ -49,15 +51,17 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def print_claims(console: Console, claims: list[Claim]) -> None:
+    """Print a row a claim: predicted, measured, verdict, and the negative control."""
     print_table(console, "claims", [describe_claim(claim) for claim in claims])
 
 
 def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
+    """Print a data frame as a table."""
     print_table(console, title, frame.iter_rows(named=True))
 
 
-def summary(runs: pl.DataFrame) -> str:
-    """One line on the runs of a study."""
+def summarize_runs(runs: pl.DataFrame) -> str:
+    """Return one line on the runs of a study: how many, how long they took, how many diverged."""
     unique = runs.unique("run")
     bad = unique.filter(pl.col("status") == "diverged")
     text = f"{len(unique)} runs, {unique['seconds'].sum():.1f} s of computing"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,8 @@ import jaxlib
 from filelock import FileLock
 
 from dynamics.errors import choose
+
+log = logging.getLogger(__name__)
 
 SWITCH = "DYNAMICS_KERNELS"
 SOURCE = Path(__file__).with_name("gates.cc")
@@ -89,7 +91,7 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
             if not _ours_and_whole(target):
                 if failed.exists():
                     raise Unavailable(f"{failed.read_text()} (noted in {failed})")
-                print("building the CPU kernels for this processor (once)", file=sys.stderr, flush=True)
+                log.info("building the CPU kernels for this processor (once)")
                 with tempfile.TemporaryDirectory(dir=folder) as workshop:
                     made = Path(workshop) / target.name
                     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dynamics.errors import InputError
+from dynamics.errors import InputError, require_posix
 from dynamics.store.files import remove_leftovers
 
 
@@ -55,12 +55,13 @@ class ChunkLocks:
 
     def held(self, chunk: str) -> bool:
         """Whether a living process has a chunk; only looks, and creates no file."""
+        require_posix("finding out which process computes what")
         try:
             descriptor = os.open(self.folder / "work" / chunk / "lock", os.O_RDONLY)
         except OSError:
             return False
         try:
-            import fcntl  # POSIX only, as the workers that would hold the lock are
+            import fcntl  # not there on other systems, where a store can still be read
 
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

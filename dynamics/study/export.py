@@ -13,7 +13,6 @@ from pathlib import Path
 import polars as pl
 
 from dynamics.core import spec as specs
-from dynamics.core.text import counted
 from dynamics.errors import InputError, choose, require
 from dynamics.store.files import flush
 from dynamics.study import trust
@@ -25,32 +24,34 @@ TABLES = ("records", "runs")
 SUFFIXES = (".csv", ".parquet", ".nc")
 
 
-def export(arguments: list[str], *, overwrite: bool = False) -> None:
-    """Write the study that the overrides mean to the file of `to=`, whole or not at all."""
-    own = {name: value for name, _, value in (a.partition("=") for a in arguments) if name in ("to", "table", "experiment")}
-    overrides = [a for a in arguments if a.partition("=")[0] not in own]
-    target, table = Path(own.get("to", "")), own.get("table", "records")
-    require(bool(own.get("to")), "to", own.get("to", ""), f"name the file to write, ending in {', '.join(SUFFIXES)}")
-    require(target.suffix in SUFFIXES, "to", str(target), f"must end in one of {', '.join(SUFFIXES)}")
-    choose("table", table, dict.fromkeys(TABLES))
-    require(target.suffix != ".nc" or "table" not in own, "table", table, "a netCDF file holds runs and records together")
-    require(overwrite or not target.exists(), "to", str(target), "is there already; add --overwrite to replace it")
-    require(not target.is_dir(), "to", str(target), "is a folder")
-    missing = [name for name in ("xarray", "netCDF4") if importlib.util.find_spec(name) is None]
-    if target.suffix == ".nc" and missing:
-        raise InputError("to", str(target), f"needs {' and '.join(missing)}: pip install 'dynamics[xarray]'")
+def export(name: str, overrides: list[str], target: str | Path, *, table: str | None = None, overwrite: bool = False) -> int:
+    """Write a finished study to the file `target`, whole or not at all; return its number of runs.
 
-    study = open_finished(own.get("experiment", ""), *overrides)
+    table: `records` (where nothing is said) or `runs`; a netCDF file holds both.
+    """
+    named, target = bool(str(target)), Path(target)
+    require(named, "to", str(target) if named else "", f"name the file to write, ending in {', '.join(SUFFIXES)}")
+    require(target.suffix in SUFFIXES, "to", str(target), f"must end in one of {', '.join(SUFFIXES)}")
+    require(target.suffix != ".nc" or table is None, "table", table, "a netCDF file holds runs and records together")
+    choose("table", table or "records", dict.fromkeys(TABLES))
+    require(overwrite or not target.exists(), "to", str(target), "exists already; add --overwrite to replace it")
+    require(not target.is_dir(), "to", str(target), "is a folder")
+    missing = [package for package in ("xarray", "netCDF4") if importlib.util.find_spec(package) is None]
+    if target.suffix == ".nc" and missing:
+        allowed = f"needs {' and '.join(missing)}: pip install 'learning-dynamics[xarray]'"
+        raise InputError("to", str(target), allowed)
+
+    study = open_finished(name, *overrides)
     with new_file(target) as file:
         if target.suffix == ".nc":
             from dynamics.study.labelled import to_dataset
 
             to_dataset(study).to_netcdf(file, engine="netcdf4")
         elif target.suffix == ".parquet":
-            tidy(study, table).write_parquet(file)
+            tidy(study, table or "records").write_parquet(file)
         else:
-            as_text(tidy(study, table)).write_csv(file)
-    print(f"{target}: {counted(study.runs['run'].n_unique(), 'run')}")
+            as_text(tidy(study, table or "records")).write_csv(file)
+    return study.runs["run"].n_unique()
 
 
 def open_finished(name: str, *overrides: str) -> Study:

@@ -9,7 +9,7 @@ from dynamics.core.spec import RunSpec
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import Plan, detect_machine, make_plan
 from dynamics.engine.worker import ExecutionOptions, Failure, ProgressReporter, work_on_plan
-from dynamics.errors import require
+from dynamics.errors import require, require_posix
 from dynamics.store.encoding import encode_config
 from dynamics.store.store import Store
 from dynamics.study.config import compose
@@ -45,6 +45,7 @@ def run_study(
     plan: Plan, store: Store, settings: StudySpec, reporter: ProgressReporter | None = None, interrupt: Interrupt | None = None
 ) -> list[Failure]:
     """Compute what the plan names and store each chunk as soon as it is there; says what could not be computed."""
+    require_posix("computing runs")
     options = ExecutionOptions(settings.save_final, settings.checkpoint_seconds, settings.worker, settings.workers)
     return work_on_plan(plan, store, options, interrupt or Interrupt(), reporter or ProgressReporter())
 

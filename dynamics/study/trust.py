@@ -1,4 +1,4 @@
-"""Configs from elsewhere are data: looked through before Hydra reads them, so that none can run code or write outside.
+"""Configs from elsewhere are data: checked before Hydra reads them, so that none can run code or write outside.
 
 A config says numbers and names. What Hydra would let it do beyond that is refused here, in one line:
 
@@ -12,8 +12,8 @@ A config says numbers and names. What Hydra would let it do beyond that is refus
   interpolations (`${data.num_samples}`) are fine; so are resolvers on the command line;
 * use up the memory: a megabyte of text, or aliases of aliases that unfold to more than a hundred thousand values.
 
-`dynamics/study/config.py` takes `output` and `coordinator` from the command line alone and checks names that become files. Of
-Hydra's options those that read a pickle (`--experimental-rerun`) or another root config are refused.
+`dynamics/study/config.py` takes `output` and `coordinator` from the command line alone and checks names that become files.
+`dynamics/cli/hydra_options.py` refuses those of Hydra's options that read a pickle or another root config.
 
 What stays, because it is code by nature: `experiments/<name>.py` beside a config is run with the study, so running an
 experiment from elsewhere runs its Python; read it first. The same holds for installed plugins and modules on Python's path
@@ -22,24 +22,16 @@ experiment from elsewhere runs its Python; read it first. The same holds for ins
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
-from hydra._internal.utils import get_args_parser
 
 from dynamics.errors import InputError, require
 from dynamics.study.folders import home, search_folders
 
-REFUSED_OPTIONS = {
-    "experimental_rerun": "would run a pickle",
-    "config_path": "write configs/ and experiments/ in the working folder, or add a folder with --config-dir",
-    "config_name": "the root config is config.yaml",
-}
-ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_CHARACTERS, MOST_VALUES, MOST_LEVELS, MOST_NAME = 1_000_000, 100_000, 50, 200
 RESOLVER = re.compile(r"\$\{[^}]*[:$]")  # ${name:...}, also with a name that is itself interpolated
@@ -49,41 +41,21 @@ HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging")
 HYDRA_ENTRY = re.compile(rf"override /?hydra/({'|'.join(HYDRA_GROUPS)})")
 
 
-def check(arguments: Sequence[str], *roots: Path) -> None:
-    """Raise `InputError` for what is refused on this command line or in the configs that it may read.
+def check(overrides: Sequence[str], *roots: Path, added: str | Path | None = None) -> None:
+    """Raise `InputError` for what is refused in these overrides or in the configs that they may read.
 
-    roots: the folders whose `configs/` these are, by default one's own and the suite's
+    roots: the folders whose `configs/` these are, by default one's own and the suite's; added: one more folder of configs
     """
-    options = parse(arguments)
-    for name, why in REFUSED_OPTIONS.items():
-        require(getattr(options, name) is None, f"--{name.replace('_', '-')}", getattr(options, name), why)
-    for override in options.overrides:
+    for override in overrides:
         check_override(override)
     for root in roots or search_folders():
         check_folder(root / "configs")
-    if options.config_dir is not None:
-        folder = Path(options.config_dir)
-        require(folder.is_dir(), "--config-dir", options.config_dir, "is no folder")
-        check_folder(folder)
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line as Hydra will see it; what is wrong with it as an `InputError` and not as argparse's page."""
-
-    def refuse(message: str) -> NoReturn:
-        raise InputError("command line", " ".join(arguments), message)
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    options = parser.parse_args(list(arguments))
-    if sum(bool(getattr(options, action)) for action in ACTIONS) > 1:
-        refuse("choose one of --run, --multirun, --cfg, --info and --shell-completion")
-    if options.resolve and not (options.cfg or options.help):
-        refuse("--resolve goes with --cfg")
-    return options
+    if added is not None:
+        check_folder(Path(added))
 
 
 def check_override(override: str) -> None:
+    """Raise `InputError` for an override that would call something or lead out of the config folder."""
     key, _, value = override.lstrip("+~").partition("=")
     require("_target_" not in override, key, value, "no config calls anything by _target_")
     require(key.strip() != "hydra.searchpath", key, value, "add a folder with --config-dir")

@@ -1,4 +1,4 @@
-"""What of a store nothing refers to any more, and why. Looks only; `dynamics.cli.cleanup` deletes.
+"""What of a store nothing refers to any more, and why. Read-only; `dynamics.study.deletion` deletes.
 
 A run is kept if a config asks for it (at any size), if a sweep's folder in multirun/ lists it, if a command asked for
 it, or if its part is young. With `unasked`, commands of long ago no longer count, nor does it protect an experiment
@@ -77,7 +77,9 @@ def find_unreferenced(name: str, store: Store, swept: Set[str], *, days: float, 
     if mixed:
         kept.append(f"{counted(mixed, 'run')} that nothing refers to, in parts with others")
     if young:
-        kept.append(f"{counted(young, 'run')} that nothing refers to, in parts of less than {days:g} days; days=0 lets them go")
+        kept.append(
+            f"{counted(young, 'run')} that nothing refers to, in parts of less than {days:g} days; --days 0 lets them go"
+        )
 
     left = asked - store.finished()
     notes_to_go = [store.folder / "asked" / f"{specs.content_hash(note['runs'])}.json" for note in forgotten]

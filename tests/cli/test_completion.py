@@ -19,7 +19,7 @@ from command_stores import NAME
         (f"dynamics experiment={NAME} edge", {"edge_ratio="}),
         (f"dynamics export experiment={NAME} initial_", {"initial_kernel=", "initial_output="}),
         (f"dynamics export experiment={NAME} ta", {"table=records", "table=runs"}),
-        ("dynamics gc --", {"--yes", "--unasked"}),
+        ("dynamics gc --", {"--yes", "--days", "--unasked", "--help"}),
         ("dynamics experiment=nonsense st", set()),
         ("dynamics experiment=nonsense size=", set()),
         ("dynamics what= is thi", set()),

@@ -137,4 +137,4 @@ def test_without_xarray_the_extra_is_named(export, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "xarray" else there(name, *a))
     code, _, err = export("to=x.nc")
     assert (code, len(err.splitlines())) == (2, 1)
-    assert "pip install 'dynamics[xarray]'" in err
+    assert "pip install 'learning-dynamics[xarray]'" in err

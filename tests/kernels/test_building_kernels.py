@@ -85,7 +85,7 @@ SLOW = 'echo built >> "$(dirname "$0")/count"; sleep 1; echo library > "$out"'
 
 def test_two_processes_at_once_build_once_and_a_third_not_at_all(anew, monkeypatch):
     monkeypatch.setenv("CXX", compiler(anew, SLOW))
-    code = "from dynamics.kernels.build import build; print(build())"
+    code = "import logging; logging.basicConfig(level='INFO'); from dynamics.kernels.build import build; print(build())"
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=600) for process in both]
