@@ -297,7 +297,7 @@ def test_results_are_json_as_others_read_it(cli, tmp_path):
 def test_values_in_hydras_files_are_read_back_by_any_yaml(value):
     import yaml
 
-    assert yaml.safe_load(f"v: {jobs._scalar(value)}") == {"v": value}
+    assert yaml.safe_load(f"v: {jobs.yaml_scalar(value)}") == {"v": value}
 
 
 def test_an_override_of_a_whole_mapping_keeps_its_place_among_the_others():
