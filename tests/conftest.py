@@ -1,6 +1,5 @@
 """Four CPU devices and the compile cache, set up before anything imports JAX; 64 bits only where a test asks for them."""
 
-import gc
 import os
 
 from dynamics.core.devices import prepare
@@ -12,6 +11,7 @@ prepare(devices=4)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from housekeeping import free_programs  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
@@ -22,11 +22,10 @@ collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and 
 
 
 @pytest.fixture(autouse=True, scope="module")
-def free_programs():
-    """Forget compiled programs after every file, or each worker would keep all that it ever compiled."""
+def programs_of_one_file():
+    """Free them after every file, or each worker would keep all that it ever compiled."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    free_programs()
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@
     make smoke ARGS="precision=float64"           with other values of a field
     python tests/smoke.py --only convolution/     those whose name contains this
 
-An experiment passes if its command ends well and keeps the contract: a figure as PDF and PNG with a caption; claims with
-ids that occur once and stand in the table, a known verdict, and a negative control of which it is said what came of it.
-Failures are listed at the end, with exit code 1. A worker frees its programs between experiments, and is replaced by a new
-one when it has come to hold more than a gigabyte or when an experiment brought it down.
+An experiment passes if its command ends well and keeps the contract: a figure as PDF and PNG with a caption; claims
+with ids that occur once and stand in the table, a known verdict, and a negative control of which it is said what came of
+it. Failures are listed at the end, with exit code 1. A worker frees its programs between experiments, and is replaced by
+a new one when it has come to hold more than a gigabyte or when an experiment brought it down.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import os
 import shutil
@@ -32,7 +31,7 @@ ROOM = 1000  # MB of memory that a worker may hold when it begins an experiment
 
 @dataclass
 class Outcome:
-    """What came of an experiment: seconds it took, MB its worker held at most until then, and what is wrong, if anything."""
+    """What came of an experiment: seconds, MB its worker held at most until then, and what is wrong, if anything."""
 
     name: str
     seconds: float = 0.0
@@ -47,7 +46,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="compiling keeps one core busy")
     parser.add_argument("overrides", nargs="*", metavar="field=value", help="for every experiment")
     chosen = parser.parse_args()
-    names = deque(sorted((name for name in experiment_names() if chosen.only in name), key=lambda name: name not in LONGEST))
+    meant = [name for name in experiment_names() if chosen.only in name]
+    names = deque(sorted(meant, key=lambda name: name not in LONGEST))
     shutil.rmtree(chosen.output, ignore_errors=True)
     chosen.output.mkdir(parents=True)
     begun, outcomes = time.monotonic(), []
@@ -110,7 +110,8 @@ class Worker:
             self.may_go_on = held < ROOM
         except (EOFError, ConnectionError):
             self.process.join()
-            outcome, self.may_go_on = Outcome(name, complaints=[f"its process ended with {self.process.exitcode}"]), False
+            outcome = Outcome(name, complaints=[f"its process ended with {self.process.exitcode}"])
+            self.may_go_on = False
         outcome.seconds = time.monotonic() - begun
         return outcome
 
@@ -178,7 +179,8 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
     if complaints:
         return complaints
     claims = read_claims(stem.with_name(stem.name + ".claims.json"))
-    first_column = "".join(line.split("│")[1].strip() for line in lines if line.startswith("│"))  # long ids are folded
+    rows = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    first_column = "".join(rows)  # long ids are folded
     if not claims or len({claim.id for claim in claims}) < len(claims):
         complaints.append("no claims, or two of one id")
     for claim in claims:
@@ -195,22 +197,21 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
 
 def free() -> None:
     """Let go of every program and table of the last experiment."""
-    import jax
+    from housekeeping import free_programs
 
     for name, module in list(sys.modules.items()):
         if name.startswith(("dynamics.study.reload", "dynamics.analysis.")):
             for value in vars(module).values():
                 if hasattr(value, "cache_clear"):
                     value.cache_clear()
-    jax.clear_caches()
-    gc.collect()
+    free_programs()
 
 
 def memory(of: str) -> float:
     """MB of memory that this process holds (VmRSS) or has held at most (VmHWM); 0 where the system does not say."""
     status = Path("/proc/self/status")
-    found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith(of)] if status.exists() else []
-    return int(found[0]) / 1000 if found else 0.0
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith(of)), 0.0)
 
 
 if __name__ == "__main__":
