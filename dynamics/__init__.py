@@ -4,7 +4,7 @@
 
 run and read    run, sweep, plan, open, Study, list_experiments, cite
 specs           Training, Data, Views, Target, Model, Loss, Optimizer, Record, RunSpec, logspace, linspace
-one's own       Dynamics, Cost, simulate, prepare, InputError
+one's own       register, option, Dynamics, Cost, simulate, prepare, InputError
 
 Importing the package touches no device and takes no time: each name is imported when it is first used.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dynamics.core.devices import prepare
     from dynamics.core.dynamics import Cost, Dynamics
+    from dynamics.core.options import option
     from dynamics.core.recording import RecordSpec as Record
     from dynamics.core.simulate import simulate
     from dynamics.core.spec import RunSpec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dynamics.study.citations import cite
     from dynamics.study.library import list_experiments, open, plan, run, sweep
     from dynamics.study.tables import Study
+    from dynamics.systems import register
     from dynamics.systems.training import TrainingSpec as Training
 
 __all__ = [
@@ -53,8 +55,10 @@ __all__ = [
     "list_experiments",
     "logspace",
     "open",
+    "option",
     "plan",
     "prepare",
+    "register",
     "run",
     "simulate",
     "sweep",
@@ -79,6 +83,8 @@ _PLACES = {
     "RunSpec": ("core.spec", "RunSpec"),
     "logspace": ("engine.axes", "logspace"),
     "linspace": ("engine.axes", "linspace"),
+    "register": ("systems.register", ""),
+    "option": ("core.options", "option"),
     "Dynamics": ("core.dynamics", "Dynamics"),
     "Cost": ("core.dynamics", "Cost"),
     "simulate": ("core.simulate", "simulate"),
@@ -94,7 +100,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    value = getattr(importlib.import_module(f"dynamics.{module}"), attribute)
+    found = importlib.import_module(f"dynamics.{module}")
+    value = getattr(found, attribute) if attribute else found
     globals()[name] = value
     return value
 

@@ -7,7 +7,6 @@ folder that goes with the study.
 from __future__ import annotations
 
 import itertools
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core import spec as specs
-from dynamics.core.dynamics import Cost, Dynamics
+from dynamics.core.dynamics import Dynamics
 from dynamics.core.recording import RecordSpec, check_schedule
 from dynamics.core.simulate import start
 from dynamics.core.spec import RunSpec
@@ -37,10 +36,9 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, eq=False)
 class HeldDynamics:
-    """A triple of somebody's while it is swept, and what one run of it costs."""
+    """A triple of somebody's while it is swept."""
 
     dynamics: Dynamics
-    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,6 @@ class TripleSpec(RunSpec):
 
     def dynamics(self) -> Dynamics:
         return _HELD[self.triple].dynamics
-
-    def cost(self) -> Cost:
-        return _HELD[self.triple].cost
 
 
 class TemporaryStore(Store):
@@ -105,7 +100,8 @@ def triple_request(
     require(
         isinstance(seed_list, list) and len(seed_list) > 0, "seeds", seeds, "must be how many, at least 1, or a list of them"
     )
-    held = HeldDynamics(dynamics, estimate_cost(dynamics, names, precision))
+    check_triple(dynamics, names, precision)
+    held = HeldDynamics(dynamics)
     number = next(_numbers)
     _HELD[number] = held
     store = TemporaryStore(held)
@@ -126,46 +122,27 @@ def seed_values(seeds: int | Sequence[int]) -> list[int]:
     return found
 
 
-def estimate_cost(dynamics: Dynamics, names: Sequence[str], precision: str) -> Cost:
-    """Return what one run asks of a machine, from the shapes of its arrays and XLA's count of operations.
+def check_triple(dynamics: Dynamics, names: Sequence[str], precision: str) -> None:
+    """Raise `InputError` where the three functions do not fit together; they are traced, not run.
 
-    Nothing is run. Raises `InputError` where the three functions do not fit together.
+    Whatever they raise themselves comes through as it is.
     """
     with jax.enable_x64(precision == "float64"):
         hyper = {name: jax.ShapeDtypeStruct((), jnp.dtype(precision)) for name in names}
         key = jax.eval_shape(lambda: jax.random.key(0))
         fixed, state = jax.eval_shape(lambda k, h: start(dynamics, k, h), key, hyper)
-        after = jax.eval_shape(dynamics.step, state, fixed, key)
-        before, then = _shapes(state), _shapes(after)
-        require(before == then, "step", then, f"must return a state of the shapes and types that init returns, {before}")
+        before, after = _shapes(state), _shapes(jax.eval_shape(dynamics.step, state, fixed, key))
+        require(before == after, "step", after, f"must return a state of the shapes and types that init returns, {before}")
+        floats = any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(state))
+        require(floats, "init", before, "must return a state with at least one array of floats")
         observed = jax.eval_shape(dynamics.observe, state, fixed)
-        require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
-        for name in observed:
-            taken = name in names or name in RESERVED
-            require(not taken, "observe", name, "is the name of a column that runs have already; call it something else")
-        inexact = any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(state))
-        require(inexact, "init", before, "must return a state with at least one array of floats")
-        step = _operations(dynamics.step, state, fixed, key)
-        record = _operations(dynamics.observe, state, fixed)
-    resident = _bytes((fixed, state))
-    return Cost(step, record, resident, 2.0 * resident + _bytes(observed))
+    require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
+    for name in observed:
+        taken = name in names or name in RESERVED
+        require(not taken, "observe", name, "is the name of a column that runs have already; call it something else")
 
 
 def _shapes(tree: Any) -> str:
     """Return shape and type of every leaf in words, by its place."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return ", ".join(f"{jax.tree_util.keystr(path) or 'state'}: {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves)
-
-
-def _operations(function: Any, *args: Any) -> float:
-    """Return XLA's count of floating-point operations, or one for each number of the arguments if it has none."""
-    try:
-        counted = jax.jit(function).lower(*args).cost_analysis()
-        flops = float((counted or {}).get("flops", 0.0))
-    except (NotImplementedError, jax.errors.JaxRuntimeError):
-        flops = 0.0
-    return max(flops, 1.0) if math.isfinite(flops) and flops > 0 else float(sum(leaf.size for leaf in jax.tree.leaves(args)))
-
-
-def _bytes(tree: Any) -> float:
-    return float(sum(leaf.size * max(getattr(leaf.dtype, "itemsize", 8), 1) for leaf in jax.tree.leaves(tree)))
