@@ -38,7 +38,15 @@ ABBREVIATIONS = {
 
 
 class InputError(ValueError):
-    """Bad input, told in one line; the command line turns it into exit code 2."""
+    """Bad input, told in one line before anything is computed; the command line turns it into exit code 2.
+
+    field: what is wrong; value: as it was given; allowed: what would do
+
+    >>> import dynamics as dyn
+    >>> dyn.logspace(0, 1, 5)
+    Traceback (most recent call last):
+    dynamics.errors.InputError: logspace = {'logspace': [0, 1, 5]}: must run between positive numbers
+    """
 
     def __init__(self, field: str, value: Any, allowed: str):
         self.field, self.value, self.allowed = field, value, allowed

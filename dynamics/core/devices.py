@@ -13,7 +13,14 @@ from pathlib import Path
 def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     """Set JAX up: one device per core on a CPU, full-precision products, every program cached on disk.
 
-    devices: how many CPU devices (0: one per available core). A variable that the user has set is left alone.
+    `dyn.run` and `dyn.sweep` call it, so it is only needed before JAX work of one's own that comes before them. What is
+    set already is left alone: variables of the environment, a number of devices, a cache folder, devices that are up.
+
+    devices: how many CPU devices (0: one per available core)
+    cache_folder: of compiled programs; by default JAX_COMPILATION_CACHE_DIR, or ~/.cache/dynamics/jax
+
+    >>> import dynamics as dyn
+    >>> dyn.prepare()
     """
     flag = "--xla_cpu_multi_thread_eigen=false"  # a device is one core; its products must not fight over the others
     if flag not in os.environ.get("XLA_FLAGS", ""):
@@ -24,9 +31,11 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
 
     if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
         with contextlib.suppress(RuntimeError):  # the devices are already up: they stay as they are
-            jax.config.update("jax_num_cpu_devices", devices or available_cores())
+            chosen = jax.config.jax_num_cpu_devices  # -1 until somebody chooses
+            jax.config.update("jax_num_cpu_devices", devices or (chosen if chosen > 0 else available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")
-    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path.home() / ".cache" / "dynamics" / "jax")
+    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir
+    folder = folder or str(Path.home() / ".cache" / "dynamics" / "jax")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -28,6 +28,15 @@ class Dynamics(NamedTuple):
     `init(key, hyper)` returns `(fixed, state)`; `step(state, fixed, key)` the next state, where `key` is
     fresh at every step; `observe(state, fixed)` a dict of scalars (or arrays of fixed shape) to record.
     `leap(state, fixed, steps)`, where there is one, takes so many steps that need no key at once, quicker than one by one.
+
+    >>> import dynamics as dyn, jax.numpy as jnp
+    >>> descent = dyn.Dynamics(
+    ...     init=lambda key, hyper: (hyper, hyper["start"]),
+    ...     step=lambda x, hyper, key: x - hyper["rate"] * x**3,
+    ...     observe=lambda x, hyper: {"loss": x**4 / 4},
+    ... )
+    >>> dyn.simulate(descent, 0, {"start": 1.0, "rate": 0.5}, (0, 1, 2)).records["loss"].round(3)
+    array([0.25 , 0.016, 0.009], dtype=float32)
     """
 
     init: Callable[[jax.Array, Hyper], tuple[Fixed, State]]
@@ -44,6 +53,10 @@ class Cost(NamedTuple):
     bytes_resident: state and fixed data of one run, kept for the whole group
     bytes_working: temporary arrays while one run steps or is observed
     speed: how many times the machine's plain rate the operations run at, where kernels of our own take them
+
+    >>> import dynamics as dyn
+    >>> dyn.Training(data=dyn.Data(num_samples=100), model=dyn.Model(width=50)).cost().flops_per_step
+    80000
     """
 
     flops_per_step: float

@@ -22,6 +22,10 @@ class RecordSpec:
     at: further steps, each at most the last step
     dense: the first so many steps, each of them
     pairs: also the step after each, to see what single steps do
+
+    >>> import dynamics as dyn
+    >>> dyn.Record(num=3, at=[50], dense=2).schedule(100)
+    (0, 1, 2, 10, 50, 100)
     """
 
     num: int = 40

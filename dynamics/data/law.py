@@ -69,7 +69,14 @@ LAWS: Registry[Law] = Registry("law", "data", lambda: DataSpec, selector="law", 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which law the inputs have, and how many of them; most fields belong to some laws only."""
+    """Which law the inputs have, and how many of them; most fields belong to some laws only.
+
+    A field that the chosen law does not use must be left at its default. Floats are swept scalars.
+
+    >>> import dynamics as dyn
+    >>> dyn.Data(law="radial", alpha=0.5, input_dim=3).grid
+    (3,)
+    """
 
     law: str = option("uniform_ball", choices=LAWS, doc="law of the inputs")
     input_dim: int = option(2, at_least=1, doc="dimension d of the inputs; 0: that of one's own data")

@@ -42,7 +42,12 @@ TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """Which function of the inputs the labels are, before noise."""
+    """Which function of the inputs the labels are, before noise.
+
+    >>> import dynamics as dyn
+    >>> dyn.Target(kind="chebyshev", degree=5).outputs(dyn.Data(input_dim=1))  # 0: labels are scalars
+    0
+    """
 
     kind: str = option("linear", choices=TARGETS, doc="the clean target f_0")
     degree: int = option(4, at_least=0, doc="degree of the Chebyshev polynomial")

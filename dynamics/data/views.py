@@ -28,6 +28,10 @@ class ViewSpec:
     """Which coordinates of a sample each filter sees; views are chosen before a program is compiled, so nothing here is swept.
 
     scheme: of `SCHEMES`, or several joined by +, whose views follow one another; empty: the whole sample, seen once
+
+    >>> import dynamics as dyn
+    >>> dyn.Model(kind="convolutional", views=dyn.Views(scheme="sliding", size=2, stride=2)).rows((6,))  # views, numbers
+    (3, 2)
     """
 
     scheme: str = added_field(

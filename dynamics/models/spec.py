@@ -56,7 +56,12 @@ MODELS: Registry[ModelKind] = Registry("model", "model", lambda: ModelSpec, comm
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which network is trained, and how its parameters start."""
+    """Which network is trained, and how its parameters start.
+
+    >>> import dynamics as dyn
+    >>> dyn.Model(width=10).parameters((3,))  # 10 neurons of 3 weights, a bias and a readout, and an output bias
+    51
+    """
 
     kind: str = option("two_layer", choices=MODELS, doc="kind of network")
     width: int | str = option("4n", doc="number of neurons or filters, or a multiple of n such as 4n")

@@ -49,7 +49,7 @@ def run(
 
     >>> import dynamics as dyn, tempfile
     >>> study = dyn.run("atlas/catapult", size="smoke", output=tempfile.mkdtemp(), steps=20, record={"dense": 0, "num": 3},
-    ...                 panels={"line": None, "growth": None, "drift": None}, form="map", edge_ratio=[1.5, 3.0])
+    ...                 panels={"line": None, "growth": None}, form="map", edge_ratio=[1.5, 3.0])
     >>> study.values("edge_ratio"), study.values("step")
     ([1.5, 3.0], [0, 1, 4, 20])
     """

@@ -107,6 +107,8 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
         value, (top, _, rest) = plain[path], path.partition(".")
         require(path not in NOT_FOR_CALLS, path, value, NOT_FOR_CALLS.get(path, ""))
         if top in AXIS_FIELDS:
+            unknown = [p for p, own in value.items() if own is None and p not in trees[top]] if path == "panels" else []
+            require(not unknown, "panels", unknown, f"no such panel; there are {', '.join(trees['panels']) or 'none'}")
             laid = axes.nest_path(rest, value) if rest else value
             axes.check_sweep(top, laid)
             trees[top] = axes.merge_axes(trees[top], laid)

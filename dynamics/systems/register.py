@@ -5,6 +5,12 @@ beside the suite's.
     def skewed(key, data, hyper, dtype):
         ...
 
+    >>> import dynamics as dyn, jax
+    >>> @dyn.register.law("corners_of_a_cube", pads=False)
+    ... def corners(key, data, hyper, dtype):
+    ...     return lambda key: jax.random.rademacher(key, (data.input_dim,), dtype)
+    >>> dyn.Data(law="corners_of_a_cube", input_dim=3).check()
+
 A piece is known by its name (the function's, unless another is given) from then on: `data.law=skewed` on the command
 line and in configs. What all decorators have in common:
 

@@ -18,7 +18,7 @@ SMALL = {
     "steps": 20,
     "record": {"dense": 0, "num": 3},
     "form": "map",
-    "panels": {"line": None, "growth": None, "drift": None},
+    "panels": {"line": None, "growth": None},
 }
 
 
@@ -35,7 +35,7 @@ def output(tmp_path_factory):
 
 def test_identities_and_store_are_those_of_the_command_line(output):
     overrides = ["size=smoke", "steps=20", "record.dense=0", "record.num=3", "form=map", "sweep.edge_ratio=[1.5,3.0]"]
-    overrides += [f"~panels.{panel}" for panel in ("line", "growth", "drift")]
+    overrides += [f"~panels.{panel}" for panel in ("line", "growth")]
     wanted = compose("atlas/catapult", *overrides, f"output={output}")
     wanted_ids = {specs.run_id(run) for run in wanted.runs if run.edge_ratio in (1.5, 3.0)}  # type: ignore[attr-defined]
     study = small(output, edge_ratio=[1.5, 3.0])
@@ -89,6 +89,7 @@ def test_a_list_for_a_field_that_is_a_list_is_its_value_and_a_list_of_lists_an_a
 
 
 WRONG = {
+    "panel": (("stable_minima/rates",), {"panels": {"stabel": None}}, "no such panel; there are stable, low_norm"),
     "experiment": (("stable_minima/rate",), {}, "did you mean 'stable_minima/rates'"),
     "field": (("stable_minima/rates",), {"learning_rat": 0.1}, "did you mean"),
     "ambiguous": (("stable_minima/rates",), {"kind": "gd"}, "is one of .*model.kind"),
