@@ -31,10 +31,11 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
 
     if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
         with contextlib.suppress(RuntimeError):  # the devices are already up: they stay as they are
-            chosen = jax.config.jax_num_cpu_devices  # -1 until somebody chooses
+            chosen = getattr(jax.config, "jax_num_cpu_devices", -1)  # -1 until somebody chooses
             jax.config.update("jax_num_cpu_devices", devices or (chosen if chosen > 0 else available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")
-    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir
+    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = folder or getattr(jax.config, "jax_compilation_cache_dir", None)
     folder = folder or str(Path.home() / ".cache" / "dynamics" / "jax")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

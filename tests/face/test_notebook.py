@@ -61,3 +61,11 @@ def test_progress_is_shown_where_it_is_asked_for_and_nothing_else_is_written(out
     streams = ["".join(o.text for o in cell if o.output_type == "stream") for cell in outputs]
     assert "100 %" in streams[4]
     assert [text for i, text in enumerate(streams) if i != 4 and text] == []
+
+
+def test_a_figure_is_shown_inline(outputs):
+    assert shown(outputs[2]).keys() & {"image/png", "text/html"}
+
+
+def test_the_notebooks_own_backend_stays(outputs):
+    assert "inline" in shown(outputs[6])["text/plain"]
