@@ -3,7 +3,8 @@
     import dynamics as dyn
 
 run and read    run, sweep, plan, open, Study, list_experiments, cite
-specs           Training, Data, Views, Target, Model, Loss, Optimizer, Record, RunSpec, logspace, linspace
+specs           Training, Data, Views, Target, Model, Loss, Optimizer, Schedule, Record, RunSpec, logspace, linspace
+nets            measure: the suite's measures of a network of your own
 one's own       register, option, Dynamics, Cost, simulate, prepare, InputError
 
 Importing the package touches no device and takes no time: each name is imported when it is first used.
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from dynamics.data.views import ViewSpec as Views
     from dynamics.engine.axes import linspace, logspace
     from dynamics.errors import InputError
+    from dynamics.measures.measure import measure
     from dynamics.models.losses import LossSpec as Loss
     from dynamics.models.spec import ModelSpec as Model
     from dynamics.optimizers.rules import OptimizerSpec as Optimizer
+    from dynamics.optimizers.schedules import ScheduleSpec as Schedule
     from dynamics.study.citations import cite
     from dynamics.study.library import list_experiments, open, plan, run, sweep
     from dynamics.study.tables import Study
@@ -46,6 +49,7 @@ __all__ = [
     "Optimizer",
     "Record",
     "RunSpec",
+    "Schedule",
     "Study",
     "Target",
     "Training",
@@ -54,6 +58,7 @@ __all__ = [
     "linspace",
     "list_experiments",
     "logspace",
+    "measure",
     "open",
     "option",
     "plan",
@@ -79,10 +84,12 @@ _PLACES = {
     "Model": ("models.spec", "ModelSpec"),
     "Loss": ("models.losses", "LossSpec"),
     "Optimizer": ("optimizers.rules", "OptimizerSpec"),
+    "Schedule": ("optimizers.schedules", "ScheduleSpec"),
     "Record": ("core.recording", "RecordSpec"),
     "RunSpec": ("core.spec", "RunSpec"),
     "logspace": ("engine.axes", "logspace"),
     "linspace": ("engine.axes", "linspace"),
+    "measure": ("measures.measure", "measure"),
     "register": ("systems.register", ""),
     "option": ("core.options", "option"),
     "Dynamics": ("core.dynamics", "Dynamics"),

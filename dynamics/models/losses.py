@@ -24,7 +24,12 @@ FACTORS = {"mse": 1.0, "half": 0.5}
 @dataclass(frozen=True)
 class LossSpec:
     """normalization: of the squared loss, `mse` (1/n) or `half` (1/2n); kind: `squared` or `cross_entropy` (natural
-    logarithms)."""
+    logarithms).
+
+    >>> import dynamics as dyn
+    >>> dyn.Loss(normalization="half").factor  # of the mean square
+    0.5
+    """
 
     normalization: str = "mse"
     kind: str = added_field("squared")

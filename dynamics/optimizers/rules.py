@@ -51,6 +51,10 @@ class OptimizerSpec:
     kind: the rule; schedule: how the learning rate goes with the steps
     batch_size: 0 for full-batch descent, else samples a step, without replacement within an epoch
     decay: what weight_decay acts on, `all` parameters (PyTorch's habit) or `weights` alone
+
+    >>> import dynamics as dyn
+    >>> dyn.Optimizer(kind="adam", learning_rate=0.01).beta2
+    0.999
     """
 
     kind: str = "gd"

@@ -39,6 +39,11 @@ class ScheduleSpec:
     final_fraction: `cosine`, the share of the learning rate that is left at the last step
     decay_factor: `step`, the factor on the rate after every `period` steps
     period: steps between two drops of `step`, or the time scale of `inverse_sqrt`
+
+    >>> import dynamics as dyn
+    >>> decaying = dyn.Schedule(kind="step", decay_factor=0.5, period=100.0)
+    >>> dyn.Training(optimizer=dyn.Optimizer(schedule=decaying)).optimizer.schedule.decay_factor
+    0.5
     """
 
     kind: str = added_field(CONSTANT)

@@ -31,7 +31,16 @@ DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generaliz
 @register.system
 @dataclass(frozen=True)
 class TrainingSpec(RunSpec):
-    """A network trained on a regression or classification problem."""
+    """A network trained on a regression or classification problem.
+
+    data, target: what is learned; model: by what; loss, optimizer: how; measures: what is seen of it, by name. Sweep it with
+    `dyn.sweep`, whose axes are dotted paths such as `optimizer.learning_rate`.
+
+    >>> import dynamics as dyn
+    >>> spec = dyn.Training(data=dyn.Data(num_samples=64), model=dyn.Model(width="4n"), steps=100)
+    >>> spec.resolve().model.width
+    256
+    """
 
     data: DataSpec = field(default_factory=DataSpec)
     target: TargetSpec = field(default_factory=TargetSpec)

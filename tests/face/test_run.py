@@ -46,7 +46,7 @@ def test_identities_and_store_are_those_of_the_command_line(output):
 def test_a_second_call_computes_nothing_and_a_larger_grid_only_what_is_new(output):
     assert dyn.plan("atlas/catapult", SMALL, size="smoke", output=output, edge_ratio=[1.5, 3.0]).groups == ()
     grown = dyn.plan("atlas/catapult", SMALL, size="smoke", output=output, edge_ratio=(1.5, 2.5, 3.0))
-    assert (grown.num_runs, grown.finished) == (1, 2)
+    assert (grown.num_runs, grown.num_stored) == (1, 2)
     assert "1 run to compute" in repr(grown) and "<table>" in grown._repr_html_()
 
 

@@ -139,7 +139,7 @@ def test_a_spec_is_stored_by_identity_so_that_only_what_is_new_is_computed(spec,
     assert again.records.sort("run", "step").equals(first.records.sort("run", "step"), null_equal=True)
 
     grown = dyn.plan(spec, {"learning_rate": [0.1, 0.2, 0.3]}, schedule=(0, 2, 4), output=tmp_path)
-    assert (grown.num_runs, grown.finished) == (1, 2)
+    assert (grown.num_runs, grown.num_stored) == (1, 2)
     opened = dyn.open(spec, {"learning_rate": [0.1]}, schedule=(0, 2, 4), output=tmp_path)
     assert opened.values("learning_rate") == [0.1] and opened.values("step") == [0, 2, 4]
     with pytest.raises(InputError, match=r"lacks 1 of the 2 runs, those with optimizer.learning_rate = 0.3"):
