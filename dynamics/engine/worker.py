@@ -8,6 +8,7 @@ failed, and the other chunks are computed all the same.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -27,6 +28,8 @@ from dynamics.engine.plan import Group, Plan
 from dynamics.engine.resume import resume_from_shorter_runs
 from dynamics.store.files import Damage
 from dynamics.store.store import Store, chunk_name
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 
@@ -54,7 +57,7 @@ class ExecutionOptions:
 
 
 class ProgressReporter:
-    """Callbacks for the progress of a worker; the base class does nothing."""
+    """Callbacks for the progress of a worker; the base class logs lines for the user and does nothing else."""
 
     def watch(self, group: Group, runs: tuple[RunSpec, ...]) -> RecordCallback | None:
         """Return a callback for the records of a chunk that starts now, or None."""
@@ -64,7 +67,8 @@ class ProgressReporter:
         """Called when a chunk is stored, by this process or (with `seconds` 0) by another; `diverged` counts runs."""
 
     def tell(self, line: str) -> None:
-        """Called with one line of text for the user."""
+        """Called with one line of text for the user, such as why runs failed."""
+        log.warning(line)
 
 
 def work_on_plan(
