@@ -13,6 +13,7 @@ from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.store.store import Store
 from dynamics.study.experiments import experiment_names
+from dynamics.study.own_code import import_own_code
 from dynamics.study.request import Request, StudySpec
 from dynamics.study.selection import show_levels
 from dynamics.study.values import NOT_FOR_CALLS
@@ -54,6 +55,7 @@ def sweep_request(
     from dynamics.study.sweeps import spec_request
     from dynamics.study.triple import triple_request
 
+    import_own_code()
     frame = study_settings(settings, output)
     if isinstance(subject, Dynamics):
         require(schedule is not None, "schedule", schedule, "give the steps to record, such as (0, 10, 100)")

@@ -15,8 +15,9 @@ A config says numbers and names. What Hydra would let it do beyond that is refus
 `dynamics/study/config.py` takes `output` and `coordinator` from the command line alone and checks names that become files.
 `dynamics/cli/hydra_options.py` refuses those of Hydra's options that read a pickle or another root config.
 
-What stays, because it is code by nature: `experiments/<name>.py` beside a config is run with the study, so running an
-experiment from elsewhere runs its Python; read it first. The same holds for installed plugins and modules on Python's path
+What stays, because it is code by nature: `experiments/<name>.py` beside a config is run with the study, and before the
+config is read if it registers pieces, as is `extensions.py` of the folder; so running an experiment from elsewhere, if
+only for a plan, runs its Python: read it first. The same holds for installed plugins and modules on Python's path
 (a working folder's own under `python -m`), for the compile cache, and for the pickles of the submitit launcher.
 """
 

@@ -11,7 +11,7 @@ from command_stores import NAME
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("dynamics ", {"list", "claims", "status", "export", "gc", "experiment="}),
+        ("dynamics ", {"list", "new", "claims", "status", "export", "gc", "experiment="}),
         ("dynamics st", {"status"}),
         ("dynamics experiment=atlas/", {"experiment=atlas/catapult", "experiment=atlas/edge_of_stability"}),
         (f"dynamics experiment={NAME} size=", {"size=smoke", "size=laptop", "size=paper"}),

@@ -1,4 +1,4 @@
-"""Print the name of every experiment, one a line: `dynamics experiment=<name>` runs it."""
+"""Print the name of every experiment, one a line, `(own)` behind those of this folder: `dynamics experiment=<name>` runs it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the names."""
-    from dynamics.study.experiments import experiment_names
+    from dynamics.study.folders import experiment_names, own_experiment_names
 
-    print("\n".join(experiment_names()))
+    own = set(own_experiment_names())
+    print("\n".join(f"{name}  (own)" if name in own else name for name in experiment_names()))

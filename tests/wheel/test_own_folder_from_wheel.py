@@ -1,0 +1,100 @@
+"""A folder of one's own beside an installed wheel: its pieces, systems and data run, and the suite stays usable."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+from own_folder import write_folder
+
+CIFAR = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10" / "cifar10-jpeg.zip"
+
+
+@pytest.fixture(scope="module")
+def swept(dynamics, tmp_path_factory):
+    """(folder, table of jobs, what was printed) after all experiments of the folder were run as one sweep."""
+    folder = tmp_path_factory.mktemp("theory")
+    write_folder(folder)
+    done = dynamics(folder, "-m", "experiment=mine/data,mine/pendulum,mine/pieces", "size=smoke")
+    assert done.returncode == 0, done.stderr
+    (file,) = (folder / "multirun").rglob("results.parquet")
+    return folder, pl.read_parquet(file), done
+
+
+def stored(folder: Path, name: str) -> pl.DataFrame:
+    parts = sorted((folder / "results" / "mine" / name).rglob("runs.parquet"))
+    return pl.concat([pl.read_parquet(part) for part in parts], how="diagonal_relaxed")
+
+
+def test_every_experiment_of_the_folder_ran(swept):
+    _, table, done = swept
+    assert "3 jobs: 3 ok" in done.stdout
+    assert set(table["status"]) == {"ok"}
+
+
+def test_pieces_of_the_folder_have_their_own_axes_and_columns(swept):
+    _, table, _ = swept
+    pieces = table.filter(pl.col("largest_parameter").is_not_null())
+    assert len(pieces) == 8
+    assert pieces["train_loss"].n_unique() == 8
+
+
+def test_the_system_of_an_experiment_file_is_swept_in_its_own_number(swept):
+    _, table, _ = swept
+    positions = table.filter(pl.col("position").is_not_null())["position"]
+    assert len(positions) == 2 and positions[0] != positions[1]
+
+
+def test_another_sweep_from_the_same_data_elsewhere_computes_nothing(swept, dynamics, tmp_path):
+    folder, _, _ = swept
+    os.rename(folder / "mine.npz", folder / "moved.npz")
+    overrides = ["panels.numbers.data.file=moved.npz", f"panels.pictures.data.root={folder}/animals"]
+    done = dynamics(folder, "experiment=mine/data", "size=smoke", "mode=figure", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert "mine/data (smoke): 2 runs" in done.stdout
+
+
+def test_commands_know_the_folder_s_experiments_and_the_suite_s(swept, dynamics):
+    folder, _, _ = swept
+    listed = dynamics(folder, "list").stdout.splitlines()
+    assert "stable_minima/rates" in listed and any(line.startswith("mine/pendulum") and "own" in line for line in listed)
+    plan = dynamics(folder, "experiment=stable_minima/rates", "size=smoke", "mode=plan")
+    assert "runs to compute" in plan.stdout, plan.stderr
+    status = dynamics(folder, "status")
+    assert status.returncode == 0 and "mine/pendulum" in status.stdout
+    cleaned = dynamics(folder, "gc", "--yes", "--days=0")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert "nothing to delete" in cleaned.stdout
+
+
+def test_completion_offers_the_fields_of_a_system_of_the_folder(swept, dynamics):
+    folder, _, _ = swept
+    for line, word in (
+        ("dynamics experiment=mine/", "experiment=mine/pendulum"),
+        ("dynamics experiment=mine/pendulum dam", "damping="),
+    ):
+        done = dynamics(folder, "-sc", "query=bash", COMP_LINE=line)
+        assert word in done.stdout.split(), done.stdout
+
+
+def test_a_new_experiment_runs_at_once(dynamics, tmp_path):
+    for arguments in (["mine/first"], ["mine/jump", "--from", "atlas/catapult"]):
+        done = dynamics(tmp_path, "new", *arguments)
+        assert done.returncode == 0, done.stderr
+    assert "is there already" in dynamics(tmp_path, "new", "mine/first").stderr
+    done = dynamics(tmp_path, "-m", "experiment=mine/first,mine/jump", "size=smoke", "steps=20", "mode=plan")
+    assert "2 planned" in done.stdout, done.stderr
+    done = dynamics(tmp_path, "experiment=mine/first", "size=smoke")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures" / "smoke" / "mine" / "first.pdf").exists()
+
+
+@pytest.mark.skipif(not CIFAR.is_file(), reason="the file is not here")
+def test_images_of_cifar_are_trained_on(dynamics, swept):
+    """From the zip file as it is: 20000 training and 10000 test images; a few steps on some of them."""
+    folder, _, _ = swept
+    few = ["data.num_samples=64", "data.num_test=100", "target.kind=one_hot", "loss.kind=cross_entropy"]
+    own = [f"data.root={CIFAR}", "data.law=images", "panels.numbers=null", "panels.pictures=null", "panels.cifar.seed=[0]"]
+    done = dynamics(folder, "experiment=mine/data", "size=smoke", *few, *own)
+    assert done.returncode == 0, done.stderr
+    assert "mine/data (smoke): 1 runs" in done.stdout or "mine/data (smoke): 1 run" in done.stdout
