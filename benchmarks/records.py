@@ -106,7 +106,7 @@ def compiled(measures: list[str]) -> tuple[Any, Any, Any]:
     from dynamics.core import spec as specs
     from dynamics.core.simulate import advance, start
     from dynamics.data.problem import DataSpec
-    from dynamics.models.spec import ModelSpec
+    from dynamics.models.model_spec import ModelSpec
     from dynamics.optimizers.rules import OptimizerSpec
     from dynamics.systems.training import TrainingSpec
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dynamics.errors import InputError
     from dynamics.measures.measure import measure
     from dynamics.models.losses import LossSpec as Loss
-    from dynamics.models.spec import ModelSpec as Model
+    from dynamics.models.model_spec import ModelSpec as Model
     from dynamics.optimizers.rules import OptimizerSpec as Optimizer
     from dynamics.optimizers.schedules import ScheduleSpec as Schedule
     from dynamics.study.citations import cite
@@ -81,7 +81,7 @@ _PLACES = {
     "Data": ("data.problem", "DataSpec"),
     "Views": ("data.views", "ViewSpec"),
     "Target": ("data.problem", "TargetSpec"),
-    "Model": ("models.spec", "ModelSpec"),
+    "Model": ("models.model_spec", "ModelSpec"),
     "Loss": ("models.losses", "LossSpec"),
     "Optimizer": ("optimizers.rules", "OptimizerSpec"),
     "Schedule": ("optimizers.schedules", "ScheduleSpec"),

@@ -20,7 +20,7 @@ from dynamics.data.views import ViewSpec
 from dynamics.engine.execute import Executor, build_programs, stack_hyperparameters
 from dynamics.engine.plan import Plan, make_plan
 from dynamics.errors import InputError
-from dynamics.models.spec import MODELS, ModelSpec
+from dynamics.models.model_spec import MODELS, ModelSpec
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.store.results import ChunkResult
 from dynamics.systems.training import TrainingSpec

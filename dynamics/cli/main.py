@@ -99,7 +99,7 @@ def job(cfg) -> dict[str, Any]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from dynamics.cli.run import run_jobs
+    from dynamics.cli.job_runner import run_jobs
     from dynamics.core import devices
     from dynamics.study.config import request
     from dynamics.study.jobs import Job
@@ -127,7 +127,7 @@ def job(cfg) -> dict[str, Any]:
 
 def fold(compose, batch, first: int) -> list[dict[str, Any]]:
     """Run all jobs of a sweep together, as `hydra/launcher=fold` asks; return their outcomes."""
-    from dynamics.cli.run import run_jobs
+    from dynamics.cli.job_runner import run_jobs
     from dynamics.study.jobs import compose_jobs
 
     outcomes = run_jobs(compose_jobs(compose, batch, first))

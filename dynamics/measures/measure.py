@@ -20,7 +20,7 @@ from dynamics.measures.table import MEASURES, check_measures
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Model, flat_batch
 from dynamics.models.losses import LossSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, two_layer
 from dynamics.optimizers.rules import OptimizerSpec
 

@@ -14,7 +14,7 @@ from dynamics.core.registry import Registry
 from dynamics.data.law import DataSpec
 from dynamics.data.targets import TargetSpec
 from dynamics.models.losses import LossSpec
-from dynamics.models.spec import MODELS, ModelKind, ModelSpec
+from dynamics.models.model_spec import MODELS, ModelKind, ModelSpec
 from dynamics.optimizers.rules import OptimizerSpec
 
 

@@ -10,8 +10,8 @@ from dynamics.models.base import Model
 from dynamics.models.linear import linear
 from dynamics.models.locally_connected import locally_connected
 from dynamics.models.mlp import MLP_ACTIVATIONS, mlp
+from dynamics.models.model_spec import MODELS, Grid, ModelKind, ModelSpec
 from dynamics.models.several_outputs import several_outputs
-from dynamics.models.spec import MODELS, Grid, ModelKind, ModelSpec
 from dynamics.models.two_layer import ACTIVATIONS, INITS, two_layer
 
 ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")

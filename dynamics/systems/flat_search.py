@@ -32,7 +32,7 @@ from dynamics.measures.activation import activation_statistics
 from dynamics.measures.stability_checks import path_norms
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Batch
-from dynamics.models.spec import ModelSpec, resolve_width
+from dynamics.models.model_spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.flat_ascent import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
 from dynamics.systems import register

@@ -26,7 +26,7 @@ from dynamics.measures.eigenvalues import residual_sharpness
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Model
 from dynamics.models.losses import FACTORS
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.systems import register
 from dynamics.theory.flat_interpolators import (

@@ -212,7 +212,7 @@ def model(
                 return jax.random.normal(key, (grid[0],), dtype)
             return dyn.plain_model(init, lambda params, inputs: jnp.abs(inputs) ** spec.power @ params)
     """
-    from dynamics.models.spec import MODELS, ModelKind
+    from dynamics.models.model_spec import MODELS, ModelKind
 
     def make(function: F) -> ModelKind:
         sizes = ("data.input_dim", "data.num_samples", "model.width")

@@ -20,7 +20,7 @@ from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LossSpec, loss
-from dynamics.models.spec import MODELS, ModelSpec, resolve_width
+from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
 from dynamics.optimizers.rules import RULES, OptimizerSpec
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
 from dynamics.systems import register

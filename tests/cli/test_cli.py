@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dynamics.cli import run as app
+from dynamics.cli import job_runner as app
 from dynamics.engine.execute import Executor
 
 SMOKE = ["experiment=stable_minima/rates", "size=smoke"]

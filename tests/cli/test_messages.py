@@ -35,7 +35,7 @@ def test_a_quiet_command_still_says_what_is_wrong(cli):
 def test_a_verbose_command_says_when_and_where(cli, tmp_path):
     _, _, plain = cli(*PLAN, f"output={tmp_path}")
     _, _, err = cli("--verbose", *PLAN, f"output={tmp_path}")
-    assert any("dynamics.cli.run: store" in line for line in err.splitlines())
+    assert any("dynamics.cli.job_runner: store" in line for line in err.splitlines())
     assert len(err.splitlines()) > len(plain.splitlines())
     assert err.splitlines()[0][:4].isdigit()
 

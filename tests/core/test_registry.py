@@ -14,7 +14,7 @@ from dynamics.data.law import LAWS, DataSpec
 from dynamics.data.targets import TARGETS
 from dynamics.data.views import SCHEMES
 from dynamics.errors import InputError, choose
-from dynamics.models.spec import MODELS
+from dynamics.models.model_spec import MODELS
 from dynamics.systems import SYSTEMS
 
 SUITE, CELL, NEXT_CELL = Origin("dynamics.data.law", "law.py"), Origin("__main__", "cell 1"), Origin("__main__", "cell 2")

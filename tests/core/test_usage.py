@@ -11,7 +11,7 @@ from dynamics.core.registry import REGISTRIES
 from dynamics.core.usage import describe_fields, ignored_fields, pieces_in_use
 from dynamics.data.problem import DataSpec, TargetSpec
 from dynamics.data.views import ViewSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems import SYSTEMS
 from dynamics.systems.training import TrainingSpec
 

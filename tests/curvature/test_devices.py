@@ -43,7 +43,7 @@ import jax
 import numpy as np
 from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.core.recording import RecordSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan

@@ -17,7 +17,7 @@ from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_pa
 from dynamics.data.law import LAWS, DataSpec, rows
 from dynamics.data.mixtures import Subspaces
 from dynamics.data.problem import TargetSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 N = 10_000

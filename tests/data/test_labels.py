@@ -17,7 +17,7 @@ from dynamics.core import spec as specs
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import TargetSpec, draw_problem
 from dynamics.data.targets import TARGETS, Setting
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 

@@ -12,7 +12,7 @@ from dynamics.core import spec as specs
 from dynamics.data import array_files
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import InputError
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 X = np.random.default_rng(0).normal(size=(20, 3))

@@ -15,7 +15,7 @@ from dynamics.data import image_cache, own_images
 from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec, TargetSpec
 from dynamics.errors import InputError
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 

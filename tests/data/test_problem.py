@@ -13,7 +13,7 @@ from scipy import stats
 
 from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec, draw_problem
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 SPEC = TrainingSpec(

@@ -16,7 +16,7 @@ from dynamics.data.law import DataSpec
 from dynamics.data.problem import draw_problem
 from dynamics.data.targets import TargetSpec
 from dynamics.errors import InputError
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.study.config import compose
 from dynamics.systems.training import TrainingSpec
 

@@ -14,7 +14,7 @@ from dynamics.core.spec import RunSpec
 from dynamics.data.problem import DataSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Group, Machine, make_plan
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.catapult import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 

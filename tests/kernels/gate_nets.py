@@ -18,7 +18,7 @@ from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.kernels import build, gates
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec

@@ -22,7 +22,7 @@ from dynamics.kernels.gpu import Tiles, default_tiles, gradient, shared_out
 from dynamics.kernels.gpu_blocks import Tile
 from dynamics.kernels.gpu_descent import descend, fits
 from dynamics.models import stepping
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.optimizers.rules import RULES, OptimizerSpec
 from dynamics.systems.training import TrainingSpec

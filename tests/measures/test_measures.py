@@ -33,7 +33,7 @@ from dynamics.measures.activation import activation_statistics
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.losses import LossSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.systems.training import TrainingSpec
 

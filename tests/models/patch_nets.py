@@ -16,7 +16,7 @@ from dynamics.data.problem import TargetSpec
 from dynamics.data.views import ViewSpec, views
 from dynamics.models.locally_connected import LocallyConnected
 from dynamics.models.losses import LossSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec

@@ -10,7 +10,7 @@ from patch_nets import CLASSES, UNIT
 
 from dynamics.errors import InputError
 from dynamics.measures.table import MEASURES
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 
 BAD = {
     "entropy of a scalar": ({"target__kind": "part_index"}, "loss.kind = 'cross_entropy': cross_entropy is for a target.kind"),

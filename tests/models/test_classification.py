@@ -20,8 +20,8 @@ from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Batch
 from dynamics.models.losses import loss
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.several_outputs import SeveralOutputs
-from dynamics.models.spec import ModelSpec
 
 
 def softmax_loss(f: np.ndarray, labels: np.ndarray) -> np.ndarray:

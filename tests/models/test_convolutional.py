@@ -30,7 +30,7 @@ from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
 from dynamics.kernels import build
 from dynamics.measures.table import MEASURES
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec

@@ -13,7 +13,7 @@ from scipy import stats
 
 from dynamics.errors import InputError
 from dynamics.models.linear import linear
-from dynamics.models.spec import ModelSpec, resolve_width
+from dynamics.models.model_spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import INITS, two_layer
 
 

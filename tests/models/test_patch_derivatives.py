@@ -36,7 +36,7 @@ from dynamics.data.views import ViewSpec
 from dynamics.kernels import build
 from dynamics.models.locally_connected import LocallyConnected
 from dynamics.models.losses import loss
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
 

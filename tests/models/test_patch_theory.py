@@ -32,7 +32,7 @@ from scipy import stats
 from dynamics.data.problem import Problem, Samples
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 
 COLUMNS = ("residual_sharpness", "path_norms", "activation_statistics", "rate_norm_correlation", "stability_checks")

@@ -13,8 +13,8 @@ from oracles import PHI, SLOPE, hyper_of, key_of
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, views
 from dynamics.models.losses import loss
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.several_outputs import SeveralOutputs
-from dynamics.models.spec import ModelSpec
 from dynamics.models.two_layer import BLOCK_BYTES, block_count
 from dynamics.systems.training import TrainingSpec
 

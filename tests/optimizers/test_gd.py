@@ -15,7 +15,7 @@ from dynamics.core import spec as specs
 from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
 from dynamics.models.losses import LossSpec
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import RULES, OptimizerSpec
 from dynamics.systems.training import TrainingSpec, TrainState, epoch_batch

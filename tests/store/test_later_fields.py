@@ -19,7 +19,7 @@ from dynamics.engine.execute import Executor
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import make_plan
 from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work_on_plan
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.store.files import write_manifest
 from dynamics.store.store import Store
 from dynamics.systems import SYSTEMS

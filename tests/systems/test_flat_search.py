@@ -12,7 +12,7 @@ from oracles import hyper_of, net_gradient, net_jacobian, net_output, random_net
 from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
 from dynamics.errors import InputError
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
 from dynamics.stability.flat_ascent import climb, clipped_noise_variance, power_step, rayleigh, shrink
 from dynamics.systems.flat_search import FeasibleNet, FlatnessCheck, FlatSearchSpec, better_of, feasible, output

@@ -33,7 +33,7 @@ from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
 from dynamics.models.base import plain_model
-from dynamics.models.spec import MODELS, ModelSpec
+from dynamics.models.model_spec import MODELS, ModelSpec
 from dynamics.systems import SYSTEMS, register
 from dynamics.systems.training import TrainingSpec
 

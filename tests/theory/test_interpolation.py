@@ -18,7 +18,7 @@ from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.data.views import ViewSpec
 from dynamics.errors import InputError
 from dynamics.measures.view import View, prepare_run_data, view
-from dynamics.models.spec import ModelSpec
+from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.weight import empirical_weight
 from dynamics.systems.interpolator_descent import InterpolationSpec
