@@ -36,7 +36,7 @@ def _run(arguments: list[str]) -> None:
     """Do what the arguments ask for: help, the versions, a command, a shell's completion, or a study."""
     from dynamics.cli.commands import run_command
     from dynamics.cli.completion import answer_query
-    from dynamics.cli.usage import usage
+    from dynamics.cli.usage_text import usage
     from dynamics.core import devices
 
     if arguments[:1] == ["help"] and len(arguments) > 1:
