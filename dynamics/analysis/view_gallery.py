@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dynamics.analysis.figures import new_axes
 from dynamics.analysis.view_figures import draw_views
-from dynamics.data.views import SCHEMES, ViewSpec, views
+from dynamics.data.views import SCHEMES, ViewSpec, list_views
 
 GRID, SIZE = (12, 12, 1), 3
 APART = ("jittered_grid", "hexagonal")  # drawn at a stride of the size, to see what they do to a grid
@@ -29,13 +29,13 @@ def gallery() -> Figure:
     """A few views of each scheme on an image of 12 x 12, a colour each, grey what others see; joined schemes on a vector."""
     fig, axes = new_axes(4, 4, (8, 8.6))
     for ax, scheme in zip(axes.flat, SCHEMES, strict=False):
-        seen = views(spec(scheme), GRID)
+        seen = list_views(spec(scheme), GRID)
         draw_views(ax, seen, GRID, SHOWN.get(scheme))
         ax.set_title(f"{scheme}, $L = {len(seen)}$")
     for ax in axes.flat[len(SCHEMES) + 1 :]:
         ax.set_visible(False)
     vector, joined = axes.flat[len(SCHEMES)], "disjoint+random_subsets"
-    seen = views(ViewSpec(joined, SIZE, count=2), (12,))
+    seen = list_views(ViewSpec(joined, SIZE, count=2), (12,))
     draw_views(vector, seen, (12,), shown=[0, 1, len(seen) - 2, len(seen) - 1])
     vector.set_title(f"a vector, {joined}", fontsize=8)
     return fig

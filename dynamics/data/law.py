@@ -132,33 +132,37 @@ class DataSpec:
         return {} if found is None else {f"data.{name}": array for name, array in found(self).items()}
 
 
-def rows(source: Source, key: jax.Array, num_samples: Any, size: int, *, fresh: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Inputs (size, width) and parts (size,), the first `num_samples` of them meant; fresh: as test samples are drawn."""
+def draw_samples(
+    source: Source, key: jax.Array, num_samples: Any, size: int, *, fresh: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Return inputs (size, width) and parts (size,); the first `num_samples` are valid, the rest padding.
+
+    fresh: as test samples are drawn
+    """
     row = source.fresh if fresh and source.fresh is not None else source.row
     index = jnp.arange(size, dtype=jnp.int32)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
     return jax.vmap(lambda k, i: row(k, i, num_samples))(keys, index)
 
 
-def sample(name: str, key: jax.Array, num_samples: Any, dim: Any, shape: tuple[int, int], dtype: Any) -> jax.Array:
-    """`shape[0]` inputs of a law without parameters in `shape[1]` coordinates, the first `num_samples` and `dim` of
-    them meant."""
+def draw_inputs(name: str, key: jax.Array, num_samples: Any, dim: Any, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """Return inputs (n, d) of this shape, of a law without parameters; `num_samples` rows and `dim` columns are valid."""
     source = LAWS[name].source(key, DataSpec(name, shape[1]), {"data.input_dim": dim}, dtype)
-    return rows(source, key, num_samples, shape[0])[0]
+    return draw_samples(source, key, num_samples, shape[0])[0]
 
 
-def plain() -> dict[str, ClosedForms]:
-    """The closed forms of the isotropic laws without parameters, by name."""
+def parameter_free_forms() -> dict[str, ClosedForms]:
+    """Return the closed forms of the isotropic laws without parameters, by name."""
     return {"uniform_ball": BALL, "sphere": SPHERE, "gaussian": GAUSSIAN}
 
 
 def direction(key: jax.Array, dim: Any, width: int, dtype: Any) -> jax.Array:
-    """A uniform unit vector in the first `dim` of `width` coordinates."""
+    """Return a uniform unit vector in the first `dim` of `width` coordinates."""
     z = jnp.where(jnp.arange(width) < dim, jax.random.normal(key, (width,), dtype), 0)
     return z / jnp.linalg.norm(z)
 
 
 def directions(key: jax.Array, count: int, dim: int, dtype: Any) -> jax.Array:
-    """Independent uniform unit vectors (count, dim), one key each."""
+    """Return independent uniform unit vectors (count, dim), one key each."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count, dtype=jnp.int32))
     return jax.vmap(lambda k: direction(k, dim, dim, dtype))(keys)

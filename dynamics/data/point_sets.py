@@ -14,8 +14,8 @@ from jax import lax
 BLOCK = 256  # samples drawn at a time
 
 
-class Asked(NamedTuple):
-    """`size` samples from a key, of which `count` are meant, and `each` views of every one."""
+class PointRequest(NamedTuple):
+    """A request for `size` samples drawn from a key, the first `count` of them valid, and for `each` views of every one."""
 
     key: jax.Array
     count: Any
@@ -23,12 +23,16 @@ class Asked(NamedTuple):
     each: int
 
 
-def points(row: Callable[..., tuple[jax.Array, jax.Array]], seen: np.ndarray | None, *asked: Asked) -> list[jax.Array]:
-    """For each of those asked its samples (size, d), or random views (L, m) of them, (size * each, m); all in one loop."""
-    sizes, most = [a.size for a in asked], max(a.each for a in asked)
-    keys = jnp.concatenate([jax.vmap(partial(jax.random.fold_in, a.key))(jnp.arange(a.size, dtype=jnp.int32)) for a in asked])
-    index = jnp.concatenate([jnp.arange(a.size, dtype=jnp.int32) for a in asked])
-    count = jnp.concatenate([jnp.full(a.size, a.count, jnp.int32) for a in asked])
+def draw_points(
+    row: Callable[..., tuple[jax.Array, jax.Array]], seen: np.ndarray | None, *requests: PointRequest
+) -> list[jax.Array]:
+    """Return for each request its samples (size, d), or random views (L, m) of them, (size * each, m); all in one loop."""
+    sizes, most = [a.size for a in requests], max(a.each for a in requests)
+    keys = jnp.concatenate(
+        [jax.vmap(partial(jax.random.fold_in, a.key))(jnp.arange(a.size, dtype=jnp.int32)) for a in requests]
+    )
+    index = jnp.concatenate([jnp.arange(a.size, dtype=jnp.int32) for a in requests])
+    count = jnp.concatenate([jnp.full(a.size, a.count, jnp.int32) for a in requests])
 
     def sample(i: jax.Array) -> jax.Array:
         x, _ = row(keys[i], index[i], count[i])
@@ -40,4 +44,4 @@ def points(row: Callable[..., tuple[jax.Array, jax.Array]], seen: np.ndarray | N
     places = jnp.minimum(jnp.arange(-(-total // block) * block), total - 1).reshape(-1, block)
     drawn = lax.map(jax.vmap(sample), places)  # (blocks, block, most, m)
     parts = jnp.split(drawn.reshape(-1, *drawn.shape[2:])[:total], np.cumsum(sizes)[:-1].tolist())
-    return [part[:, : a.each].reshape(a.size * a.each, -1) for part, a in zip(parts, asked, strict=True)]
+    return [part[:, : a.each].reshape(a.size * a.each, -1) for part, a in zip(parts, requests, strict=True)]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core.dynamics import Hyper
-from dynamics.data.law import LAWS, DataSpec, rows
+from dynamics.data.law import LAWS, DataSpec, draw_samples
 from dynamics.data.targets import TARGETS, Setting, TargetSpec
 
 __all__ = ["DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
@@ -45,7 +45,7 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
     num_parts = LAWS[data.law].num_parts(data) if source.parts is None else len(source.parts)
 
     def draw(key: jax.Array, noise_key: jax.Array, count: Any, size: int, fresh: bool) -> Samples:
-        x, part = rows(source, key, count, size, fresh=fresh)
+        x, part = draw_samples(source, key, count, size, fresh=fresh)
         if data.shuffle_parts:
             part = jax.random.randint(jax.random.fold_in(key, 2**30 + 1), (size,), 0, num_parts)
         clean = truth(x, part)

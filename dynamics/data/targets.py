@@ -14,7 +14,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option
 from dynamics.data.law import LAWS, DataSpec, direction
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.errors import choose, require
 
 Target = Callable[
@@ -124,7 +124,7 @@ def teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target
     v_k ~ N(0, 1), w_k ~ N(0, I), b_k ~ U(-1/2, 1/2), c ~ U(-1, 1); `scaled`: w_k ~ N(0, I/m), v_k ~ N(0, 1/K), b = c = 0.
     """
     spec, dtype = setting.target, setting.dtype
-    seen, width = views(spec.views, setting.data.grid), spec.units
+    seen, width = list_views(spec.views, setting.data.grid), spec.units
     v, w, b, c = (jax.random.fold_in(key, i) for i in range(4))
     readout, filters = jax.random.normal(v, (width,), dtype), jax.random.normal(w, (seen.shape[1], width), dtype)
     bias, offset = jax.random.uniform(b, (width,), dtype, -0.5, 0.5), jax.random.uniform(c, (), dtype, -1, 1)

@@ -88,15 +88,15 @@ def fits(scheme: Scheme, frame: Frame) -> bool:
 
 
 @until_registration(maxsize=256)
-def views(spec: ViewSpec, grid: tuple[int, ...]) -> np.ndarray:
+def list_views(spec: ViewSpec, grid: tuple[int, ...]) -> np.ndarray:
     """The coordinates (L, m), int32 and not to be written to, of all L views of a sample.
 
     m is `size` for a vector, size^2 channels for an image, and all of the sample where there is no scheme. The scheme at place
     i of the sum draws from the generator of (seed, i).
 
-    >>> views(ViewSpec("sliding", 3, stride=2), (5,)).tolist()
+    >>> list_views(ViewSpec("sliding", 3, stride=2), (5,)).tolist()
     [[0, 1, 2], [2, 3, 4]]
-    >>> views(ViewSpec("disjoint", 2), (2, 3, 2)).tolist()
+    >>> list_views(ViewSpec("disjoint", 2), (2, 3, 2)).tolist()
     [[0, 1, 2, 3, 6, 7, 8, 9]]
     """
     spec.check("views", grid)
@@ -118,12 +118,12 @@ def _usual(scheme: str, frame: Frame) -> int:
     return math.prod((side - frame.size) // step + 1 for side in frame.sides)
 
 
-def shape(spec: ViewSpec, grid: tuple[int, ...]) -> tuple[int, int]:
+def view_shape(spec: ViewSpec, grid: tuple[int, ...]) -> tuple[int, int]:
     """(L, m): how many views there are and how many coordinates each has, which no seed changes."""
     if not spec.schemes:  # of however many coordinates, none are listed
         spec.check("views", grid)
         return 1, math.prod(grid)
-    count, size = views(replace(spec, seed=0), grid).shape
+    count, size = list_views(replace(spec, seed=0), grid).shape
     return count, size
 
 

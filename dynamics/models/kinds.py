@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dynamics.data.views import views
+from dynamics.data.views import list_views
 from dynamics.models.base import Model
 from dynamics.models.linear import linear
 from dynamics.models.locally_connected import locally_connected
@@ -22,7 +22,7 @@ def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=True)
     patches = MODELS[spec.kind].patches
-    seen, size = views(spec.views, grid) if patches else None, spec.rows(grid)[1]
+    seen, size = list_views(spec.views, grid) if patches else None, spec.rows(grid)[1]
     kernels = spec.gradient == "closed_form"
     return two_layer(
         size, int(spec.width), spec.activation, spec.init, dtype, kernels=kernels, views=seen, pooling=spec.pooling
@@ -34,12 +34,12 @@ def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Mod
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=False)
     more: dict[str, Any] = {"readout": spec.readout, "pooling": spec.pooling, "kernels": spec.gradient == "closed_form"}
-    return locally_connected(views(spec.views, grid), int(spec.width), spec.activation, spec.init, dtype, **more)
+    return locally_connected(list_views(spec.views, grid), int(spec.width), spec.activation, spec.init, dtype, **more)
 
 
 def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared_filters: bool) -> Model:
     return several_outputs(
-        views(spec.views, grid),
+        list_views(spec.views, grid),
         int(spec.width),
         outputs,
         spec.activation,

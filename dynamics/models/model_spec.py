@@ -14,7 +14,7 @@ from dynamics.core.extension import until_registration
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option
 from dynamics.core.usage import fill_in
-from dynamics.data.views import ViewSpec, shape
+from dynamics.data.views import ViewSpec, view_shape
 from dynamics.errors import InputError, choose, require
 from dynamics.models.base import Batch, Model
 
@@ -110,7 +110,7 @@ class ModelSpec:
 
     def rows(self, grid: Grid) -> tuple[int, int]:
         """(views of a sample that each neuron sees, numbers in each without the leading 1)."""
-        return shape(self.views, grid) if MODELS[self.kind].patches else (1, math.prod(grid))
+        return view_shape(self.views, grid) if MODELS[self.kind].patches else (1, math.prod(grid))
 
     def build(self, grid: Grid, dtype: Any, outputs: int = 0, hyper: Hyper | None = None) -> Model:
         """The network on samples of this grid; outputs: 0 for a scalar, whose predictions have no axis for them.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.data.closed_forms import ClosedForms
-from dynamics.data.law import plain
+from dynamics.data.law import parameter_free_forms
 from dynamics.errors import InputError
 
 
@@ -69,7 +69,7 @@ def population_weight(law: str | ClosedForms, offset: np.ndarray, d: int, *, sid
     law: the name of one without parameters, or any law's closed forms (`dynamics.data.closed_forms`).
     """
     if isinstance(law, str):
-        known = plain()
+        known = parameter_free_forms()
         if law not in known:
             have = ", ".join(known)
             raise InputError(

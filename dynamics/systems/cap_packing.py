@@ -23,7 +23,7 @@ from jax import lax
 
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec, added_field
-from dynamics.data.law import LAWS, DataSpec, rows, sample
+from dynamics.data.law import LAWS, DataSpec, draw_inputs, draw_samples
 from dynamics.errors import choose, require
 from dynamics.systems import register
 from dynamics.theory.cap_geometry import (
@@ -129,7 +129,7 @@ class Atoms(NamedTuple):
 
 def caps(d: int, dtype: Any) -> Atoms:
     def propose(key, count, eps):
-        return sample("sphere", key, count, d, (count, d), dtype)
+        return draw_inputs("sphere", key, count, d, (count, d), dtype)
 
     def angle(cosine):
         return jnp.arccos(jnp.clip(cosine, -1, 1))
@@ -146,7 +146,7 @@ def caps(d: int, dtype: Any) -> Atoms:
 
 def intervals(d: int, dtype: Any) -> Atoms:
     def propose(key, count, eps):
-        draws = sample("sphere", key, count, d, (count, d), dtype)
+        draws = draw_inputs("sphere", key, count, d, (count, d), dtype)
         places = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 1), (d,), dtype))
         return draws * (1 - eps**2 / 2 - (eps - eps**2) * places(jnp.arange(count)))
 
@@ -222,7 +222,7 @@ def packing(spec: CapsSpec) -> Dynamics:
         eps = cap_scale(n.astype(dtype), d, hyper["kappa"], hyper["alpha"] if radial else None)
         scalars: dict[str, Any] = {"data.input_dim": d, "data.alpha": hyper["alpha"]}
         source = LAWS[spec.law].source(key, DataSpec(spec.law, d), scalars, dtype)
-        points, _ = rows(source, key, n, num_rows)
+        points, _ = draw_samples(source, key, n, num_rows)
         norm = jnp.where(jnp.arange(num_rows) < n, jnp.linalg.norm(points, axis=1), -1)
         order = jnp.argsort(-norm)
         near = jnp.sum(norm > 1 - atoms.depth(eps), dtype=jnp.int32)

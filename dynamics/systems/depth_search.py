@@ -18,8 +18,8 @@ import numpy as np
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.data.law import LAWS, DataSpec
-from dynamics.data.point_sets import Asked, points
-from dynamics.data.views import ViewSpec, shape, views
+from dynamics.data.point_sets import PointRequest, draw_points
+from dynamics.data.views import ViewSpec, list_views, view_shape
 from dynamics.errors import choose, require
 from dynamics.stability.half_space_depth import THRESHOLDS
 from dynamics.stability.half_spaces import Cloud, cloud, lighter_side, neighbours, own_lighter_side, uniform, whitened
@@ -62,7 +62,7 @@ class DepthSpec(RunSpec):
     def resolve(self) -> DepthSpec:
         data = self.data.resolve()
         data.check()
-        there = shape(self.views, data.grid)[0]
+        there = view_shape(self.views, data.grid)[0]
         each = (min(self.views_per_sample, there), min(self.views_per_query, there))
         return replace(self, data=data, views_per_sample=each[0], views_per_query=each[1])
 
@@ -80,7 +80,7 @@ class DepthSpec(RunSpec):
     @property
     def dim(self) -> int:
         """The coordinates of a point."""
-        return shape(self.views, self.data.grid)[1]
+        return view_shape(self.views, self.data.grid)[1]
 
     def derived_columns(self) -> dict[str, Any]:
         return {
@@ -127,13 +127,13 @@ def depth(spec: DepthSpec) -> Dynamics:
         data_key = jax.random.fold_in(key, 0)  # the keys that `draw_problem` has in training
         inputs_key, test_key, law_key = (jax.random.fold_in(data_key, i) for i in (0, 3, 4))
         source, n = LAWS[data.law].source(law_key, data, hyper, dtype), hyper["data.num_samples"]
-        seen = views(spec.views, data.grid) if spec.views.scheme else None
-        sample = Asked(inputs_key, n, data.num_samples, spec.views_per_sample)
-        fresh = Asked(test_key, data.num_test, data.num_test, spec.views_per_query)
+        seen = list_views(spec.views, data.grid) if spec.views.scheme else None
+        sample = PointRequest(inputs_key, n, data.num_samples, spec.views_per_sample)
+        fresh = PointRequest(test_key, data.num_test, data.num_test, spec.views_per_query)
         if source.fresh is None:
-            reference, queries = points(source.row, seen, sample, fresh)
+            reference, queries = draw_points(source.row, seen, sample, fresh)
         else:
-            (reference,), (queries,) = points(source.row, seen, sample), points(source.fresh, seen, fresh)
+            (reference,), (queries,) = draw_points(source.row, seen, sample), draw_points(source.fresh, seen, fresh)
         used = jnp.repeat(jnp.arange(data.num_samples) < n, spec.views_per_sample)
         dim = jnp.int32(spec.dim) if spec.views.scheme else hyper["data.input_dim"]
         drawn = cloud(reference, queries, used, n * spec.views_per_sample, dim)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
-from dynamics.data.law import plain, sample
+from dynamics.data.law import draw_inputs, parameter_free_forms
 from dynamics.errors import choose, require
 from dynamics.stability.weight import one_sided, population_weight
 from dynamics.systems import register
@@ -57,7 +57,7 @@ class ConcentrationSpec(RunSpec):
 
     def check(self) -> None:
         super().check()
-        choose("law", self.law, {name: forms for name, forms in plain().items() if math.isfinite(forms.radius)})
+        choose("law", self.law, {name: forms for name, forms in parameter_free_forms().items() if math.isfinite(forms.radius)})
         for name in ("input_dim", "num_samples", "weight_dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.directions >= 2, "directions", self.directions, "must be at least 2")
@@ -114,7 +114,7 @@ def gap_weights(inputs: jax.Array, weights: jax.Array, direction: jax.Array, rad
 
 def concentration(spec: ConcentrationSpec) -> Dynamics:
     """The search at the spec's shapes; every step's directions are drawn anew."""
-    dtype, law, d = jnp.dtype(spec.precision), plain()[spec.law], spec.input_dim
+    dtype, law, d = jnp.dtype(spec.precision), parameter_free_forms()[spec.law], spec.input_dim
     table = jnp.asarray(population_weight(law, np.linspace(-law.radius, law.radius, TABLE), spec.weight_dim), dtype)
 
     def population(t: jax.Array) -> jax.Array:
@@ -123,7 +123,7 @@ def concentration(spec: ConcentrationSpec) -> Dynamics:
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Sample, Best]:
         count = hyper["num_samples"]
-        inputs = sample(spec.law, key, count, d, (spec.num_samples, d), dtype)
+        inputs = draw_inputs(spec.law, key, count, d, (spec.num_samples, d), dtype)
         weights = (jnp.arange(spec.num_samples) < count).astype(dtype) / count.astype(dtype)
         start = jnp.zeros(d, dtype).at[0].set(1)
         return Sample(hyper, inputs, weights), Best(jnp.zeros((), dtype), start, jnp.zeros((), dtype))

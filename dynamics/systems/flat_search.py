@@ -25,7 +25,7 @@ from jax import lax
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.curvature.hessian import sharpness
-from dynamics.data.law import plain, sample
+from dynamics.data.law import draw_inputs, parameter_free_forms
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
 from dynamics.measures.activation import activation_statistics
@@ -84,7 +84,11 @@ class FlatSearchSpec(RunSpec):
     def check(self) -> None:
         super().check()
         self.data.check()
-        choose("data.law", self.data.law, {name: forms for name, forms in plain().items() if math.isfinite(forms.radius)})
+        choose(
+            "data.law",
+            self.data.law,
+            {name: forms for name, forms in parameter_free_forms().items() if math.isfinite(forms.radius)},
+        )
         self.model.check(self.data.grid)
         choose("start", self.start, STARTS)
         require(self.model.kind == "two_layer", "model.kind", self.model.kind, "must be two_layer: the flat set is the paper's")
@@ -167,12 +171,12 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
     """The triple of a search; every scalar comes through `hyper`."""
     dtype = jnp.dtype(spec.precision)
     model = spec.model.build(spec.data.grid, dtype)
-    law = plain()[spec.data.law]
+    law = parameter_free_forms()[spec.data.law]
     adam = optax.scale_by_adam()
 
     def fresh(key: jax.Array, hyper: Hyper, count: int) -> tuple[jax.Array, jax.Array]:
         """Inputs (count, d) of the law, and the points of the ball's surface behind them."""
-        x = hyper["data.scale"] * sample(
+        x = hyper["data.scale"] * draw_inputs(
             spec.data.law, key, count, hyper["data.input_dim"], (count, spec.data.input_dim), dtype
         )
         norm = jnp.linalg.norm(x, axis=1, keepdims=True)

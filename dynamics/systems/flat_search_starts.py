@@ -10,7 +10,7 @@ import optax
 from jax import lax
 
 from dynamics.data.closed_forms import ClosedForms
-from dynamics.data.law import sample
+from dynamics.data.law import draw_inputs
 from dynamics.measures.view import RunData
 from dynamics.models.base import Model
 from dynamics.models.two_layer import TwoLayer
@@ -43,7 +43,7 @@ def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num
     x, _, _, weights = run.problem.train
     like = jax.eval_shape(lambda: model.init(key, run.hyper)).hidden
     size = (like.shape[1], x.shape[1])
-    u = sample("sphere", key, size[0], run.hyper["data.input_dim"], size, like.dtype).T
+    u = draw_inputs("sphere", key, size[0], run.hyper["data.input_dim"], size, like.dtype).T
     radius = run.hyper["data.scale"] * law.radius
     last = jnp.max(jnp.where(weights[:, None] > 0, x @ u, -jnp.inf), axis=0)
     kink = last + 1e-3 * radius

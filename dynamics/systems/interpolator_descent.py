@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.curvature.paired import both_sharpnesses
-from dynamics.data.law import LAWS, rows
+from dynamics.data.law import LAWS, draw_samples
 from dynamics.data.patchwise import num_patches
 from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.data.views import ViewSpec
@@ -164,7 +164,7 @@ def interpolation(spec: InterpolationSpec) -> Dynamics:
 
     def draw(key: jax.Array, hyper: Hyper) -> Samples:
         source = LAWS[spec.data.law].source(jax.random.fold_in(key, 0), spec.data, hyper, dtype)
-        x, _ = rows(source, jax.random.fold_in(key, 1), hyper["data.num_samples"], count)
+        x, _ = draw_samples(source, jax.random.fold_in(key, 1), hyper["data.num_samples"], count)
         index = jnp.arange(count, dtype=jnp.int32)
         y = jax.vmap(lambda i, x: label(jax.random.fold_in(jax.random.fold_in(key, 2), i), i, x, hyper))(index, x)
         used = index < hyper["data.num_samples"]

@@ -23,7 +23,7 @@ from dynamics.analysis.depth_curves import (
 from dynamics.analysis.drawing import label_ticks, make_table
 from dynamics.analysis.figures import COLORS, Page, new_axes
 from dynamics.analysis.seed_values import mean_over_seeds
-from dynamics.data.views import views
+from dynamics.data.views import list_views
 from dynamics.stability.half_space_depth import THRESHOLDS
 from dynamics.study.tables import Study
 from dynamics.systems.depth_search import DepthSpec
@@ -73,7 +73,7 @@ class Scheme(NamedTuple):
 @cache
 def view_energy(spec: DepthSpec) -> np.ndarray:
     """Of all views of all the samples of a run."""
-    return cumulate_energy(view_covariance(draw_samples(spec), views(spec.views, spec.data.grid)))
+    return cumulate_energy(view_covariance(draw_samples(spec), list_views(spec.views, spec.data.grid)))
 
 
 def schemes(study: Study, *panels: str) -> list[Scheme]:

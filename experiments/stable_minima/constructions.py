@@ -14,7 +14,7 @@ from matplotlib.patches import Arc, Circle, Polygon
 from dynamics.analysis.bounds import at_least, at_most, near
 from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.figures import COLORS, Page, new_figure
-from dynamics.data.law import sample
+from dynamics.data.law import draw_inputs
 from dynamics.study.reload import final_state
 from dynamics.study.tables import Study
 from dynamics.systems.cap_packing import CapsSpec, geometry, held
@@ -83,7 +83,7 @@ def fresh(d: int, seed: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=1)
 def draw(key: jax.Array, d: int) -> jax.Array:
-    return sample("uniform_ball", key, DRAWS, d, (DRAWS, d), jnp.float64)
+    return draw_inputs("uniform_ball", key, DRAWS, d, (DRAWS, d), jnp.float64)
 
 
 def measure_separations(c: Construction) -> np.ndarray:

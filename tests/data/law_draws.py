@@ -14,7 +14,7 @@ from scipy import stats
 from dynamics.core import spec as specs
 from dynamics.data import mixtures
 from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_patch
-from dynamics.data.law import LAWS, DataSpec, rows
+from dynamics.data.law import LAWS, DataSpec, draw_samples
 from dynamics.data.mixtures import Subspaces
 from dynamics.data.problem import TargetSpec
 from dynamics.models.model_spec import ModelSpec
@@ -51,7 +51,7 @@ NEED_FILES = {"mnist", "cifar10", "arrays", "images"}
 def program(data, size, fresh, dtype, key, which, hyper):
     """Inputs and parts of `size` samples, and what the parts stand for; which: 0 for training samples, 3 for test samples."""
     source = LAWS[data.law].source(jax.random.fold_in(key, 4), data, hyper, jnp.dtype(dtype))
-    return *rows(source, jax.random.fold_in(key, which), hyper["data.num_samples"], size, fresh=fresh), source.parts
+    return *draw_samples(source, jax.random.fold_in(key, which), hyper["data.num_samples"], size, fresh=fresh), source.parts
 
 
 def draw(data: DataSpec, n: int = N, *, seed: int = 0, size: int = 0, padded: int = 0, fresh: bool = False, dtype="float32"):

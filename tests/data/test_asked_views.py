@@ -13,7 +13,7 @@ from view_grids import IMAGE, VECTOR
 from dynamics.analysis.figures import COLORS
 from dynamics.analysis.view_figures import draw_views
 from dynamics.core.spec import RunSpec, latecomers
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.errors import InputError
 
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_seen_is_told_in_one_line(fields, grid, field, told):
         spec.check("model.views", grid)
     assert error.value.field == f"model.views.{field}" and told in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError):
-        views(spec, grid)
+        list_views(spec, grid)
 
 
 def test_the_largest_that_is_allowed_is():
@@ -67,12 +67,12 @@ def test_the_largest_that_is_allowed_is():
         (ViewSpec("voronoi", 3, count=130), IMAGE),
     ]:
         spec.check("model.views", grid)
-        assert len(views(spec, grid)) >= 1
+        assert len(list_views(spec, grid)) >= 1
 
 
 def test_a_grid_is_of_a_vector_or_of_an_image():
     with pytest.raises(InputError, match=r"grid = \(4, 4\): must be \(d,\) or \(height, width, channels\)"):
-        views(ViewSpec("sliding", 2), (4, 4))
+        list_views(ViewSpec("sliding", 2), (4, 4))
 
 
 def test_views_came_later_so_that_runs_without_any_keep_their_names():
@@ -84,7 +84,7 @@ def test_drawn_views_colour_the_pixels_that_they_see():
     """Pixel 1 of a row of four is seen by both views and so parted; pixel 3 by a view that is not shown."""
     _, ax = plt.subplots()
     draw_views(ax, np.array([[0, 1], [1, 2], [2, 3]]), (4,), shown=[0, 1])
-    draw_views(ax, views(ViewSpec("disjoint", 2), (3, 4, 2)), (3, 4, 2))
+    draw_views(ax, list_views(ViewSpec("disjoint", 2), (3, 4, 2)), (3, 4, 2))
     _, stripes, background, squares = ax.collections
     left = [round(np.min(np.asarray(path.vertices)[:, 0]), 2) for path in stripes.get_paths()]
     first, second = to_rgb(COLORS[0]), to_rgb(COLORS[1])

@@ -12,7 +12,7 @@ from oracles import z_scores
 from scipy import integrate, stats
 
 from dynamics.data.closed_forms import ball_half_space_mean, ball_half_space_probability
-from dynamics.data.law import sample
+from dynamics.data.law import draw_inputs
 
 DIMS = [1, 2, 3, 5, 10]
 
@@ -97,7 +97,7 @@ def test_weight_function_has_the_tabulated_centre_and_tail():
 
 @partial(jax.jit, static_argnums=(0, 4, 5))
 def draw(law, seed, num_samples, dim, shape, dtype="float32"):
-    return sample(law, jax.random.key(seed), num_samples, dim, shape, jnp.dtype(dtype))
+    return draw_inputs(law, jax.random.key(seed), num_samples, dim, shape, jnp.dtype(dtype))
 
 
 @pytest.mark.parametrize("d", DIMS)

@@ -13,7 +13,7 @@ from oracles import PHI, SLOPE
 from dynamics.core.recording import RecordSpec
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import TargetSpec
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.models.locally_connected import LocallyConnected
 from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import ModelSpec
@@ -64,7 +64,7 @@ class Unit(NamedTuple):
 def units(spec: ModelSpec, x: np.ndarray) -> list[Unit]:
     """Position after position, filter after filter."""
     found = []
-    for position, view in enumerate(views(spec.views, (x.shape[1],))):
+    for position, view in enumerate(list_views(spec.views, (x.shape[1],))):
         for k in range(int(spec.width)):
             own = spec.kind == "locally_connected"
             hidden = (position, slice(None), k) if own else (slice(None), k)
@@ -73,7 +73,7 @@ def units(spec: ModelSpec, x: np.ndarray) -> list[Unit]:
 
 
 def share(spec: ModelSpec) -> float:
-    return 1 / len(views(spec.views, (DIM,))) if spec.pooling == "mean" else 1.0
+    return 1 / len(list_views(spec.views, (DIM,))) if spec.pooling == "mean" else 1.0
 
 
 def with_one(x: np.ndarray) -> np.ndarray:

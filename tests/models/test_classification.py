@@ -13,7 +13,7 @@ from scipy import optimize
 from dynamics.core import spec as specs
 from dynamics.core.simulate import start
 from dynamics.data.problem import Problem, Samples
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
 from dynamics.measures.table import MEASURES
@@ -50,7 +50,7 @@ def outputs_of(params: SeveralOutputs, x: np.ndarray) -> tuple[np.ndarray, np.nd
     hidden, readout = params.hidden[0], params.readout[0]
     f, rows = np.tile(params.offset, (len(x), 1)), []
     dh, dv = np.zeros((len(x), 10, *hidden.shape)), np.zeros((len(x), 10, 6, 10))
-    for place in views(ViewSpec("disjoint", 4), (8, 8, 1)):
+    for place in list_views(ViewSpec("disjoint", 4), (8, 8, 1)):
         seen = with_one(x[:, place])
         for k in range(6):
             z = seen @ hidden[:, k]

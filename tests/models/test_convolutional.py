@@ -24,7 +24,7 @@ from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
 from dynamics.core.simulate import start
 from dynamics.data.problem import DataSpec
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
@@ -41,7 +41,7 @@ VIEWS = [(3, 1), (3, 2), (2, 3), (4, 3), (6, 4), (1, 1), (1, 2), (5, 9)]
 
 
 def windows(dim: int, size: int, stride: int) -> np.ndarray:
-    return views(ViewSpec("sliding", size, stride), (dim,))
+    return list_views(ViewSpec("sliding", size, stride), (dim,))
 
 
 def test_windows_start_a_stride_apart_and_end_within():

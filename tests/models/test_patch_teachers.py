@@ -10,7 +10,7 @@ import pytest
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import TargetSpec
 from dynamics.data.targets import TARGETS, Setting
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 
 
 def teacher_of(kind: str, target: TargetSpec, data: DataSpec):
@@ -29,7 +29,7 @@ def test_a_teacher_is_a_patch_net_with_shared_filters(rng, kind, seen, law):
     target.check(data)
     x = rng.normal(size=(9, data.input_dim))
     f = np.asarray(teacher_of(kind, target, data)(key)(jnp.asarray(x), None))
-    places = views(seen, data.grid)
+    places = list_views(seen, data.grid)
     keys, m = [jax.random.fold_in(key, i) for i in range(4)], places.shape[1]
     v, w = (np.asarray(jax.random.normal(k, shape)) for k, shape in zip(keys, ((4,), (m, 4)), strict=False))
     b, c = (

@@ -11,7 +11,7 @@ import pytest
 from oracles import PHI, SLOPE, hyper_of, key_of
 
 from dynamics.data.problem import DataSpec
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.models.losses import loss
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.several_outputs import SeveralOutputs
@@ -44,7 +44,7 @@ def expected(params: SeveralOutputs, spec: ModelSpec, x: np.ndarray, outward: np
     """Predictions (n, C), and the gradient of sum_ic outward_ic f_c(x_i), one unit at one position after another."""
     f = np.tile(params.offset, (len(x), 1))
     gradient = SeveralOutputs(np.zeros_like(params.hidden), np.zeros_like(params.readout), outward.sum(axis=0))
-    seen = views(spec.views, (DIM,))
+    seen = list_views(spec.views, (DIM,))
     share = 1 / len(seen) if spec.pooling == "mean" else 1.0
     for position, view in enumerate(seen):
         p, q = position % len(params.hidden), position % len(params.readout)

@@ -14,7 +14,7 @@ from dynamics.core import spec as specs
 from dynamics.core.simulate import advance, drive, start
 from dynamics.data.closed_forms import GAUSSIAN, SPHERE, radial, sphere_patch
 from dynamics.data.law import LAWS, DataSpec
-from dynamics.data.views import ViewSpec, views
+from dynamics.data.views import ViewSpec, list_views
 from dynamics.errors import InputError
 from dynamics.stability.half_space_depth import (
     THRESHOLDS,
@@ -246,7 +246,7 @@ def test_views_are_patches_of_the_same_seeds_samples():
         data=DataSpec("digits", 64, 30, 10), views=ViewSpec("sliding", 3, stride=2), views_per_sample=4, views_per_query=99
     )
     assert spec.views_per_query == 9 and spec.derived_columns() == {"dim": 9, "num_reference": 120, "num_queries": 90}
-    whole, seen = draw_samples(spec), views(spec.views, spec.data.grid)
+    whole, seen = draw_samples(spec), list_views(spec.views, spec.data.grid)
     fixed, _ = run(spec)
     for image, patches in zip(whole, np.asarray(fixed.cloud.reference).reshape(30, 4, 9), strict=True):
         of_image = [row.tobytes() for row in image[seen]]

@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from dynamics.core import spec as specs
 from dynamics.core.simulate import simulate, start
 from dynamics.data.closed_forms import radial
-from dynamics.data.law import sample
+from dynamics.data.law import draw_inputs
 from dynamics.errors import InputError
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
@@ -23,7 +23,7 @@ DIMS = [2, 3, 5, 8]
 
 
 def ball(n: int, d: int, seed: int = 0) -> np.ndarray:
-    return np.asarray(sample("uniform_ball", jax.random.key(seed), n, d, (n, d), jnp.float64))
+    return np.asarray(draw_inputs("uniform_ball", jax.random.key(seed), n, d, (n, d), jnp.float64))
 
 
 def evaluate(net, x: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ def test_packing_is_the_greedy_one(d, n, x64):
 def ball_of(spec: CapsSpec) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(spec.seed), 0)
     n, d = spec.num_samples, spec.input_dim
-    return np.asarray(sample("uniform_ball", key, n, d, (n, d), jnp.float64))
+    return np.asarray(draw_inputs("uniform_ball", key, n, d, (n, d), jnp.float64))
 
 
 def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):

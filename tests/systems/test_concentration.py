@@ -11,7 +11,7 @@ from oracles import random_net
 from scipy import integrate, stats
 
 from dynamics.core.simulate import simulate
-from dynamics.data.law import sample
+from dynamics.data.law import draw_inputs
 from dynamics.errors import InputError
 from dynamics.measures.balance import conserved
 from dynamics.measures.table import MEASURES
@@ -29,7 +29,7 @@ def search(schedule=(0, 1, 8), **values):
     spec.check()
     hyper = {"num_samples": jnp.int32(spec.num_samples), "annulus": jnp.asarray(spec.annulus), "cap": jnp.asarray(spec.cap)}
     key = jax.random.key(spec.seed)
-    x = sample(
+    x = draw_inputs(
         spec.law, jax.random.fold_in(key, 0), spec.num_samples, spec.input_dim, (spec.num_samples, spec.input_dim), float
     )
     return simulate(spec.dynamics(), key, hyper, schedule), np.asarray(x)

@@ -27,7 +27,7 @@ from dynamics.core.usage import describe_fields, ignored_fields
 from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec
 from dynamics.data.targets import TARGETS
-from dynamics.data.views import SCHEMES, views
+from dynamics.data.views import SCHEMES, list_views
 from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
@@ -273,7 +273,7 @@ def test_the_views_are_those_that_were_asked_for():
     own_views()
     try:
         spec = run_of(CASES["view scheme"], **{"model.views.gap": 2, "model.views.tilt": 0.0, "data.input_dim": 5}).model.views  # type: ignore[attr-defined]
-        assert views(spec, (5,)).tolist() == [[0, 1], [2, 3]]
+        assert list_views(spec, (5,)).tolist() == [[0, 1], [2, 3]]
     finally:
         SCHEMES.remove("spread")
 
