@@ -61,9 +61,9 @@ def spread(frame, rng):
 
 @register.model(fields={"power": option(1.0, above=0)}, uses=("views",), patches=True)
 def powers(spec, grid, dtype, outputs):
-    from dynamics.data.views import views
+    from dynamics.data.views import list_views
 
-    seen = views(spec.views, grid)
+    seen = list_views(spec.views, grid)
 
     def init(key, hyper):
         return jax.random.normal(key, (seen.shape[1],), dtype)
