@@ -34,7 +34,7 @@ claims: figures ## every claim of every experiment in one table, in figures/clai
 	@$(BIN)/dynamics claims figures docs/claims.md
 
 test: .venv/.dev ## the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: .venv/.dev ## fifty kills and every other fault; each must end in the store of a sweep that nothing happened to (10 minutes)
 	@$(BIN)/python tests/faults.py $(ARGS)

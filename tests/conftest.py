@@ -19,6 +19,12 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and all the same name
+LONGEST = ("test_faults.py", "test_launcher.py", "test_cli.py", "test_measures.py", "test_patch_theory.py", "test_cluster.py")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Begin with the files that take longest, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -31,10 +31,13 @@ ROOM = 1000  # MB of memory that a worker may hold when it begins an experiment
 
 @dataclass
 class Outcome:
-    """What came of an experiment: seconds, MB its worker held at most until then, and what is wrong, if anything."""
+    """What came of an experiment: seconds, those of a core (on a busy machine they are fewer), MB its worker held at most
+    until then, and what is wrong, if anything.
+    """
 
     name: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     memory: float = 0.0
     complaints: list[str] = field(default_factory=list)
 
@@ -83,7 +86,8 @@ def attend(names: deque[str], output: Path, overrides: list[str], outcomes: list
         outcome = worker.run(name)
         outcomes.append(outcome)
         mark = "FAILED" if outcome.complaints else "ok"
-        print(f"{name:45s} {mark:6s} {outcome.seconds:6.1f} s {outcome.memory:6.0f} MB", flush=True)
+        taken = f"{outcome.seconds:6.1f} s {outcome.cpu_seconds:6.1f} s of a core {outcome.memory:6.0f} MB"
+        print(f"{name:45s} {mark:6s} {taken}", flush=True)
         if not worker.may_go_on:
             worker.stop()
             worker = None
@@ -130,7 +134,9 @@ def serve(connection, output: Path, overrides: list[str]) -> None:
             name = connection.recv()
         except EOFError:
             return
+        begun = time.process_time()
         outcome = run_experiment(name, output, overrides)
+        outcome.cpu_seconds = time.process_time() - begun
         free()
         outcome.memory = memory("VmHWM")
         connection.send((outcome, memory("VmRSS")))
