@@ -192,9 +192,11 @@ def clipped(g, clip):
     return g if norm < clip else g * clip / norm
 
 
-def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, steps: int) -> list[np.ndarray]:
+def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, steps: int, rates=None) -> list[np.ndarray]:
+    """The parameters after 0 to `steps` steps; rates: the learning rate of each, that of `h` unless given."""
     seen, first, second = [p], np.zeros_like(p), np.zeros_like(p)
     for t in range(1, steps + 1):
+        rate = h.learning_rate if rates is None else rates[t - 1]
         if kind == "gradient_flow":
             velocity = lambda q: -g(q) - h.weight_decay * m * q  # noqa: E731
             a = velocity(p)
@@ -221,8 +223,8 @@ def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, 
             u = np.sign(u)
         else:
             assert kind == "gd"
-        p = p - h.learning_rate * u
+        p = p - rate * u
         if kind == "adamw":  # decoupled: the decay sees neither the moments nor the preconditioner
-            p = p - h.learning_rate * h.weight_decay * m * seen[-1]
+            p = p - rate * h.weight_decay * m * seen[-1]
         seen.append(p)
     return seen

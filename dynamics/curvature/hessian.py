@@ -19,8 +19,8 @@ def hessian_product(
 ) -> Callable[[jax.Array], jax.Array]:
     """v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled: the gradient's derivative along v.
 
-    A closed-form `gradient` (params -> pytree like them) takes the reverse pass's place, at about a third of its price. What
-    does not depend on v is computed once.
+    A closed-form `gradient` (params -> pytree like them) takes the reverse pass's place, at about a third of its price.
+    What does not depend on v is computed once.
     """
     unravel = ravel_pytree(params)[1]
     _, along = jax.linearize(gradient or jax.grad(loss), params)
@@ -47,8 +47,8 @@ def sharpness(
 ) -> TopEigenpair:
     """Largest algebraic eigenvalue of the Hessian of exactly this loss, by guarded Lanczos.
 
-    Started from one random direction plus a guess of the top eigenvector (a pytree like params): that of the Gauss-Newton
-    part where it is known, else the gradient, whose part in the top eigenspace is large late in training.
+    Started from one random direction plus a guess of the top eigenvector (a pytree like params): that of the
+    Gauss-Newton part where it is known, else the gradient, whose part in the top eigenspace is large late in training.
     """
     flat, _ = ravel_pytree(params)
     if guess is None:

@@ -24,8 +24,8 @@ FEW = 20  # rows of the small tridiagonal matrix that is looked at while there a
 class TopEigenpair(NamedTuple):
     """value (); vector (N,); residual: norm of A v - value v; steps used; converged: residual <= tolerance * scale.
 
-    `scale` is the largest |diagonal| + off-diagonal entry that the recurrence saw. The true spectrum has an eigenvalue within
-    `residual` of `value`, and `value` never exceeds the largest eigenvalue beyond rounding.
+    `scale` is the largest |diagonal| + off-diagonal entry that the recurrence saw. The true spectrum has an eigenvalue
+    within `residual` of `value`, and `value` never exceeds the largest eigenvalue beyond rounding.
     """
 
     value: jax.Array
@@ -45,7 +45,8 @@ def top_eigenpair(
 
     matvec: v (N,) -> A v (N,), A symmetric; start: (N,), any vector with a part in the top eigenspace
     (zeros are replaced by ones). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the value
-    is of the order of the residual squared over the gap below it. `tolerance` is 2e-5 in float32, 1e-7 in float64 unless given.
+    is of the order of the residual squared over the gap below it. `tolerance` is 2e-5 in float32, 1e-7 in float64
+    unless given.
     """
     size, dtype = start.shape[0], start.dtype
     m = min(num_steps, size)

@@ -5,7 +5,7 @@ first-level cache of its processor. A step needs no launch and no traffic with t
 samples sees all neurons at once, pre-activations are computed once instead of twice (`gpu.py`). A GPU takes as many
 runs at a time as it has processors (132 on an H100) or a few times that; with fewer runs the rest of it idles.
 
-The step is that of `RULES["gd"]`, in its order: the gradient is clipped to a global norm as by
+The step is that of the rule `gd`, in its order: the gradient is clipped to a global norm as by
 `optax.clip_by_global_norm`, decay is added, learning rate times the sum is subtracted.
 """
 

@@ -8,9 +8,9 @@ c_k = |w_k|^2 + b_k^2 - v_k^2
     with decay of weights, not biases    dc_k/dt = -2 decay (|w_k|^2 - v_k^2), so |w_k|^2 = v_k^2 at a stationary point
     one step of GD at rate eta           c_k moves by eta^2 ((dL/d(w_k, b_k))^2 - (dL/dv_k)^2): O(eta) over a fixed time
 
-(Du, Hu and Lee 2018 for the flow; the rest derived.) Where samples lie on a neuron's kink the flow slides along it and its
-gradient does not vanish, yet every selection of phi' there has the same property, so the laws hold all the same. None of
-it holds for an activation that is not homogeneous.
+(Du, Hu and Lee 2018 for the flow; the rest derived.) Where samples lie on a neuron's kink the flow slides along it and
+its gradient does not vanish, yet every selection of phi' there has the same property, so the laws hold all the same.
+None of it holds for an activation that is not homogeneous.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def conserved(params: TwoLayer) -> jax.Array:
 def balance(view: View) -> dict[str, jax.Array]:
     """Largest and mean imbalance |a - v^2| / (a + v^2) over the neurons that carry the function.
 
-    `imbalance_*` with a = |w|^2 + b^2, `weights_imbalance_*` with a = |w|^2. `conserved_sum` is sum_k c_k over all neurons,
-    `carrying_fraction` the share of those that carry. The others are left out: what decay alone shrinks keeps its proportions.
+    `imbalance_*` with a = |w|^2 + b^2, `weights_imbalance_*` with a = |w|^2. `conserved_sum` is sum_k c_k over all
+    neurons, `carrying_fraction` the share of those that carry. The others are left out: what decay alone shrinks keeps
+    its proportions.
     """
     hidden, square = view.params.hidden, view.params.readout**2
     weights = jnp.sum(hidden[1:] ** 2, axis=0)

@@ -28,8 +28,8 @@ def hessian_sharpness(view: View) -> dict[str, jax.Array]:
 def residual_sharpness(view: View) -> dict[str, jax.Array]:
     """Spectral norm of the Hessian's part beyond Gauss-Newton, exactly max_k |q_k|.
 
-    q_k = 2 factor sum_i w_i r_i 1_ik (x_i, 1): the rest is block diagonal over neurons, with eigenvalues +-|q_k|. Units of
-    several positions with one readout weight make one block, whose q_k are put together.
+    q_k = 2 factor sum_i w_i r_i 1_ik (x_i, 1): the rest is block diagonal over neurons, with eigenvalues +-|q_k|. Units
+    of several positions with one readout weight make one block, whose q_k are put together.
     """
     norm, block = jnp.linalg.norm(view.half_spaces[0, 1], axis=0), view.layout.block
     if len(np.unique(block)) < len(block):

@@ -2,8 +2,8 @@
 
     Theta_flat(eta) = {theta: lambda_max(Hessian of L) <= 2 / eta}
 
-is not restricted to minima or to interpolators (Liang et al. 2025, section 2). Papers 2 and 3 call it "below the edge of
-stability".
+is not restricted to minima or to interpolators (Liang et al. 2025, section 2). Papers 2 and 3 call it "below the edge
+of stability".
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DENSE_PARAMETERS = 600  # the largest net whose dense Hessian is decomposed
 class Curvature(NamedTuple):
     """Sharpness in parts: lambda_GN, |S| = max_k |q_k| of the rest, lambda_H, and what the first two say of the last.
 
-    low = max(lambda_GN - |S|, 2 factor) <= hessian <= high = lambda_GN + |S|; the output bias alone has curvature 2 factor.
-    `method` is `dense` or `lanczos`; a Lanczos value never exceeds the true one beyond rounding, and some eigenvalue lies
-    within `residual` of it (0 for dense).
+    low = max(lambda_GN - |S|, 2 factor) <= hessian <= high = lambda_GN + |S|; the output bias alone has curvature 2
+    factor. `method` is `dense` or `lanczos`; a Lanczos value never exceeds the true one beyond rounding, and some
+    eigenvalue lies within `residual` of it (0 for dense).
     """
 
     gauss_newton: float

@@ -19,7 +19,7 @@ from dynamics.errors import choose, require
 from dynamics.measures.table import MEASURES, check_measures
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Model, flat_batch
-from dynamics.models.losses import LossSpec
+from dynamics.models.losses import LOSSES, LossSpec
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, two_layer
 from dynamics.optimizers.rules import OptimizerSpec
@@ -55,23 +55,24 @@ def measure(
     noise_std: float = 0.0,
     precision: str | None = None,
 ) -> dict[str, Any]:
-    """Return the columns of these measures for a network at its parameters, as Python numbers (arrays where they are arrays).
+    """Return the columns of these measures for a network at its parameters, as Python numbers where they are scalars.
 
     net: the hidden weights (d + 1, K) with the biases in row 0, the readout (K,) and the offset () of a two-layer net
-        f(x) = sum_k v_k phi(w_k . x + b_k) + c, as a tuple or a `TwoLayer`; or `(params, apply)` with any pytree of parameters
-        and `apply(params, inputs)` -> (n,) or (n, C), such as `(variables, module.apply)` of flax. Pass the same function
+        f(x) = sum_k v_k phi(w_k . x + b_k) + c, as a tuple or a `TwoLayer`; or `(params, apply)` with any pytree of
+        parameters and `apply(params, inputs)` -> (n,) or (n, C), such as `(variables, module.apply)` of flax. Pass the
+        same function
         every time: a new one is compiled anew
     inputs: (n, d), or (n, ...) for an `apply` that takes it; labels: (n,), or (n, C) for C outputs
     measures: a name or several; `dynamics list measures` has them
     learning_rate: of the next step of gradient descent on this loss, for what compares with 2 / eta
     normalization: of the squared loss, `mse` (1/n) sum (f - y)^2 or `half` (1/2n); loss: `squared` or `cross_entropy`
     activation: phi of a two-layer net
-    clean: labels without noise, as `clean_train_error` wants them; test: fresh (inputs, clean labels) for risks and gaps;
-        noise_std: of the labels' noise, in `generalization_gap`
+    clean: labels without noise, as `clean_train_error` wants them; test: fresh (inputs, clean labels) for risks and
+        gaps; noise_std: of the labels' noise, in `generalization_gap`
     precision: `float32` or `float64`; the widest of the arrays that are given, unless said
 
-    One program is compiled for each shape and choice of measures, and used again for the next net. Raises `InputError` for
-    shapes that do not go together and for measures that need what is not there.
+    One program is compiled for each shape and choice of measures, and used again for the next net. Raises `InputError`
+    for shapes that do not go together and for measures that need what is not there.
 
     >>> import numpy as np
     >>> net = (np.array([[0.0, -0.5], [1.0, 1.0]]), np.array([1.0, -2.0]), np.array(0.0))  # a hat with its top at x = 0.5
@@ -82,7 +83,7 @@ def measure(
     """
     names = (measures,) if isinstance(measures, str) else tuple(measures)
     choose("normalization", normalization, dict.fromkeys(("mse", "half")))
-    choose("loss", loss, dict.fromkeys(("squared", "cross_entropy")))
+    choose("loss", loss, LOSSES)
     params, apply = _parts(net)
     train = (inputs, labels, labels if clean is None else clean)
     given = [np.asarray(leaf) for leaf in jax.tree.leaves((params, train, test))]

@@ -43,7 +43,8 @@ class Need:
     """A condition on a run.
 
     is_met(run): whether the run fulfils it
-    setting: what to set so that it does, for the message `needs <setting>`; a function where it depends on what is registered
+    setting: what to set so that it does, for the message `needs <setting>`; a function where it depends on what is
+        registered
     """
 
     is_met: Callable[[MeasuredRun], bool]

@@ -34,7 +34,7 @@ def generalization_gap(view: View) -> dict[str, jax.Array]:
 
 def test_loss(view: View) -> dict[str, jax.Array]:
     """The loss that is descended on fresh samples with clean labels."""
-    each = LOSSES[view.kind](view.test_prediction, view.test.labels, view.test.weights)
+    each = LOSSES[view.descended.kind].each(view.test_prediction, view.test.labels, view.test.weights, view.descended)
     return {"test_loss": view.factor * jnp.sum(view.test.weights * each)}
 
 

@@ -36,14 +36,14 @@ HALF_SPACES = Work("sums over the half-spaces of every unit", 3)
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure that configs may name; called with a `View` it returns named scalars, which become columns of the records.
+    """A measure that configs may name; called with a `View` it returns named scalars, the columns of the records.
 
     function: View -> {column: scalar}
     needs: names of `NEEDS`; a run that lacks one is refused before anything is computed
     cost: what it computes beyond a prediction on the training and the test samples
-    padding: under which padding its numbers stay. `exact`: any, by samples without weight, zero coordinates and zero neurons.
-        `homogeneous`: so if zero neurons have no slope, which holds for the ReLU. `none`: runs that are measured by it are
-        never padded, which is always right and the default.
+    padding: under which padding its numbers stay. `exact`: any, by samples without weight, zero coordinates and zero
+        neurons. `homogeneous`: so if zero neurons have no slope, which holds for the ReLU. `none`: runs that are
+        measured by it are never padded, which is always right and the default.
     """
 
     function: Callable[[View], dict[str, jax.Array]]
@@ -60,7 +60,13 @@ class Measure:
         return self.function(view)
 
 
-MEASURES: Registry[Measure] = Registry("measure")  # filled by the topics (`dynamics.measures`)
+@dataclass(frozen=True)
+class MeasureSpec:
+    """Fields that registered measures bring with them; the suite's have none."""
+
+
+MEASURES: Registry[Measure] = Registry("measure", "measure_options", lambda: MeasureSpec, selector="measures")
+# filled by the topics (`dynamics.measures`)
 
 
 def check_measures(names: Iterable[str], run: MeasuredRun) -> None:

@@ -16,7 +16,7 @@ from dynamics.curvature.hessian import sharpness
 from dynamics.curvature.lanczos import TopEigenpair
 from dynamics.data.problem import Problem, Samples
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout
-from dynamics.models.losses import FACTORS, loss, squares
+from dynamics.models.losses import FACTORS, LossSpec, loss, loss_spec, squares
 from dynamics.models.two_layer import TwoLayer, two_layer
 
 
@@ -50,9 +50,11 @@ def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Ar
 
 
 class View:
-    """A network's parameters beside the data of its run. Quantities that several measures need are computed once a view.
+    """A network's parameters beside the data of its run; what several measures need is computed once.
 
-    factor, kind: of the loss that is descended, whose curvatures are meant: factor * mean (f - y)^2, or another `kind`
+    factor, descended: of the loss that is descended, whose curvatures are meant: factor * mean (f - y)^2, or another
+        loss by its name or spec
+    options: what is set of fields that registered measures brought with them (static ones; swept ones are in `hyper`)
     learning_rate: of the step that starts at these parameters; the run's own unless given, as a schedule does
     """
 
@@ -62,11 +64,14 @@ class View:
         params: Any,
         fixed: RunData,
         factor: float,
-        kind: str = "squared",
+        descended: str | LossSpec = "squared",
         learning_rate: jax.Array | None = None,
+        options: Any = None,
     ):
-        self.model, self.params, self.factor, self.kind = model, params, factor, kind
+        self.model, self.params, self.factor, self.options = model, params, factor, options
         self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
+        self.descended = loss_spec(descended, self.hyper)
+        self.squared = self.descended.kind == "squared"
         self._learning_rate = learning_rate
 
     @property
@@ -92,7 +97,7 @@ class View:
     @cached_property
     def train_loss(self) -> jax.Array:
         """The loss that is descended."""
-        return self.factor * self.mean_square if self.kind == "squared" else self.loss(self.params)
+        return self.factor * self.mean_square if self.squared else self.loss(self.params)
 
     @cached_property
     def test_prediction(self) -> jax.Array:
@@ -106,11 +111,11 @@ class View:
 
     def loss(self, params: Any) -> jax.Array:
         """The loss that is descended, at any parameters."""
-        return loss(self.kind, self.factor, self.model.apply, params, self.train)
+        return loss(self.descended, self.factor, self.model.apply, params, self.train)
 
     def loss_gradient(self, params: Any) -> Any:
         """Gradient of the loss, in closed form where the model has one."""
-        if self.model.squared_gradient is not None:
+        if self.model.squared_gradient is not None and self.squared:
             return self.model.squared_gradient(params, self.train, self.factor)
         return jax.grad(self.loss)(params)
 
@@ -134,7 +139,7 @@ class View:
     def sharpness(self) -> TopEigenpair:
         """Top eigenpair of the Hessian. Where gradients are cheap, Lanczos starts from Gauss-Newton's top eigenvector."""
         guess = None
-        if self.model.squared_gradient is not None:
+        if self.model.squared_gradient is not None and self.squared:
             guess = lift(self.model, self.params, self.train, self.gauss_newton.vector)
         return sharpness(self.loss, self.params, gradient=self.loss_gradient, guess=guess)
 
@@ -182,9 +187,10 @@ def view(
 ) -> View:
     """Return the view of a two-layer net with these parameters on plain data; `measure` is the checked, compiled way.
 
-    params: hidden (d + 1, K) with the biases in row 0, readout (K,), offset (); inputs (n, d); labels (n,), taken for clean
-    and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2. learning_rate: in units of that loss; without
-    it `below_edge` and the corollary's slack mean nothing. 64-bit arrays want `jax.enable_x64(True)` around the call.
+    params: hidden (d + 1, K) with the biases in row 0, readout (K,), offset (); inputs (n, d); labels (n,), taken for
+    clean and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2. learning_rate: in units of that loss;
+    without it `below_edge` and the corollary's slack mean nothing. 64-bit arrays want `jax.enable_x64(True)` around the
+    call.
     """
     given = (*params, inputs, labels)
     params, x, y = jax.tree.map(jnp.asarray, params), jnp.asarray(inputs), jnp.asarray(labels)

@@ -1,4 +1,4 @@
-"""The squared loss in its two normalisations, and cross-entropy.
+"""The losses that networks descend: squared in its two normalisations, cross-entropy, and what is registered.
 
 `mse` is (1/n) sum (f - y)^2, PyTorch's MSELoss, in which the papers' learning rates are given; `half` is
 (1/2n) sum (f - y)^2, in which their theorems are. H_mse = 2 H_half, so eta under `mse` is 2 eta under `half`.
@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dynamics.core.spec import added_field
+from dynamics.core.registry import Registry
+from dynamics.core.spec import added_field, option
+from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
 from dynamics.models.base import Batch
 
@@ -22,28 +24,47 @@ FACTORS = {"mse": 1.0, "half": 0.5}
 
 
 @dataclass(frozen=True)
+class Loss:
+    """A loss that configs may name.
+
+    each(prediction, labels, weights, spec): its value at every sample, shaped like the weights; where there are several
+        outputs prediction and labels have a last axis for them; spec is the `LossSpec`, swept fields of one's own
+        as arrays
+    uses: the fields of `LossSpec` that it reads; with `normalization` among them the loss is multiplied by its factor
+    several_outputs: whether it is for targets of several outputs alone
+    """
+
+    each: Callable[[jax.Array, jax.Array, jax.Array, LossSpec], jax.Array]
+    uses: tuple[str, ...] = ()
+    several_outputs: bool = False
+
+
+LOSSES: Registry[Loss] = Registry("loss", "loss", lambda: LossSpec)
+
+
+@dataclass(frozen=True)
 class LossSpec:
-    """normalization: of the squared loss, `mse` (1/n) or `half` (1/2n); kind: `squared` or `cross_entropy` (natural
-    logarithms).
+    """Which loss is descended, and in which units; logarithms are natural.
 
     >>> import dynamics as dyn
     >>> dyn.Loss(normalization="half").factor  # of the mean square
     0.5
     """
 
-    normalization: str = "mse"
-    kind: str = added_field("squared")
+    normalization: str = option("mse", choices=tuple(FACTORS), doc="of the squared loss: mse (1/n) or half (1/2n)")
+    kind: str = added_field("squared", choices=LOSSES, doc="loss that is descended")
 
     @property
     def factor(self) -> float:
-        """The loss is factor * the mean over samples of |f - y|^2, summed over outputs, or of the cross-entropy."""
-        return FACTORS[self.normalization] if self.kind == "squared" else 1.0
+        """The loss is this factor times the mean over samples of `Loss.each`."""
+        return FACTORS[self.normalization] if "normalization" in LOSSES.entry(self.kind).used_fields(self) else 1.0
 
     def check(self, outputs: int) -> None:
+        """Raise `InputError` for a value that is not allowed with so many outputs (0: a scalar)."""
         choose("loss.normalization", self.normalization, FACTORS)
-        choose("loss.kind", self.kind, LOSSES)
-        allowed = "cross_entropy is for a target.kind of several outputs, such as one_hot"
-        require(self.kind == "squared" or outputs > 1, "loss.kind", self.kind, allowed)
+        kind = choose("loss.kind", self.kind, LOSSES)
+        allowed = f"{self.kind} is for a target.kind of several outputs, such as one_hot"
+        require(not kind.several_outputs or outputs > 1, "loss.kind", self.kind, allowed)
 
 
 def squares(residual: jax.Array, weights: jax.Array) -> jax.Array:
@@ -51,19 +72,26 @@ def squares(residual: jax.Array, weights: jax.Array) -> jax.Array:
     return residual**2 if residual.ndim == weights.ndim else jnp.sum(residual**2, axis=-1)
 
 
-def squared(prediction: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+def squared(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
     """|f - y|^2 of every sample."""
     return squares(prediction - labels, weights)
 
 
-def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
     """-sum_c y_c log softmax(f)_c of every sample."""
     return optax.losses.softmax_cross_entropy(prediction, labels)
 
 
-LOSSES = {"squared": squared, "cross_entropy": cross_entropy}
+LOSSES.update({"squared": Loss(squared, ("normalization",)), "cross_entropy": Loss(cross_entropy, several_outputs=True)})
 
 
-def loss(kind: str, factor: float, apply: Callable[[Any, Batch], jax.Array], params: Any, batch: Batch) -> jax.Array:
+def loss_spec(loss: str | LossSpec, hyper: Any) -> LossSpec:
+    """Return the spec of a loss, which may be given by its name, with the run's scalars in its own swept fields."""
+    return fill_in(LossSpec(kind=loss) if isinstance(loss, str) else loss, "loss", hyper)
+
+
+def loss(kind: str | LossSpec, factor: float, apply: Callable[[Any, Batch], jax.Array], params: Any, batch: Batch) -> jax.Array:
     """factor * the weighted mean over the batch."""
-    return factor * jnp.sum(batch.weights * LOSSES[kind](apply(params, batch), batch.labels, batch.weights))
+    spec = LossSpec(kind=kind) if isinstance(kind, str) else kind
+    each = LOSSES[spec.kind].each(apply(params, batch), batch.labels, batch.weights, spec)
+    return factor * jnp.sum(batch.weights * each)

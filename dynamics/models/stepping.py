@@ -53,7 +53,7 @@ def fused_gradient(params: Any, batch: Batch, factor: float) -> Any:
 
 
 def descend(params: Any, batch: Batch, factor: float, steps: Any, scalars: tuple[Any, Any, Any], decay: str) -> Any:
-    """So many steps of `RULES["gd"]`. scalars: learning rate, clip norm, weight decay."""
+    """Take `steps` steps of gradient descent at a constant rate. scalars: learning rate, clip norm, weight decay."""
     if jax.default_backend() == "cpu" and not INTERPRET:
         return type(params)(*gates.descend(params, _flat(batch), factor, steps, scalars, spare_biases=decay == "weights"))
     from dynamics.kernels import gpu_descent

@@ -1,12 +1,12 @@
 """Update rules by name: optax transformations built with traced hyperparameters, and the few rules optax lacks.
 
-A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path. It finds
-the learning rate that is in force at its step under `optimizer.learning_rate`, whatever the schedule.
+A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path. It
+finds the learning rate that is in force at its step under `optimizer.learning_rate`, whatever the schedule.
 
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
-preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's (`rmsprop` has its
-epsilon under the root and decays by beta2).
+preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's (`rmsprop`
+has its epsilon under the root and decays by beta2).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import optax
 
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
+from dynamics.core.spec import check_options, option
+from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
 from dynamics.optimizers.schedules import CONSTANT, ScheduleSpec
 
@@ -45,65 +47,60 @@ class Rule(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OptimizerSpec:
-    """How parameters are updated; every number but the batch size is a swept scalar.
+class RuleKind:
+    """An update rule that configs may name.
 
-    kind: the rule; schedule: how the learning rate goes with the steps
-    batch_size: 0 for full-batch descent, else samples a step, without replacement within an epoch
-    decay: what weight_decay acts on, `all` parameters (PyTorch's habit) or `weights` alone
+    build(spec, hyper, mask): the rule of a run; spec is the `OptimizerSpec`, swept fields of one's own as arrays; hyper
+        holds the run's scalars; mask (shaped like the parameters) is 1 where weight decay acts, else 0
+    uses: the fields of `OptimizerSpec` that it reads besides `COMMON`
+    gradients: how many gradients a step asks for
+    scheduled: whether the learning rate may change from step to step
+    """
+
+    build: Callable[[OptimizerSpec, Hyper, Any], Rule]
+    uses: tuple[str, ...] = ("clip_norm",)
+    gradients: int = 1
+    scheduled: bool = True
+
+
+COMMON = ("learning_rate", "weight_decay", "decay", "batch_size", "schedule")
+RULES: Registry[RuleKind] = Registry("optimizer", "optimizer", lambda: OptimizerSpec, common=COMMON)
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """How parameters are updated; which rules use a field, they say themselves.
 
     >>> import dynamics as dyn
     >>> dyn.Optimizer(kind="adam", learning_rate=0.01).beta2
     0.999
     """
 
-    kind: str = "gd"
-    learning_rate: float = 0.1
-    weight_decay: float = 0.0
-    decay: str = "all"
-    clip_norm: float = math.inf
-    momentum: float = 0.9
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    batch_size: int = 0
+    kind: str = option("gd", choices=RULES, doc="rule by which the parameters are updated")
+    learning_rate: float = option(0.1, above=0, doc="step size eta")
+    weight_decay: float = option(0.0, at_least=0, doc="factor of the parameters that is added to the gradient")
+    decay: str = option("all", choices=("all", "weights"), doc="whether biases decay too, as is PyTorch's habit")
+    clip_norm: float = option(math.inf, above=0, infinite=True, doc="largest norm of the gradient; inf for no clipping")
+    momentum: float = option(0.9, at_least=0, below=1, doc="factor of the last update in the next")
+    beta1: float = option(0.9, at_least=0, below=1, doc="decay of the mean of gradients")
+    beta2: float = option(0.999, at_least=0, below=1, doc="decay of the mean of squared gradients")
+    epsilon: float = option(1e-8, above=0, doc="added to the root of the mean of squares")
+    batch_size: int = option(0, at_least=0, doc="samples a step, without replacement within an epoch; 0 for all")
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
 
     def check(self, num_samples: int, steps: int) -> None:
         """Raise `InputError` for a value that is not allowed in a run of so many steps on so many samples."""
-        rule = choose("optimizer.kind", self.kind, RULES)
-        choose("optimizer.decay", self.decay, dict.fromkeys(("all", "weights")))
-        rate, clip, decay, batch = self.learning_rate, self.clip_norm, self.weight_decay, self.batch_size
-        require(rate > 0 and math.isfinite(rate), "optimizer.learning_rate", rate, "must be above 0")
-        require(decay >= 0, "optimizer.weight_decay", decay, "must be at least 0")
-        require(clip > 0, "optimizer.clip_norm", clip, "must be above 0 (inf for no clipping)")
-        for name in ("momentum", "beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "must be in [0, 1)")
-        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "must be above 0")
-        require(0 <= batch <= num_samples, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
+        rule, batch = choose("optimizer.kind", self.kind, RULES), self.batch_size
+        check_options(self, "optimizer")
+        require(batch <= num_samples, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
         self.schedule.check(steps)
         if not rule.scheduled:
             allowed = f"optimizer.kind = {self.kind} takes steps of one length; choose {CONSTANT}"
             require(self.schedule.kind == CONSTANT, "optimizer.schedule.kind", self.schedule.kind, allowed)
 
-
-@dataclass(frozen=True)
-class RuleKind:
-    """An update rule that configs may name; called with `(hyper, mask)` it returns the `Rule` of a run.
-
-    build(hyper, mask): hyper holds the run's scalars, mask (shaped like the parameters) is 1 where weight decay acts, else 0
-    uses: the fields of `OptimizerSpec` that it reads besides the learning rate, the decay and the batch size
-    gradients: how many gradients a step asks for
-    scheduled: whether the learning rate may change from step to step
-    """
-
-    build: Callable[[Hyper, Any], Rule]
-    uses: tuple[str, ...] = ("clip_norm",)
-    gradients: int = 1
-    scheduled: bool = True
-
-    def __call__(self, hyper: Hyper, mask: Any) -> Rule:
-        return self.build(hyper, mask)
+    def rule(self, hyper: Hyper, mask: Any) -> Rule:
+        """Return the rule of a run with these scalars; mask: see `RuleKind`."""
+        return RULES[self.kind].build(fill_in(self, "optimizer", hyper), hyper, mask)
 
 
 def from_optax(transform: optax.GradientTransformation) -> Rule:
@@ -121,7 +118,8 @@ def _decay(coefficient: jax.Array, mask: Any) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, m: u + coefficient * m * p, updates, params, mask))
 
 
-def _chain(hyper: Hyper, mask: Any, core: optax.GradientTransformation, *, decoupled: bool = False) -> Rule:
+def chain(hyper: Hyper, mask: Any, core: optax.GradientTransformation, *, decoupled: bool = False) -> Rule:
+    """Return the rule that clips, adds weight decay (after `core` if `decoupled`), applies `core` and scales."""
     clip = optax.clip_by_global_norm(hyper["optimizer.clip_norm"])
     decay = _decay(hyper["optimizer.weight_decay"], mask)
     rate = optax.scale(-hyper["optimizer.learning_rate"])
@@ -136,7 +134,7 @@ def _adam(hyper: Hyper) -> optax.GradientTransformation:
     return optax.scale_by_adam(hyper["optimizer.beta1"], hyper["optimizer.beta2"], hyper["optimizer.epsilon"])
 
 
-def gradient_flow(hyper: Hyper, mask: Any) -> Rule:
+def gradient_flow(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
     """Return the flow d theta/dt = -grad L by the classical fourth-order Runge-Kutta method, step `learning_rate`.
 
     Weight decay belongs to the flow, clipping does not exist for it. Stable while learning_rate * sharpness < 2.78.
@@ -161,19 +159,20 @@ def gradient_flow(hyper: Hyper, mask: Any) -> Rule:
 
 MOMENTUM, ADAM = ("clip_norm", "momentum"), ("clip_norm", "beta1", "beta2", "epsilon")
 
-RULES: Registry[RuleKind] = Registry("optimizer")
+
+def _rms(hyper: Hyper) -> optax.GradientTransformation:
+    return optax.scale_by_rms(hyper["optimizer.beta2"], hyper["optimizer.epsilon"])
+
+
 RULES.update(
     {
-        "gd": RuleKind(lambda h, m: _chain(h, m, optax.identity())),
-        "momentum": RuleKind(lambda h, m: _chain(h, m, _trace(h, nesterov=False)), MOMENTUM),
-        "nesterov": RuleKind(lambda h, m: _chain(h, m, _trace(h, nesterov=True)), MOMENTUM),
-        "adam": RuleKind(lambda h, m: _chain(h, m, _adam(h)), ADAM),
-        "adamw": RuleKind(lambda h, m: _chain(h, m, _adam(h), decoupled=True), ADAM),
-        "rmsprop": RuleKind(
-            lambda h, m: _chain(h, m, optax.scale_by_rms(h["optimizer.beta2"], h["optimizer.epsilon"])),
-            ("clip_norm", "beta2", "epsilon"),
-        ),
-        "signgd": RuleKind(lambda h, m: _chain(h, m, optax.scale_by_sign())),
+        "gd": RuleKind(lambda spec, h, m: chain(h, m, optax.identity())),
+        "momentum": RuleKind(lambda spec, h, m: chain(h, m, _trace(h, nesterov=False)), MOMENTUM),
+        "nesterov": RuleKind(lambda spec, h, m: chain(h, m, _trace(h, nesterov=True)), MOMENTUM),
+        "adam": RuleKind(lambda spec, h, m: chain(h, m, _adam(h)), ADAM),
+        "adamw": RuleKind(lambda spec, h, m: chain(h, m, _adam(h), decoupled=True), ADAM),
+        "rmsprop": RuleKind(lambda spec, h, m: chain(h, m, _rms(h)), ("clip_norm", "beta2", "epsilon")),
+        "signgd": RuleKind(lambda spec, h, m: chain(h, m, optax.scale_by_sign())),
         "gradient_flow": RuleKind(gradient_flow, (), gradients=4, scheduled=False),
     }
 )

@@ -1,23 +1,22 @@
-"""Learning-rate schedules by name: the rate of step t as a share of `optimizer.learning_rate`, from optax where it can be.
+"""Learning-rate schedules by name: the rate of step t, a share of `optimizer.learning_rate`; from optax where it can be.
 
-With the learning rate eta, w = warmup_steps, p = period and T the run's steps, the first w steps of any schedule but the
-constant one rise linearly, eta t / w for t = 0, 1, ...; from then on
+With the learning rate eta, w = warmup_steps, p = period and T the run's steps, the first w steps of any schedule but
+the constant one rise linearly, eta t / w for t = 0, 1, ...; from then on
 
     warmup         eta
     cosine         eta (f + (1 - f) (1 + cos(pi (t - w) / (T - w))) / 2), f = final_fraction   (Loshchilov and Hutter 2017)
     step           eta g^floor((t - w) / p), g = decay_factor
     inverse_sqrt   eta / sqrt(1 + (t - w) / p)   (Zhai et al. 2022 with the time scale p)
 
-All these numbers are swept scalars, traced like the learning rate. optax's schedules compare theirs in Python, so they are
-called on a time of their own in which the traced number is 1. Where a run is measured after t steps, its learning rate is
-that of the step which starts there, number t.
+All these numbers are swept scalars, traced like the learning rate. optax's schedules compare theirs in Python, so they
+are called on a time of their own in which the traced number is 1. Where a run is measured after t steps, its learning
+rate is that of the step which starts there, number t.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import jax
 import jax.numpy as jnp
@@ -25,20 +24,31 @@ import optax
 
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
-from dynamics.core.spec import added_field
+from dynamics.core.spec import added_field, check_options
 from dynamics.errors import choose, require
 
 CONSTANT = "constant"
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """A schedule that configs may name.
+
+    share(hyper, time, horizon): the share of the learning rate `time` () steps after the warm-up, which leaves
+        `horizon` () steps of the run; hyper: the run's scalars, those of the schedule as `optimizer.schedule.<name>`
+    uses: the fields of `ScheduleSpec` that it reads
+    """
+
+    share: Callable[[Hyper, jax.Array, jax.Array], jax.Array]
+    uses: tuple[str, ...] = ("warmup_steps",)
+
+
+SCHEDULES: Registry[Schedule] = Registry("schedule", "optimizer.schedule", lambda: ScheduleSpec)
+
+
+@dataclass(frozen=True)
 class ScheduleSpec:
     """How the learning rate goes with the steps.
-
-    kind: `constant`, or a schedule of this module; warmup_steps: of the linear rise from 0 before it
-    final_fraction: `cosine`, the share of the learning rate that is left at the last step
-    decay_factor: `step`, the factor on the rate after every `period` steps
-    period: steps between two drops of `step`, or the time scale of `inverse_sqrt`
 
     >>> import dynamics as dyn
     >>> decaying = dyn.Schedule(kind="step", decay_factor=0.5, period=100.0)
@@ -46,40 +56,27 @@ class ScheduleSpec:
     0.5
     """
 
-    kind: str = added_field(CONSTANT)
-    warmup_steps: float = added_field(0.0)
-    final_fraction: float = added_field(0.0)
-    decay_factor: float = added_field(0.1)
-    period: float = added_field(1000.0)
+    kind: str = added_field(CONSTANT, choices=SCHEDULES, doc="how the learning rate goes with the steps")
+    warmup_steps: float = added_field(0.0, at_least=0, doc="length of the linear rise from 0 that comes first", unit="steps")
+    final_fraction: float = added_field(0.0, at_least=0, at_most=1, doc="share of the rate that a cosine ends with")
+    decay_factor: float = added_field(0.1, above=0, doc="factor on the rate after every period")
+    period: float = added_field(1000.0, above=0, doc="between two drops, or the time scale of inverse_sqrt", unit="steps")
 
     def check(self, steps: int) -> None:
         """Raise `InputError` for a number that no schedule of this kind may have in a run of so many steps."""
-        schedule = choose("optimizer.schedule.kind", self.kind, SCHEDULES)
-        for name, default in (("warmup_steps", 0.0), ("final_fraction", 0.0), ("decay_factor", 0.1), ("period", 1000.0)):
-            users = [kind for kind, other in SCHEDULES.items() if name in other.uses]
+        choose("optimizer.schedule.kind", self.kind, SCHEDULES)
+        check_options(self, "optimizer.schedule")
+        used = SCHEDULES.entry(self.kind).used_fields(self)
+        for own in fields(self):
+            users = [kind for kind in SCHEDULES if own.name in SCHEDULES.entry(kind).used_fields(self)]
             allowed = f"is of optimizer.schedule.kind = {' or '.join(users)}; leave it out"
-            value = getattr(self, name)
-            require(name in schedule.uses or value == default, f"optimizer.schedule.{name}", value, allowed)
-        warm, final, factor, period = self.warmup_steps, self.final_fraction, self.decay_factor, self.period
-        require(0 <= warm < steps, "optimizer.schedule.warmup_steps", warm, f"must be from 0 to less than steps = {steps}")
-        require(0 <= final <= 1, "optimizer.schedule.final_fraction", final, "must be from 0 to 1")
-        require(0 < factor < math.inf, "optimizer.schedule.decay_factor", factor, "must be above 0")
-        require(0 < period < math.inf, "optimizer.schedule.period", period, "must be above 0")
+            value = getattr(self, own.name)
+            fits = own.name in used | SCHEDULES.common or value == own.default
+            require(fits, f"optimizer.schedule.{own.name}", value, allowed)
+        warm = self.warmup_steps
+        require(warm < steps, "optimizer.schedule.warmup_steps", warm, f"must be less than steps = {steps}")
         if self.kind == "warmup":
             require(warm > 0, "optimizer.schedule.warmup_steps", warm, "must be above 0 for optimizer.schedule.kind = warmup")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A schedule that configs may name.
-
-    share(hyper, time, horizon): the share of the learning rate `time` () steps after the warm-up, which leaves `horizon` ()
-        steps of the run; hyper: the run's scalars, those of the schedule as `optimizer.schedule.<name>`
-    uses: the fields of `ScheduleSpec` that it reads
-    """
-
-    share: Callable[[Hyper, jax.Array, jax.Array], jax.Array]
-    uses: tuple[str, ...] = ("warmup_steps",)
 
 
 def _cosine(hyper: Hyper, time: jax.Array, horizon: jax.Array) -> jax.Array:
@@ -94,7 +91,6 @@ def _inverse_sqrt(hyper: Hyper, time: jax.Array, horizon: jax.Array) -> jax.Arra
     return jax.lax.rsqrt(1 + time / hyper["optimizer.schedule.period"])
 
 
-SCHEDULES: Registry[Schedule] = Registry("schedule")
 SCHEDULES.update(
     {
         CONSTANT: Schedule(lambda hyper, time, horizon: jnp.ones_like(time), ()),

@@ -29,38 +29,20 @@ gives it another name, or a field `"version": dyn.option(1)` whose default is ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
-from dynamics.core.registry import Registry, origin_of
 from dynamics.core.spec import RunSpec
 from dynamics.core.system_table import SYSTEMS
 from dynamics.errors import InputError
+from dynamics.systems.register_training import Fields, loss, measure, optimizer, register_piece, schedule
 
-__all__ = ["law", "model", "system", "target", "views"]
+__all__ = ["law", "loss", "measure", "model", "optimizer", "schedule", "system", "target", "views"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=type[RunSpec])
-Fields = Mapping[str, Any]
-
-
-def _piece(
-    registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None
-) -> Callable[[F], F]:
-    """The decorator that registers what `make` builds from a function, and returns the function as it was."""
-    if callable(name):
-        raise InputError(
-            f"register.{registry.kind}", getattr(name, "__name__", "?"), "write the decorator with parentheses: ()"
-        )
-
-    def decorate(function: F) -> F:
-        origin = origin_of(function)
-        registry.add(name or function.__name__, make(function), uses=uses, fields=fields, origin=origin)
-        return function
-
-    return decorate
 
 
 def law(
@@ -109,7 +91,7 @@ def law(
         shape = grid or (lambda data: (data.input_dim,))
         return Law(source, check, closed_forms, shape, num_parts, shared_arrays, pads, parts_mean_something)
 
-    return _piece(LAWS, make, name, uses, fields)
+    return register_piece(LAWS, make, name, uses, fields)
 
 
 def target(
@@ -137,7 +119,7 @@ def target(
     """
     from dynamics.data.targets import TARGETS, TargetKind
 
-    return _piece(TARGETS, lambda function: TargetKind(function, outputs, pads, check), name, uses, fields)
+    return register_piece(TARGETS, lambda function: TargetKind(function, outputs, pads, check), name, uses, fields)
 
 
 def views(
@@ -172,7 +154,7 @@ def views(
     def make(function: F) -> Scheme:
         return Scheme(function, strides, usual, most, extent, images)
 
-    return _piece(SCHEMES, make, name, used_fields(make(lambda frame, rng: None)), fields)  # type: ignore[arg-type]
+    return register_piece(SCHEMES, make, name, used_fields(make(lambda frame, rng: None)), fields)  # type: ignore[arg-type]
 
 
 def model(
@@ -232,7 +214,7 @@ def model(
             shared_filters,
         )
 
-    return _piece(MODELS, make, name, uses, fields)
+    return register_piece(MODELS, make, name, uses, fields)
 
 
 def system(cls: S) -> S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -15,13 +16,13 @@ from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
 from dynamics.kernels import gates
-from dynamics.measures.table import MEASURES, check_measures, common_padding, record_work
+from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, common_padding, record_work
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
-from dynamics.models.losses import LossSpec, loss
+from dynamics.models.losses import LossSpec, loss, loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
-from dynamics.optimizers.rules import RULES, OptimizerSpec
+from dynamics.optimizers.rules import RULES, OptimizerSpec, Rule
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
 from dynamics.systems import register
 
@@ -48,6 +49,7 @@ class TrainingSpec(RunSpec):
     loss: LossSpec = field(default_factory=LossSpec)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+    measure_options: MeasureSpec = field(default_factory=MeasureSpec)
 
     system: ClassVar[str] = "training"
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
@@ -67,9 +69,9 @@ class TrainingSpec(RunSpec):
         """How many outputs the network has, 0 for a scalar."""
         return self.target.outputs(self.data)
 
-    def network(self) -> Model:
-        """The model at the spec's shapes."""
-        return self.model.build(self.data.grid, jnp.dtype(self.precision), self.outputs)
+    def network(self, hyper: Hyper | None = None) -> Model:
+        """Return the model at the spec's shapes; hyper: the run's scalars, which a kind with swept fields needs."""
+        return self.model.build(self.data.grid, jnp.dtype(self.precision), self.outputs, hyper)
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
         return self.data.shared_arrays()
@@ -102,7 +104,8 @@ class TrainingSpec(RunSpec):
     def view(self, state: TrainState, fixed: RunData) -> View:
         """Return what measures see of a run in this state; its learning rate is that of the step which starts there."""
         rate = scheduled_rate(self.optimizer.schedule.kind, fixed.hyper, state.step, self.steps)
-        return View(self.network(), state.params, fixed, self.loss.factor, self.loss.kind, rate)
+        model = self.network(fixed.hyper)
+        return View(model, state.params, fixed, self.loss.factor, self.loss, rate, self.measure_options)
 
     def derived_columns(self) -> dict[str, Any]:
         return {"loss_factor": self.loss.factor}
@@ -165,40 +168,42 @@ def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padde
 def training(spec: TrainingSpec) -> Dynamics:
     """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
-    model = spec.network()
     factor = spec.loss.factor
-    closed = model.squared_gradient if spec.model.gradient == "closed_form" else None
+    closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"
     measures = [MEASURES[name] for name in spec.measures]
     batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
-    way = quickest(spec, closed)
-    quick = stepping.fused_gradient if way == stepping.GRADIENT else closed
+    way = quickest(spec) if closed_form else stepping.PLAIN
 
-    def rule(hyper: Hyper, params: Any):
+    def rule(model: Model, hyper: Hyper, params: Any) -> Rule:
         decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
-        return RULES[spec.optimizer.kind](hyper, decays)
+        return spec.optimizer.rule(hyper, decays)
 
-    def gradient(params: Any, batch: Batch) -> Any:
-        if quick is not None:
-            return quick(params, batch, factor)
-        return jax.grad(lambda p: loss(spec.loss.kind, factor, model.apply, p, batch))(params)
+    def gradient(model: Model, hyper: Hyper, params: Any, batch: Batch) -> Any:
+        closed = stepping.fused_gradient if way == stepping.GRADIENT else model.squared_gradient
+        if closed_form and closed is not None:
+            return closed(params, batch, factor)
+        descended = loss_spec(spec.loss, hyper)
+        return jax.grad(lambda p: loss(descended, factor, model.apply, p, batch))(params)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[RunData, TrainState]:
         data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
         problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
+        model = spec.network(hyper)
         params = model.init(model_key, hyper)
         fixed = prepare_run_data(model, problem, hyper, order_key)
-        return fixed, TrainState(params, rule(hyper, params).init(params), jnp.int32(0))
+        return fixed, TrainState(params, rule(model, hyper, params).init(params), jnp.int32(0))
 
     def step(state: TrainState, fixed: RunData, key: jax.Array) -> TrainState:
-        batch = fixed.train
+        model, batch = spec.network(fixed.hyper), fixed.train
         if batch_size:
             x, y, _, _ = fixed.problem.train
             count = fixed.hyper["data.num_samples"]
             index = epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
             batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
         hyper = {**fixed.hyper, "optimizer.learning_rate": scheduled_rate(schedule, fixed.hyper, state.step, spec.steps)}
-        update = rule(hyper, state.params).update
-        params, rule_state = update(state.params, state.rule, lambda p: gradient(p, batch), step=state.step, key=key)
+        update = rule(model, hyper, state.params).update
+        slope = partial(gradient, model, hyper, batch=batch)
+        params, rule_state = update(state.params, state.rule, slope, step=state.step, key=key)
         return TrainState(params, rule_state, state.step + 1)
 
     def observe(state: TrainState, fixed: RunData) -> dict[str, jax.Array]:
@@ -216,10 +221,12 @@ def training(spec: TrainingSpec) -> Dynamics:
     return Dynamics(init, step, observe, leap if way == stepping.DESCEND else None)
 
 
-def quickest(spec: TrainingSpec, closed: stepping.Gradient | None) -> str:
-    """Which way to step this run (`models/stepping.py`); `plain` where kernels are not for it."""
-    layered = spec.model.kind == "two_layer" and spec.model.activation == "relu"
-    if closed is None or not layered or spec.precision != "float32" or spec.optimizer.batch_size:
+def quickest(spec: TrainingSpec) -> str:
+    """Return the quickest way to take the steps of this run; `plain` where kernels are not for it."""
+    layered = spec.model.kind == "two_layer" and spec.model.activation == "relu" and not spec.outputs
+    if not layered or spec.precision != "float32" or spec.optimizer.batch_size:
         return stepping.PLAIN
+    closed = spec.network().squared_gradient
+    assert closed is not None
     data, descends = spec.data, spec.optimizer.kind == "gd" and spec.optimizer.schedule.kind == CONSTANT
     return stepping.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

@@ -24,7 +24,7 @@ from dynamics.kernels.gpu_descent import descend, fits
 from dynamics.models import stepping
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.optimizers.rules import RULES, OptimizerSpec
+from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec
 
 SMALL = Tiles(Tile(4, 8, 4), Tile(2, 8, 4))  # several blocks each way at the sizes of a test
@@ -159,7 +159,9 @@ def test_a_hundred_steps_of_gradient_and_rule_are_numpys_to_rounding(trained):
 
     @jax.jit
     def run(*swept):
-        rule = RULES["gd"](dict(zip(names, (*swept, LEARNING_RATE), strict=True)), jax.tree.map(jnp.ones_like, start))
+        rule = OptimizerSpec("gd").rule(
+            dict(zip(names, (*swept, LEARNING_RATE), strict=True)), jax.tree.map(jnp.ones_like, start)
+        )
 
         def take(step, state):
             slope = lambda p: gradient(p, *a, 1.0, tiles=SMALL, interpret=True)  # noqa: E731

@@ -69,7 +69,7 @@ def run_of(spec: TrainingSpec) -> Callable:
     dynamics = spec.dynamics()
 
     def run(key, hyper, fixed, params):
-        rule = RULES[spec.optimizer.kind](hyper, jax.tree.map(jnp.ones_like, params)).init(params)
+        rule = spec.optimizer.rule(hyper, jax.tree.map(jnp.ones_like, params)).init(params)
         fixed = fixed._replace(hyper=hyper)
         state = TrainState(params, rule, jnp.int32(0))
 

@@ -49,7 +49,7 @@ CONFIG = "# @package _global_\ndefaults: [{base}, _self_]\nsteps: 5\nsizes: {{sm
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """`write(name, text)` puts a file into the working folder, which is one's own."""
+    """`write(name, text)` puts a file into the working folder, which is one's own; its pieces are forgotten at the end."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, text: str) -> Path:
@@ -58,7 +58,9 @@ def folder(tmp_path, monkeypatch):
         file.write_text(text)
         return file
 
-    return write
+    yield write
+    for name in list(own_code._imported):
+        own_code._forget(name)
 
 
 def write_decay(folder, name: str = "mine/first", system: str = "decay", rate: float = 0.5) -> Path:

@@ -1,0 +1,141 @@
+"""Decorators that register how networks are trained and measured; see `register` for what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from dynamics.core.registry import Registry, origin_of
+from dynamics.errors import InputError, require
+from dynamics.measures.table import MEASURES, PADDINGS, Measure, Work
+from dynamics.models.losses import LOSSES, Loss
+from dynamics.optimizers.rules import RULES, Rule, RuleKind, chain
+from dynamics.optimizers.schedules import SCHEDULES, Schedule
+
+F = TypeVar("F", bound=Callable[..., Any])
+Fields = Mapping[str, Any]
+
+
+def register_piece(
+    registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None
+) -> Callable[[F], F]:
+    """The decorator that registers what `make` builds from a function, and returns the function as it was."""
+    if callable(name):
+        raise InputError(
+            f"register.{registry.kind}", getattr(name, "__name__", "?"), "write the decorator with parentheses: ()"
+        )
+
+    def decorate(function: F) -> F:
+        origin = origin_of(function)
+        registry.add(name or function.__name__, make(function), uses=uses, fields=fields, origin=origin)
+        return function
+
+    return decorate
+
+
+def optimizer(
+    name: str | None = None,
+    *,
+    uses: Sequence[str] = ("clip_norm",),
+    fields: Fields | None = None,
+    gradients: int = 1,
+    scheduled: bool = True,
+) -> Callable[[F], F]:
+    """Register an update rule, `optimizer.kind=<name>`.
+
+    The function is called as `rule(spec, hyper, mask)` at every step: `spec` is the `OptimizerSpec`, with fields of one's
+    own, swept ones as arrays; `hyper["optimizer.learning_rate"]` is the rate in force at that step, whatever the schedule;
+    `mask` is shaped like the parameters, 1 where weight decay acts. It returns a transformation of optax, which is put
+    between clipping and decay on one side and the learning rate on the other, like the suite's; or a `Rule`, whose
+    `update(params, state, gradient, *, step, key)` does everything itself and may ask for several gradients.
+
+    gradients: how many gradients a step asks for; scheduled: whether the learning rate may change from step to step
+
+        @dyn.register.optimizer(fields={"mix": dyn.option(0.99, at_least=0, below=1)})
+        def lion(spec, hyper, mask):
+            return optax.scale_by_lion(b1=0.9, b2=spec.mix)
+    """
+
+    def make(function: F) -> RuleKind:
+        def build(spec: Any, hyper: Any, mask: Any) -> Rule:
+            made = function(spec, hyper, mask)
+            return made if isinstance(made, Rule) else chain(hyper, mask, made)
+
+        return RuleKind(build, tuple(uses), gradients, scheduled)
+
+    return register_piece(RULES, make, name, uses, fields)
+
+
+def schedule(
+    name: str | None = None, *, uses: Sequence[str] = ("warmup_steps",), fields: Fields | None = None
+) -> Callable[[F], F]:
+    """Register a learning-rate schedule, `optimizer.schedule.kind=<name>`.
+
+    The function is called as `share(hyper, time, horizon)` and returns the share of the learning rate that is in force
+    `time` steps after the warm-up, which leaves `horizon` steps of the run; `hyper["optimizer.schedule.<field>"]` is a
+    swept scalar.
+
+        @dyn.register.schedule(fields={"power": dyn.option(0.5, above=0)})
+        def polynomial(hyper, time, horizon):
+            return (1 - time / horizon) ** hyper["optimizer.schedule.power"]
+    """
+    return register_piece(SCHEDULES, lambda function: Schedule(function, tuple(uses)), name, uses, fields)
+
+
+def loss(
+    name: str | None = None, *, uses: Sequence[str] = (), fields: Fields | None = None, several_outputs: bool = False
+) -> Callable[[F], F]:
+    """Register a loss, `loss.kind=<name>`, which gradients of networks descend by automatic differentiation.
+
+    The function is called as `each(prediction, labels, spec)` and returns the loss at every sample, (n,): prediction
+    and labels are (n,), or (n, C) for C outputs; `spec` is the `LossSpec`, with fields of one's own, swept ones as
+    arrays. The loss that is descended is the mean over samples, times the factor of `loss.normalization` where `uses`
+    names that.
+
+    several_outputs: whether it is for targets of several outputs alone
+
+        @dyn.register.loss(fields={"delta": dyn.option(1.0, above=0)})
+        def huber(prediction, labels, spec):
+            return optax.losses.huber_loss(prediction, labels, delta=spec.delta)
+    """
+
+    def make(function: F) -> Loss:
+        return Loss(lambda f, y, weights, spec: function(f, y, spec), tuple(uses), several_outputs)
+
+    return register_piece(LOSSES, make, name, uses, fields)
+
+
+def measure(
+    name: str | None = None,
+    *,
+    needs: Sequence[str] = (),
+    cost: float = 0.0,
+    padding: str = "none",
+    fields: Fields | None = None,
+) -> Callable[[F], F]:
+    """Register a measure, `measures=[<name>]`.
+
+    The function is called at every record as `measure(view)` with a `View` and returns a scalar, which becomes the
+    column `<name>`, or a dict of columns. Fields of one's own are set as `measure_options.<field>`: swept ones are
+    `view.hyper["measure_options.<field>"]`, others `view.options.<field>`.
+
+    needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused
+    cost: what it takes, in full-batch gradients, for the plan
+    padding: under which padding its numbers stay, see `Measure`; by default runs with it are not padded at all
+
+        @dyn.register.measure(needs=("one_hidden_layer",), fields={"floor": dyn.option(0.1, at_least=0)})
+        def large_readouts(view):
+            return jnp.mean(jnp.abs(view.neurons.readout) > view.hyper["measure_options.floor"])
+    """
+    require(padding in PADDINGS, "padding", padding, f"choose one of {', '.join(PADDINGS)}")
+
+    def make(function: F) -> Measure:
+        column = name or function.__name__
+
+        def columns(view: Any) -> dict[str, Any]:
+            seen = function(view)
+            return seen if isinstance(seen, dict) else {column: seen}
+
+        return Measure(columns, tuple(needs), (Work(f"measure {column}", cost),) if cost else (), padding)
+
+    return register_piece(MEASURES, make, name, (), fields)
