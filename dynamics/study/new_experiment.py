@@ -11,6 +11,8 @@ from dynamics.study.folders import experiment_file, experiment_folder, experimen
 
 NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)+", re.ASCII)
 
+SYSTEM = re.compile(r"""^\s+system\s*:.*=\s*["'](\w+)["']""", re.MULTILINE)  # of a system that a file registers
+
 
 def write_experiment(name: str, source: str = "") -> list[str]:
     """Write configs/experiment/<name>.yaml and experiments/<name>.py; returns lines that say what was done and what is next.
@@ -30,6 +32,7 @@ def write_experiment(name: str, source: str = "") -> list[str]:
     for file, text in zip(files, texts, strict=True):
         _write_new(file, text)
     told = [f"{file}{f'  from {source}' if source else ''}" for file in files]
+    told += [f"its system is called {system} here" for system in SYSTEM.findall(texts[1]) if source]
     return [*told, f"next: dynamics experiment={name} size=smoke"]
 
 
@@ -42,7 +45,11 @@ def _copies(source: str, name: str) -> tuple[str, str]:
     """The config and the module of an experiment, which call it by its new name."""
     choose("--from", source, dict.fromkeys(experiment_names()))
     config = experiment_folder(source) / "configs" / "experiment" / f"{source}.yaml"
-    return tuple(_rename(file.read_text(encoding="utf-8"), source, name) for file in (config, experiment_file(source)))  # type: ignore[return-value]
+    texts = [_rename(file.read_text(encoding="utf-8"), source, name) for file in (config, experiment_file(source))]
+    for system in SYSTEM.findall(texts[1]):  # two files cannot register one name
+        own = name.replace("/", "_")
+        texts = [re.sub(rf"(/system/|\bsystem\b.*=\s*[\"']){system}\b", rf"\g<1>{own}", text) for text in texts]
+    return texts[0], texts[1]
 
 
 def _rename(text: str, old: str, new: str) -> str:

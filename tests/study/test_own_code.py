@@ -49,7 +49,7 @@ CONFIG = "# @package _global_\ndefaults: [{base}, _self_]\nsteps: 5\nsizes: {{sm
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """`write(name, text)` puts a file into the working folder, which is one's own; its pieces are forgotten at the end."""
+    """`write(name, text)` puts a file into the working folder, which is one's own."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, text: str) -> Path:
@@ -58,9 +58,7 @@ def folder(tmp_path, monkeypatch):
         file.write_text(text)
         return file
 
-    yield write
-    for name in list(own_code._imported):
-        own_code._forget(name)
+    return write
 
 
 def write_decay(folder, name: str = "mine/first", system: str = "decay", rate: float = 0.5) -> Path:

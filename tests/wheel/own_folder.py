@@ -59,7 +59,7 @@ def spread(frame, rng):
     return starts[:, None] + np.arange(frame.size)
 
 
-@register.model(fields={"power": option(1.0, above=0)}, uses=("views",), patches=True)
+@register.model(fields={"power": option(1, at_least=1)}, uses=("views",), patches=True)
 def powers(spec, grid, dtype, outputs):
     from dynamics.data.views import list_views
 
