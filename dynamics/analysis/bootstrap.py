@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def tail(num_seeds: int, level: float = 0.95) -> float:
+def tail_quantile(num_seeds: int, level: float = 0.95) -> float:
     """The lower quantile of the expanded percentile interval."""
     from scipy import special  # here, because every command imports this file and few come to an interval
 
@@ -41,6 +41,6 @@ def over_seeds(
     if num_seeds < 2:
         return Estimate(value, np.nan, np.nan)
     index = np.random.default_rng(0).integers(num_seeds, size=(num_resamples, num_seeds))
-    edge = tail(num_seeds, level)
+    edge = tail_quantile(num_seeds, level)
     low, high = np.quantile(statistic(index), [edge, 1 - edge])
     return Estimate(value, float(min(low, value)), float(max(high, value)))

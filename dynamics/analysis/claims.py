@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +93,11 @@ def judge(*, id: str, source: str, statement: str, expects: Bound, evidence: Evi
         control_measured=as_estimate(evidence.control).value,
         control_outcome=REJECTED if against == FAILS else NOT_REJECTED,
     )
+
+
+def judge_from(source: str) -> partial[Claim]:
+    """Return `judge` for claims of one source."""
+    return partial(judge, source=source)
 
 
 def write_claims(claims: Sequence[Claim], path: Path) -> None:

@@ -28,7 +28,7 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-def band(part: Study, metric: str | pl.Expr) -> Band:
+def measure_band(part: Study, metric: str | pl.Expr) -> Band:
     """Of a recorded metric, or an expression in such, at every recorded step but 0; values that are not finite are left out."""
     value = pl.col(metric) if isinstance(metric, str) else metric
     seen = part.records.unique(["run", "step"]).filter(pl.col("step") > 0).select("step", value.alias("value"))
@@ -40,7 +40,7 @@ def band(part: Study, metric: str | pl.Expr) -> Band:
 
 def draw_band(ax: Axes, part: Study, metric: str | pl.Expr, label: str, color: str, **line: Any) -> None:
     """The median over seeds as a line, from the least to the greatest as a band."""
-    seen = band(part, metric)
+    seen = measure_band(part, metric)
     ax.fill_between(seen.step, seen.low, seen.high, color=color, alpha=0.2, lw=0)
     ax.plot(seen.step, seen.middle, color=color, label=label, **line)
 

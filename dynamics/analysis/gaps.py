@@ -14,7 +14,7 @@ from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import assign_shades, draw_quartiles, label_ticks, make_table
 from dynamics.analysis.slope_groups import draw_guide, take_absolute
-from dynamics.analysis.slopes import at_step, common_steps, whole_seeds
+from dynamics.analysis.slopes import at_step, find_whole_seeds, list_common_steps
 from dynamics.study.tables import Study
 from dynamics.theory.geometry_exponents import PATCH_CANDIDATES
 
@@ -31,10 +31,10 @@ def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarra
     """Gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole in all."""
     found = []
     for part in parts:
-        at = common_steps(part)[-1] if step is None else step
+        at = list_common_steps(part)[-1] if step is None else step
         values, _ = at_step(take_gaps(part), at).grid(GAP, "seed", "input_dim", "num_samples")
         found.append(values)
-    whole = np.all([whole_seeds(values) for values in found], axis=0)
+    whole = np.all([find_whole_seeds(values) for values in found], axis=0)
     return [values[whole] for values in found]
 
 

@@ -16,13 +16,13 @@ from dynamics.analysis.claims import Claim, compare, judge
 from dynamics.analysis.slopes import (
     ERROR,
     at_step,
-    common_steps,
+    find_whole_seeds,
     fit_slope,
+    list_common_steps,
+    list_settings,
     median_slope,
     read_levels,
-    seed_table,
-    settings,
-    whole_seeds,
+    read_seed_table,
 )
 from dynamics.study.tables import Study
 
@@ -36,8 +36,8 @@ def kept_share(part: Study) -> Estimate:
     dims = np.array(part.values("input_dim"), float)
     if len(dims) < 2:
         return UNKNOWN
-    values, (_, _, n) = at_step(part, common_steps(part)[-1]).grid(ERROR, "seed", "input_dim", "num_samples")
-    values = values[whole_seeds(values)]
+    values, (_, _, n) = at_step(part, list_common_steps(part)[-1]).grid(ERROR, "seed", "input_dim", "num_samples")
+    values = values[find_whole_seeds(values)]
     if not len(values):
         return UNKNOWN
     slopes = [median_slope(np.array(n), values[:, i]) for i in range(len(dims))]
@@ -53,13 +53,13 @@ def kept_share(part: Study) -> Estimate:
 def measure_steepness(part: Study, d: int) -> Estimate:
     """Return |slope| as -slope at the last common step."""
     own = part.select(input_dim=d)
-    fit = fit_slope(*seed_table(own, ERROR, common_steps(own)[-1]))
+    fit = fit_slope(*read_seed_table(own, ERROR, list_common_steps(own)[-1]))
     return Estimate(-fit.value, -fit.high, -fit.low)
 
 
 def list_steepness(study: Study) -> list[Estimate]:
     """Return |slope| for every setting and d; where one is unknown (NaN), numpy's argmin and argmax choose it."""
-    return [measure_steepness(part, d) for *_, part in settings(study) for d in part.values("input_dim")]
+    return [measure_steepness(part, d) for *_, part in list_settings(study) for d in part.values("input_dim")]
 
 
 def greatest_steepness(study: Study) -> Estimate:
@@ -80,9 +80,9 @@ def compare_levels(part: Study, *, at_equal_steps: bool) -> Estimate:
     At the last step that both rates have, or each at its end, where eta * steps is equal. Seeds are resampled together.
     """
     ends = [part.select(learning_rate=rate) for rate in extreme_rates(part)]
-    steps = [common_steps(part.select(learning_rate=extreme_rates(part)) if at_equal_steps else end)[-1] for end in ends]
+    steps = [list_common_steps(part.select(learning_rate=extreme_rates(part)) if at_equal_steps else end)[-1] for end in ends]
     both = np.stack([read_levels(end, step) for end, step in zip(ends, steps, strict=True)], axis=1)
-    both = both[whole_seeds(both)]
+    both = both[find_whole_seeds(both)]
     if not len(both):
         return UNKNOWN
 
@@ -153,7 +153,7 @@ def judge_stable_against_low_norm(study: Study, name: str, source: str) -> list[
 def judge_larger_rate(stable: Study, name: str, source: str) -> list[Claim]:
     """Judge that at the largest d the error at the largest learning rate is above that at the smallest, in two ways."""
     dims, rates, n = stable.values("input_dim"), extreme_rates(stable), stable.values("num_samples")[-1]
-    step = common_steps(stable.select(learning_rate=rates))[-1]
+    step = list_common_steps(stable.select(learning_rate=rates))[-1]
     control, errors = {f"d = {dims[0]}": stable.select(input_dim=dims[0])}, f"the error at eta = {rates[1]:g}"
     return [
         judge(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from dynamics.analysis.drawing import assign_shades, draw_intervals, draw_power, draw_quartiles, label_ticks, place_below
 from dynamics.analysis.figures import COLORS, MARKERS
-from dynamics.analysis.slopes import ERROR, Setting, common_steps, fit_slope, read_levels, seed_table, settings
+from dynamics.analysis.slopes import ERROR, Setting, fit_slope, list_common_steps, list_settings, read_levels, read_seed_table
 from dynamics.study.tables import Study
 from dynamics.theory import rate_exponents as rates
 
@@ -22,19 +22,19 @@ GUIDES = (
 )
 
 
-def title(setting: Setting) -> str:
+def name_setting(setting: Setting) -> str:
     name = TITLES.get(setting.panel, setting.panel)
     decay = f", decay {setting.weight_decay:g}" if setting.weight_decay else ""
     return f"{name}: $\\eta$ = {setting.learning_rate:g}{decay}"
 
 
-def of_setting(slopes: pl.DataFrame, setting: Setting) -> pl.DataFrame:
+def select_setting(slopes: pl.DataFrame, setting: Setting) -> pl.DataFrame:
     """The slopes of the clean in-sample error in one setting."""
     panel, rate, decay, _ = setting
     return slopes.filter(panel=panel, learning_rate=rate, weight_decay=decay, metric=ERROR)
 
 
-def final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
+def select_final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
     """Those of the clean in-sample error at each setting's last stopping time."""
     last = pl.col("step") == pl.col("step").max().over("panel", "learning_rate", "weight_decay", "input_dim")
     return slopes.filter(metric=ERROR).filter(last).drop("metric")
@@ -43,7 +43,7 @@ def final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
 def draw_errors(ax: Axes, part: Study, dims: list[int]) -> None:
     """Median error against n with quartiles and fitted line, a colour a dimension, at the last common step."""
     for d, color, marker, place in assign_shades(dims):
-        n, values = seed_table(part.select(input_dim=d), ERROR, common_steps(part)[-1])
+        n, values = read_seed_table(part.select(input_dim=d), ERROR, list_common_steps(part)[-1])
         if not len(values):
             ax.plot([], [], marker, color=color, label=f"$d={d}$: diverged")
             continue
@@ -68,7 +68,7 @@ def by_decay(weight_decay: float) -> dict[str, Any]:
     return {"ls": "--", "mfc": "white"} if weight_decay else {"ls": "-"}
 
 
-def looks(setting: Setting, learning_rates: list[float]) -> dict[str, Any]:
+def choose_look(setting: Setting, learning_rates: list[float]) -> dict[str, Any]:
     """Colour and marker of a learning rate, line and filling of its weight decay."""
     i = learning_rates.index(setting.learning_rate)
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], **by_decay(setting.weight_decay)}
@@ -77,17 +77,17 @@ def looks(setting: Setting, learning_rates: list[float]) -> dict[str, Any]:
 def draw_slopes(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float]) -> None:
     """Slope against dimension at the last stopping time, a line a setting."""
     for setting, place in zip(shown, np.linspace(-0.5, 0.5, len(shown) + 2)[1:-1], strict=True):
-        own = final_slopes(of_setting(slopes, setting))
+        own = select_final_slopes(select_setting(slopes, setting))
         label = f"$\\eta$ = {setting.learning_rate:g}"
         x = own["input_dim"].to_numpy() + 0.5 * place
-        draw_intervals(ax, x, own, capsize=2, lw=1, label=label, **looks(setting, learning_rates))
+        draw_intervals(ax, x, own, capsize=2, lw=1, label=label, **choose_look(setting, learning_rates))
 
 
-def draw_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float], d: int) -> None:
+def draw_setting_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float], d: int) -> None:
     """Slope at one dimension against eta * step, a line a setting."""
     for setting in shown:
-        own = of_setting(slopes, setting).filter(input_dim=d)
-        ax.plot(own["time"], own["slope"], **looks(setting, learning_rates))
+        own = select_setting(slopes, setting).filter(input_dim=d)
+        ax.plot(own["time"], own["slope"], **choose_look(setting, learning_rates))
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     ax.set(title=f"slope at $d={d}$ against time", xlabel=r"$\eta\,\times$ step", ylabel="slope", xscale="log")
     times = slopes["time"].unique().sort().to_list()
@@ -98,8 +98,8 @@ def draw_levels(ax: Axes, study: Study) -> None:
     """Median error at the largest n against the learning rate, quartile to quartile; a colour a dimension."""
     for i, panel in enumerate(study.runs["panel"].unique(maintain_order=True)):
         for d, color, marker, place in assign_shades(study.values("input_dim")):
-            own = settings(study.select(panel=panel, input_dim=d))
-            errors = [e[np.isfinite(e)] for e in (read_levels(s.part, common_steps(s.part)[-1]) for s in own)]
+            own = list_settings(study.select(panel=panel, input_dim=d))
+            errors = [e[np.isfinite(e)] for e in (read_levels(s.part, list_common_steps(s.part)[-1]) for s in own)]
             low, median, high = np.array([np.quantile(e, [0.25, 0.5, 0.75]) if len(e) else [np.nan] * 3 for e in errors]).T
             eta = np.array([s.learning_rate for s in own]) * 1.06**place
             look = {"color": color, "marker": marker, "label": None if i else f"$d={d}$", **by_decay(own[0].weight_decay)}

@@ -15,48 +15,48 @@ from dynamics.analysis.rate_figures import (
     draw_errors,
     draw_guides,
     draw_levels,
+    draw_setting_times,
     draw_slopes,
-    draw_times,
-    final_slopes,
-    title,
+    name_setting,
+    select_final_slopes,
 )
-from dynamics.analysis.slopes import ERROR, Setting, at_step, common_steps, num_diverged, settings, slope_table
+from dynamics.analysis.slopes import ERROR, Setting, at_step, count_diverged, list_common_steps, list_settings, tabulate_slopes
 from dynamics.study.tables import Study
 
 METRICS = [ERROR, "excess_risk", "generalization_gap"]
 
 
-def over_learning_rates(study: Study, note: str) -> Page:
+def make_rate_page(study: Study, note: str) -> Page:
     """A row a panel: error against n at each learning rate. Below: slope against d, against eta * step, error against eta.
 
     Colours tell the learning rates in the lower row (dimensions on its last axis); panels without decay are filled and drawn
     through, those with decay open and dashed. A panel of one setting stands in the row of the panel before. note: what the
     caption should say beyond the setup.
     """
-    slopes, rows = slope_table(study, METRICS), panel_rows(study)
+    slopes, rows = tabulate_slopes(study, METRICS), list_rows(study)
     fig = new_figure(12, 2.9 * len(rows) + 3.3)
     *above, below = fig.subfigures(len(rows) + 1, 1, height_ratios=[2.9] * len(rows) + [3.3], squeeze=False)[:, 0]
     upper = [place.subplots(1, len(row), squeeze=False)[0] for place, row in zip(above, rows, strict=True)]
     for axes, row in zip(upper, rows, strict=True):
         for i, (ax, setting) in enumerate(zip(axes, row, strict=True)):
             draw_errors(ax, setting.part, study.values("input_dim"))
-            ax.set(title=title(setting), ylabel=None if i else ax.get_ylabel())
+            ax.set(title=name_setting(setting), ylabel=None if i else ax.get_ylabel())
             place_below(ax, 10 // len(row), title="slope")
     share_limits([ax for axes in upper for ax in axes])
     draw_summary(below, study, slopes)
-    name, levels = PurePosixPath(study.name).name, level_table(study)
+    name, levels = PurePosixPath(study.name).name, tabulate_levels(study)
     return Page(
         fig,
-        caption(study, note),
+        write_caption(study, note),
         {f"{name}_slopes": slopes, f"{name}_levels": levels},
-        {f"slopes of the {ERROR}": final_slopes(slopes).drop("step"), "at the end": levels},
+        {f"slopes of the {ERROR}": select_final_slopes(slopes).drop("step"), "at the end": levels},
     )
 
 
-def panel_rows(study: Study) -> list[list[Setting]]:
+def list_rows(study: Study) -> list[list[Setting]]:
     """The settings by panel; a panel of one setting joins the panel before."""
     rows: list[list[Setting]] = []
-    for _, group in groupby(settings(study), key=lambda s: s.panel):
+    for _, group in groupby(list_settings(study), key=lambda s: s.panel):
         own = list(group)
         if rows and len(own) == 1:
             rows[-1] += own
@@ -72,37 +72,37 @@ def draw_summary(place: SubFigure, study: Study, slopes: pl.DataFrame) -> None:
     *by_dim, by_time, by_rate = place.subplots(1, len(panels) + 2)
     lines = {}
     for ax, panel in zip(by_dim, panels, strict=True):
-        draw_slopes(ax, slopes, settings(study.select(panel=panel)), etas)
+        draw_slopes(ax, slopes, list_settings(study.select(panel=panel)), etas)
         draw_guides(ax, dims)
         ax.set_title(f"{TITLES.get(panel, panel)}: slope against $d$")
         for line, label in zip(*ax.get_legend_handles_labels(), strict=True):
             lines.setdefault(label, line)
     place.legend(list(lines.values()), list(lines), loc="outside lower left", ncols=len(lines))
-    draw_times(by_time, slopes, settings(study), etas, dims[-1])
+    draw_setting_times(by_time, slopes, list_settings(study), etas, dims[-1])
     share_limits([*by_dim, by_time])
     draw_levels(by_rate, study)
 
 
-def level_table(study: Study) -> pl.DataFrame:
+def tabulate_levels(study: Study) -> pl.DataFrame:
     """A row a setting and dimension, medians over seeds at the largest n and last step.
 
     Columns: panel, learning_rate, weight_decay, input_dim, num_samples, step, error, edge = eta * sharpness / 2
     (Gauss-Newton's), path_norm, num_diverged (over all n).
     """
     rows = []
-    for panel, rate, decay, part in settings(study):
+    for panel, rate, decay, part in list_settings(study):
         for d in part.values("input_dim"):
             own = part.select(input_dim=d)
-            n, step = own.values("num_samples")[-1], common_steps(own)[-1]
+            n, step = own.values("num_samples")[-1], list_common_steps(own)[-1]
             seen = at_step(own.select(num_samples=n), step).records
             edge = rate * pl.col("gauss_newton_sharpness") / 2
             medians = seen.select(pl.col(ERROR).median(), edge.median(), pl.col("path_norm").median()).row(0)
-            rows.append((panel, rate, decay, d, n, step, *medians, num_diverged(own, ERROR, step)))
+            rows.append((panel, rate, decay, d, n, step, *medians, count_diverged(own, ERROR, step)))
     names = "panel, learning_rate, weight_decay, input_dim, num_samples, step, error, edge, path_norm, num_diverged"
     return make_table(rows, names)
 
 
-def setup(study: Study) -> str:
+def describe_setup(study: Study) -> str:
     """What was run, from the numbers: one sentence for the caption."""
     n, seeds, run = study.values("num_samples"), study.values("seed"), study.runs.row(0, named=True)
     return (
@@ -112,9 +112,9 @@ def setup(study: Study) -> str:
     )
 
 
-def losses(study: Study) -> str:
+def describe_losses(study: Study) -> str:
     """How many runs diverged, and what became of them."""
-    lost = sum(num_diverged(part, ERROR, common_steps(part)[-1]) for *_, part in settings(study))
+    lost = sum(count_diverged(part, ERROR, list_common_steps(part)[-1]) for *_, part in list_settings(study))
     if not lost:
         return f"None of the {len(study.runs)} runs diverged."
     return f"{lost} of the {len(study.runs)} runs diverged; a seed that did is left out of its cell, see num_diverged."
@@ -126,11 +126,12 @@ FITS = (
 )
 
 
-def caption(study: Study, note: str) -> str:
-    times = {round(rate * common_steps(part)[-1], 6) for _, rate, _, part in settings(study)}
+def write_caption(study: Study, note: str) -> str:
+    """Return the caption of `make_rate_page`."""
+    times = {round(rate * list_common_steps(part)[-1], 6) for _, rate, _, part in list_settings(study)}
     width = study.values("width")[0] // study.values("num_samples")[0]
     time = ", ".join(f"{t:g}" for t in sorted(times))
     return (
-        f"{setup(study)}, width {width}n, eta * steps = {time} (the paper does not state its epochs; this is our default). "
-        f"{FITS} Open markers and dashed lines: with weight decay. {losses(study)} {note}"
+        f"{describe_setup(study)}, width {width}n, eta * steps = {time} (the paper does not state its epochs; this is our "
+        f"default). {FITS} Open markers and dashed lines: with weight decay. {describe_losses(study)} {note}"
     )

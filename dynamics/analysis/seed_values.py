@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, Measured
+from dynamics.analysis.bounds import UNKNOWN, Measured, require_also
 from dynamics.analysis.claims import Evidence, compare
 from dynamics.analysis.drawing import make_table
 from dynamics.study.tables import Study
@@ -79,6 +79,33 @@ def mean_over_seeds(values: np.ndarray) -> Estimate:
     return over_seeds(lambda index: np.mean(values[index], axis=1), len(values))
 
 
+def read_by_seed(part: Study, metric: str) -> np.ndarray:
+    """Return a metric at the last step, one value a run in the order of the seeds, (S,)."""
+    return part.final.sort("seed")[metric].to_numpy()
+
+
+def pivot_seeds(table: pl.DataFrame, axis: str, value: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (rising positions on the axis (K,), values (S, K) by seed) of a table with a row a seed and position."""
+    pivot = table.sort(axis).pivot(on=axis, index="seed", values=value, maintain_order=True).sort("seed")
+    return np.array(pivot.columns[1:], float), pivot.drop("seed").to_numpy().astype(float)
+
+
+def ratio_over_seeds(above: np.ndarray, below: np.ndarray, middle: Callable[..., np.ndarray] = np.median) -> Estimate:
+    """Return the ratio of the medians (or means) over the same seeds, (S,) each; unknown where these are not as many."""
+    if not len(above) or len(above) != len(below):
+        return UNKNOWN
+    return over_seeds(lambda index: middle(above[index], axis=1) / middle(below[index], axis=1), len(above))
+
+
+def trend_of_logs(values: np.ndarray, positions: Sequence[float]) -> Estimate:
+    """Return the least-squares trend of log medians over seeds, values (S, K), in the logarithm of positions (K,)."""
+    if not len(values) or len(positions) < 2:
+        return UNKNOWN
+    x = np.log(np.asarray(positions, float))
+    lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    return over_seeds(lambda index: np.median(np.log(values)[index], axis=1) @ lever, len(values))
+
+
 def combine_medians(values: list[np.ndarray], combine: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     """Return a combination (K, R) -> (R,) of the medians over seeds of K groups (S,), seeds being resampled together.
 
@@ -109,6 +136,17 @@ def median_difference(larger: Study, smaller: Study, metric: str) -> Estimate:
 def before_training(statistic: Callable[..., Measured], part: Study, **options: Any) -> Evidence:
     """Compare a part of a study with itself before training."""
     return compare(statistic, part, control={"the same networks before training": cut_to_start(part)}, **options)
+
+
+def largest(table: pl.DataFrame, of: pl.Expr | str, *, also: pl.Expr | None = None) -> Measured:
+    """Return the largest value over the rows of a table, marked as violated if a condition does not hold in every row."""
+    value = float(table.select(pl.col(of) if isinstance(of, str) else of).to_series().to_numpy().max())
+    return require_also(value, also is None or bool(table.select(also.all()).item()))
+
+
+def smallest(table: pl.DataFrame, of: pl.Expr | str) -> float:
+    """Return the smallest value over the rows of a table."""
+    return float(table.select(pl.col(of) if isinstance(of, str) else of).to_series().to_numpy().min())
 
 
 def tabulate_medians(groups: Mapping[str, Study], metrics: Iterable[str]) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import draw_power, draw_quartiles, label_ticks, make_table
 from dynamics.analysis.figures import COLORS, MARKERS
 from dynamics.analysis.seed_values import strip_math
-from dynamics.analysis.slopes import at_step, common_steps, fit_slope, median_slope, trend, whole_seeds
+from dynamics.analysis.slopes import at_step, find_whole_seeds, fit_slope, fit_trend, list_common_steps, median_slope
 from dynamics.study.tables import Study
 
 Groups = Mapping[str, Study]
@@ -33,9 +33,9 @@ def take_absolute(study: Study, metric: str) -> Study:
 def read_seeds(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
     """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at every
     one."""
-    step = common_steps(part)[-1] if step is None else step
+    step = list_common_steps(part)[-1] if step is None else step
     values, (_, positions) = at_step(part, step).grid(metric, "seed", axis)
-    return np.array(positions, float), values[whole_seeds(values)]
+    return np.array(positions, float), values[find_whole_seeds(values)]
 
 
 def draw_against(
@@ -72,7 +72,7 @@ def fit_slopes(groups: Groups, metric: str, steps: Sequence[int] | None = None, 
     """One row a group and stopping time (the last common step unless given): slope, interval, number of seeds in the fit."""
     rows = []
     for name, part in groups.items():
-        due = [common_steps(part)[-1]] if steps is None else [s for s in steps if s in common_steps(part)]
+        due = [list_common_steps(part)[-1]] if steps is None else [s for s in steps if s in list_common_steps(part)]
         for step in due:
             x, values = read_seeds(part, metric, step, axis)
             rows.append((strip_math(name), metric, step, *fit_slope(x, values), len(values)))
@@ -91,8 +91,8 @@ def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tup
     """Positions and values (S, N) of every group at its last common step, over the seeds that are whole in all of them."""
     found = []
     for part in groups.values():
-        values, (seeds, positions) = at_step(part, common_steps(part)[-1]).grid(metric, "seed", axis)
-        found.append((np.array(positions, float), values, seeds, whole_seeds(values)))
+        values, (seeds, positions) = at_step(part, list_common_steps(part)[-1]).grid(metric, "seed", axis)
+        found.append((np.array(positions, float), values, seeds, find_whole_seeds(values)))
     shared = set.intersection(*({s for s, whole in zip(seeds, fine, strict=True) if whole} for _, _, seeds, fine in found))
     rows = [[seeds.index(s) for s in sorted(shared)] for _, _, seeds, _ in found]
     return [x for x, *_ in found], [values[own] for (_, values, *_), own in zip(found, rows, strict=True)]
@@ -112,7 +112,7 @@ def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Esti
     positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
-    steep = trend(np.asarray(along), [median_slope(x, v) for x, v in zip(positions, values, strict=True)], len(values[0]))
+    steep = fit_trend(np.asarray(along), [median_slope(x, v) for x, v in zip(positions, values, strict=True)], len(values[0]))
     return Estimate(-steep.value, -steep.high, -steep.low)
 
 
@@ -126,7 +126,7 @@ def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
 
 def ratio_at_common_step(first: Study, second: Study, metric: str = "clean_train_error") -> Estimate:
     """Median over seeds of the second's metric over the first's, at the last step that both have recorded; seeds are paired."""
-    step = max(set(common_steps(first)) & set(common_steps(second)))
+    step = max(set(list_common_steps(first)) & set(list_common_steps(second)))
     a, b = (at_step(part, step).records.unique("run").select("seed", metric) for part in (first, second))
     both = a.join(b, on="seed", suffix="_second").sort("seed")
     values = (both[f"{metric}_second"] / both[metric]).to_numpy()

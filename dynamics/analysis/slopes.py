@@ -1,7 +1,7 @@
 """Rates: slopes of log error against log n, with honest intervals, for every setting, dimension and stopping time.
 
 A setting is a panel at one learning rate and weight decay. Diverged runs keep their place: a seed that diverged at some n is
-left out of the fit at that step, and `num_diverged` tells how many runs that were.
+left out of the fit at that step, and `count_diverged` tells how many runs that were.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dynamics.study.tables import Study
 ERROR = "clean_train_error"
 
 
-def weights(log_values: np.ndarray) -> np.ndarray:
+def inverse_variances(log_values: np.ndarray) -> np.ndarray:
     """Inverse variances per column of (S, N) log values, shrunk towards their mean as if by four more seeds.
 
     The variance of a handful of seeds is itself noisy; shrinking keeps one lucky column from ruling the fit.
@@ -38,7 +38,7 @@ def weights(log_values: np.ndarray) -> np.ndarray:
 def median_slope(n: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The statistic index (R, S) -> (R,): weighted least-squares slope of log median over seeds against log n."""
     x, y = np.log(np.asarray(n, float)), np.log(values)
-    w = weights(y)
+    w = inverse_variances(y)
     centred = x - np.average(x, weights=w)
     lever = w * centred / np.sum(w * centred**2)
     return lambda index: np.median(y[index], axis=1) @ lever
@@ -54,7 +54,7 @@ def fit_slope(n: np.ndarray, values: np.ndarray) -> Estimate:
     return over_seeds(median_slope(n, values), len(values))
 
 
-def trend(positions: np.ndarray, statistics: list[Callable[[np.ndarray], np.ndarray]], num_seeds: int) -> Estimate:
+def fit_trend(positions: np.ndarray, statistics: list[Callable[[np.ndarray], np.ndarray]], num_seeds: int) -> Estimate:
     """Least-squares trend of several statistics of the same seeds over `positions` (of slopes over d, say)."""
     x = np.asarray(positions, float) - np.mean(positions)
     return over_seeds(lambda index: np.stack([s(index) for s in statistics], axis=1) @ (x / np.sum(x**2)), num_seeds)
@@ -69,22 +69,22 @@ class Setting(NamedTuple):
     part: Study
 
 
-def settings(study: Study) -> list[Setting]:
+def list_settings(study: Study) -> list[Setting]:
     """In the order of the study's panels and axes."""
     keys = study.runs.select("panel", "optimizer.learning_rate", "optimizer.weight_decay").unique(maintain_order=True)
     return [Setting(p, eta, wd, study.select(panel=p, learning_rate=eta, weight_decay=wd)) for p, eta, wd in keys.iter_rows()]
 
 
-def common_steps(study: Study) -> list[int]:
+def list_common_steps(study: Study) -> list[int]:
     """The steps at which every run was due to be recorded, whether or not it had diverged by then."""
     specs = {study.specs[run] for run in study.runs["run"]}
     schedules = [set(record.schedule(steps)) for record, steps in {(s.record, s.steps) for s in specs}]
     return sorted(set.intersection(*schedules)) if schedules else []
 
 
-def stopping_times(study: Study) -> list[int]:
+def list_stopping_times(study: Study) -> list[int]:
     """The common steps of the later training, from a twentieth of it on."""
-    steps = common_steps(study)
+    steps = list_common_steps(study)
     return [s for s in steps if s >= steps[-1] / 20]
 
 
@@ -93,20 +93,20 @@ def at_step(study: Study, step: int) -> Study:
     return replace(study, records=study.records.filter(pl.col("step") == step))
 
 
-def num_diverged(study: Study, metric: str, step: int) -> int:
+def count_diverged(study: Study, metric: str, step: int) -> int:
     """How many runs have no finite value of a metric at a step: their state overflowed, or the metric did."""
     return len(study.runs) - len(at_step(study, step).records.filter(pl.col(metric).is_finite()))
 
 
-def whole_seeds(values: np.ndarray) -> np.ndarray:
+def find_whole_seeds(values: np.ndarray) -> np.ndarray:
     """Which rows (S,) of values (S, ...) are finite and positive throughout, and so have logarithms."""
     return np.all(np.isfinite(values) & (values > 0), axis=tuple(range(1, values.ndim)))
 
 
-def seed_table(study: Study, metric: str, step: int) -> tuple[np.ndarray, np.ndarray]:
+def read_seed_table(study: Study, metric: str, step: int) -> tuple[np.ndarray, np.ndarray]:
     """(n (N,), values (S, N)) of a metric at a step, over the seeds that have a positive finite value at every n."""
     values, (_, n) = at_step(study, step).grid(metric, "seed", "num_samples")
-    return np.array(n), values[whole_seeds(values)]
+    return np.array(n), values[find_whole_seeds(values)]
 
 
 def read_levels(part: Study, step: int) -> np.ndarray:
@@ -115,23 +115,23 @@ def read_levels(part: Study, step: int) -> np.ndarray:
     return values[:, -1]
 
 
-def slope_table(study: Study, metrics: list[str], steps: list[int] | None = None) -> pl.DataFrame:
+def tabulate_slopes(study: Study, metrics: list[str], steps: list[int] | None = None) -> pl.DataFrame:
     """Slopes for every setting, dimension, metric and stopping time (those of `steps` that its runs have; default: all).
 
     Columns: panel, learning_rate, weight_decay, input_dim, metric, step, time = learning_rate * step, slope, low, high,
     num_seeds in the fit, num_diverged runs left out. A cell of one n is absent; one without a whole seed has slope NaN.
     """
     rows = []
-    for panel, rate, decay, part in settings(study):
+    for panel, rate, decay, part in list_settings(study):
         for d in part.values("input_dim"):
             cell = part.select(input_dim=d)
             if len(cell.values("num_samples")) < 2:
                 continue
-            due = stopping_times(cell) if steps is None else [s for s in steps if s in common_steps(cell)]
+            due = list_stopping_times(cell) if steps is None else [s for s in steps if s in list_common_steps(cell)]
             for metric in metrics:
                 for step in due:
-                    n, values = seed_table(cell, metric, step)
-                    lost = num_diverged(cell, metric, step)
+                    n, values = read_seed_table(cell, metric, step)
+                    lost = count_diverged(cell, metric, step)
                     rows.append((panel, rate, decay, d, metric, step, rate * step, *fit_slope(n, values), len(values), lost))
     keys = ["panel", "learning_rate", "weight_decay", "input_dim"]
     names = ", ".join(keys) + ", metric, step, time, slope, low, high, num_seeds, num_diverged"

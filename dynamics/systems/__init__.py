@@ -3,11 +3,11 @@
 from dynamics.core.system_table import SYSTEMS
 from dynamics.systems import (  # noqa: F401
     cap_packing,
-    catapult,
     depth_search,
     deviation_search,
     flat_search,
     interpolator_descent,
+    one_sample_descent,
     training,
 )
 

@@ -1,35 +1,30 @@
 """Catapult: a two-layer linear net on one sample, its exact two-variable map, and the linearised map as control."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bounds import at_least, at_most, below, near, within
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import make_table
-from dynamics.analysis.figures import COLORS, Page, new_figure
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Lewkowycz et al. 2020"
 DERIVED = "derived from the map of Lewkowycz et al. 2020"
 PHASES = {"lazy": (0.0, 2.0), "catapult": (2.0, 4.0), "divergent": (4.0, np.inf)}
-SHADES = {"lazy": COLORS[5], "catapult": COLORS[4], "divergent": "0.5"}
+SHADES = {"lazy": an.COLORS[5], "catapult": an.COLORS[4], "divergent": "0.5"}
 COMPARED_STEPS = 50
 GROWN = 1e6  # a loss this many times its first value counts as diverged even if it has not overflowed yet
+CHANGE = (pl.col("last_kernel") / pl.col("first_kernel") - 1).abs()  # of lambda, relative
 FITTED = 3.0  # the eta lambda_0 at which the steps to the loss maximum are judged
 
 
-def select_phase(part: Study, name: str) -> Study:
+def select_phase(part: an.Study, name: str) -> an.Study:
     """The runs whose eta lambda_0 lies strictly inside a phase."""
     low, high = PHASES[name]
     inside = pl.col("edge_ratio").is_between(low, high, closed="none")
     return replace(part, runs=part.runs.filter(inside), records=part.records.filter(inside))
 
 
-def tabulate_ends(part: Study) -> pl.DataFrame:
+def tabulate_ends(part: an.Study) -> pl.DataFrame:
     """One row a run: its fields, first and last edge = eta lambda, and whether it diverged."""
     finite = pl.col("loss").is_finite() & pl.col("edge").is_finite()
     kept = [pl.col(c).sort_by("step") for c in ("edge", "kernel", "loss")]
@@ -43,24 +38,19 @@ def tabulate_ends(part: Study) -> pl.DataFrame:
     return fields.join(seen, on="run").with_columns(diverged=diverged).sort("form", "edge_ratio", "width")
 
 
-def change_of_kernel(table: pl.DataFrame) -> np.ndarray:
-    """|lambda / lambda_0 - 1| at the end, one a run."""
-    return np.abs(table["last_kernel"].to_numpy() / table["first_kernel"].to_numpy() - 1)
-
-
-def read_curve(part: Study, column: str) -> tuple[np.ndarray, np.ndarray]:
+def read_curve(part: an.Study, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the one run that is selected, as far as they are finite."""
     table = part.records.sort("step").filter(pl.col(column).is_finite())
     return table["step"].to_numpy(), table[column].to_numpy()
 
 
-def peaks(part: Study) -> tuple[np.ndarray, np.ndarray]:
+def peaks(part: an.Study) -> tuple[np.ndarray, np.ndarray]:
     """(widths, the step at which the loss is largest)."""
     top = part.records.group_by("width").agg(step=pl.col("step").sort_by("loss").last()).sort("width")
     return top["width"].to_numpy(), top["step"].to_numpy()
 
 
-def fit_line(part: Study) -> tuple[float, float, float]:
+def fit_line(part: an.Study) -> tuple[float, float, float]:
     """Slope, intercept and R^2 of the steps to the loss maximum against log n; R^2 = 0 where they do not vary."""
     n, steps = peaks(part)
     slope, intercept = np.polyfit(np.log(n), steps, 1)
@@ -73,17 +63,17 @@ def growth_slope(edge_ratio: float) -> float:
     return 1 / (2 * np.log(edge_ratio - 1))
 
 
-def growth_table(study: Study) -> pl.DataFrame:
+def growth_table(study: an.Study) -> pl.DataFrame:
     rows = []
     for ratio in study.select(panel="growth").values("edge_ratio"):
         slope, _, r2 = fit_line(study.select(panel="growth", edge_ratio=ratio))
         rows.append((ratio, slope, growth_slope(ratio) if ratio > 2 else 0.0, r2))
-    return make_table(rows, "edge_ratio, slope, predicted, r_squared")
+    return an.make_table(rows, "edge_ratio, slope, predicted, r_squared")
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Final eta lambda against eta lambda_0; steps to the loss maximum against n; a loss curve for each phase."""
-    fig = new_figure(10, 6.2)
+    fig = an.new_figure(10, 6.2)
     grid = fig.add_gridspec(2, 6, height_ratios=[1.25, 1])
     draw_ends(fig.add_subplot(grid[0, :4]), study)
     draw_growth(fig.add_subplot(grid[0, 4:]), study)
@@ -92,19 +82,19 @@ def figure(study: Study) -> Page:
     table = tabulate_ends(study.select(panel=["phases", "check"])).drop("run")
     growth = growth_table(study)
     tables = {"catapult_ends": table, "catapult_growth": growth}
-    return Page(fig, caption(study), tables, {"steps to the loss maximum, against log n": growth})
+    return an.Page(fig, caption(study), tables, {"steps to the loss maximum, against log n": growth})
 
 
-def draw_ends(axis, study: Study) -> None:
+def draw_ends(axis, study: an.Study) -> None:
     for name, (low, high) in PHASES.items():
         axis.axvspan(low, min(high, 4.5), color=SHADES[name], alpha=0.18, lw=0)
         axis.text((low + min(high, 4.5)) / 2, 2.8, name, ha="center", va="center")
     line, net = tabulate_ends(study.select(panel="line")), tabulate_ends(study.select(panel="phases", form="net"))
     axis.plot([0, 2], [0, 2], ":", color="0.4", label="linearised map (kernel fixed)")
-    axis.plot(line["edge_ratio"], final_edge(line), "-", color=COLORS[0], label="two-variable map")
-    axis.plot(net["edge_ratio"], final_edge(net), "o", color=COLORS[6], label=f"net of width {net['width'][0]}")
+    axis.plot(line["edge_ratio"], final_edge(line), "-", color=an.COLORS[0], label="two-variable map")
+    axis.plot(net["edge_ratio"], final_edge(net), "o", color=an.COLORS[6], label=f"net of width {net['width'][0]}")
     lost = net.filter("diverged")["edge_ratio"]
-    axis.plot(lost, np.full(len(lost), 2.2), "x", color=COLORS[1], label="net, diverged")
+    axis.plot(lost, np.full(len(lost), 2.2), "x", color=an.COLORS[1], label="net, diverged")
     axis.axhline(2, color="0.4", lw=0.8, ls="--")
     axis.set(xlim=(0, 4.5), ylim=(0, 3), xlabel=r"$\eta\lambda_0$", ylabel=r"final $\eta\lambda$")
     axis.set_title("where gradient descent ends")
@@ -116,9 +106,9 @@ def final_edge(table: pl.DataFrame) -> np.ndarray:
     return np.where(table["diverged"], np.nan, table["last_edge"])
 
 
-def draw_growth(axis, study: Study) -> None:
+def draw_growth(axis, study: an.Study) -> None:
     ratios = [r for r in study.select(panel="growth").values("edge_ratio") if r in (2.2, 2.5, 3.0)]
-    for ratio, color, marker in zip(ratios, COLORS, "os^", strict=False):
+    for ratio, color, marker in zip(ratios, an.COLORS, "os^", strict=False):
         part = study.select(panel="growth", edge_ratio=ratio)
         n, steps = peaks(part)
         slope, intercept, r2 = fit_line(part)
@@ -129,13 +119,13 @@ def draw_growth(axis, study: Study) -> None:
     axis.legend()
 
 
-def draw_loss(axis, part: Study, name: str, legend: bool) -> None:
+def draw_loss(axis, part: an.Study, name: str, legend: bool) -> None:
     ratio = part.values("edge_ratio")[0]
     last = {"lazy": 16, "catapult": 40, "divergent": 14}[name]
     for form, mark in (("linearized", ":"), ("map", "-"), ("net", "o")):
         steps, loss = read_curve(part.select(form=form), "loss")
         shown = steps <= last
-        color = {"linearized": "0.4", "map": COLORS[0], "net": COLORS[6]}[form]
+        color = {"linearized": "0.4", "map": an.COLORS[0], "net": an.COLORS[6]}[form]
         label = {"linearized": "linearised map", "map": "map", "net": "net"}[form]
         axis.semilogy(steps[shown], loss[shown], mark, color=color, ms=3, label=label)
     axis.set_ylim((1e-2, 1e8) if name == "divergent" else (1e-10, 1e4))
@@ -145,10 +135,10 @@ def draw_loss(axis, part: Study, name: str, legend: bool) -> None:
         axis.legend()
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     run = study.runs.row(0, named=True)
     lazy = tabulate_ends(select_phase(study.select(panel="phases", form="net"), "lazy"))
-    drift = change_of_kernel(lazy)
+    drift = lazy.select(CHANGE).to_series().to_numpy()
     worst = lazy["edge_ratio"][int(np.argmax(drift))]
     return (
         f"Two-layer linear net f = n^(-1/2) v.u on one sample, loss f^2/2, full-batch gradient descent in {run['precision']}; "
@@ -159,7 +149,7 @@ def caption(study: Study) -> str:
     )
 
 
-def largest_difference(one: Study, other: Study) -> float:
+def largest_difference(one: an.Study, other: an.Study) -> float:
     """Return the largest difference in f and lambda over the first steps, relative to the largest value reached so far.
 
     Relative to the current value it would compare rounding errors: f passes through zero and decays to it. Runs that
@@ -176,12 +166,7 @@ def largest_difference(one: Study, other: Study) -> float:
     return worst
 
 
-def largest_drift(part: Study) -> float:
-    """Return the largest relative change of lambda over the runs."""
-    return float(change_of_kernel(tabulate_ends(part)).max())
-
-
-def drift_ratio(part: Study) -> float:
+def drift_ratio(part: an.Study) -> float:
     """Return the change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x), x = eta lambda_0.
 
     From summing (eta f^2 / n)(x - 4) over the geometric decay f = f_0 (1 - x)^t; at the largest n.
@@ -191,34 +176,25 @@ def drift_ratio(part: Study) -> float:
     return (row["last_kernel"] - row["first_kernel"]) / (-size * (4 - x) / (2 - x))
 
 
-def share_diverged(part: Study) -> float:
+def share_diverged(part: an.Study) -> float:
     """Return the share of runs that diverge."""
     return float(tabulate_ends(part)["diverged"].to_numpy().mean())
 
 
-def share_of_same_fate(part: Study) -> float:
+def share_of_same_fate(part: an.Study) -> float:
     """Return the share of eta lambda_0 at which map and linearised map both converge or both diverge."""
     one, other = (tabulate_ends(part.select(form=form))["diverged"].to_numpy() for form in ("map", "linearized"))
     return float(np.mean(one == other))
 
 
-def last_edge(part: Study) -> float:
-    """Return the final eta lambda of the first run."""
-    return float(tabulate_ends(part)["last_edge"][0])
-
-
-def straightness(part: Study) -> float:
-    """Return R^2 of the steps to the loss maximum against log n."""
-    return fit_line(part)[2]
-
-
-def farthest_slope(parts: list[Study]) -> float:
+def farthest_slope(parts: list[an.Study]) -> float:
     """Return the slope against log n over 1 / (2 log(eta lambda_0 - 1)), where it is farthest from 1."""
     ratios = [fit_line(part)[0] / growth_slope(part.values("edge_ratio")[0]) for part in parts]
     return max(ratios, key=lambda r: abs(r - 1))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(DERIVED)
     grid, check, growth = (study.select(panel=p) for p in ("phases", "check", "growth"))
     forms = {form: study.select(panel=["phases", "check"], form=form) for form in ("net", "map", "linearized")}
     net, lazy, catapult = forms["net"], select_phase(grid, "lazy"), select_phase(grid, "catapult")
@@ -227,96 +203,95 @@ def claims(study: Study) -> list[Claim]:
     fitted, rising = growth.select(edge_ratio=FITTED), [r for r in growth.values("edge_ratio") if r > 2]
     of = "final eta lambda"
     reached = {
-        1.5: ("1.491", within(1.4905, 1.4915, of=of)),
-        3.0: ("0.187", near(0.187, 0.05, relative=True, of=of)),
-        3.8: ("0.009", within(0.009 / 10**0.5, 0.009 * 10**0.5, of=f"{of}, within its order of magnitude,")),
+        1.5: ("1.491", an.within(1.4905, 1.4915, of=of)),
+        3.0: ("0.187", an.near(0.187, 0.05, relative=True, of=of)),
+        3.8: ("0.009", an.within(0.009 / 10**0.5, 0.009 * 10**0.5, of=f"{of}, within its order of magnitude,")),
     }
     return [
-        judge(
+        an.judge(
             id="catapult/net-is-the-map",
             source=SOURCE,
             statement=f"The net of width n follows the two-variable map for {COMPARED_STEPS} steps, where it lives so long",
-            expects=at_most(1e-10, of="relative difference"),
-            evidence=compare(
-                largest_difference,
-                (forms["map"], net),
-                control={"linearised map": (forms["linearized"], net)},
+            expects=an.at_most(1e-10, of="relative difference"),
+            evidence=an.compare(
+                largest_difference, (forms["map"], net), control={"linearised map": (forms["linearized"], net)}
             ),
         ),
-        judge(
+        an.judge(
             id="catapult/ends-below-two",
             source=SOURCE,
             statement="Every run that converges ends at eta lambda < 2",
-            expects=below(2, of="largest final eta lambda"),
-            evidence=compare(
-                np.max,
-                converged["last_edge"].to_numpy(),
-                control={"the same runs at step 0": converged["first_edge"].to_numpy()},
+            expects=an.below(2, of="largest final eta lambda"),
+            evidence=an.Evidence(
+                an.largest(converged, "last_edge"), an.largest(converged, "first_edge"), "the same runs at step 0"
             ),
         ),
-        judge(
+        an.judge(
             id="catapult/lazy-kernel-stays",
             source=SOURCE,
             statement="Below eta lambda_0 = 2 the kernel hardly changes",
-            expects=at_most(0.02, of="largest relative change of lambda"),
-            evidence=compare(largest_drift, select_phase(net, "lazy"), control=catapults),
+            expects=an.at_most(0.02, of="largest relative change of lambda"),
+            evidence=an.compare(
+                an.largest,
+                tabulate_ends(select_phase(net, "lazy")),
+                control={"catapult runs": tabulate_ends(select_phase(net, "catapult"))},
+                of=CHANGE,
+            ),
         ),
-        judge(
+        claim(
             id="catapult/lazy-drift",
-            source=DERIVED,
             statement="In wide lazy nets lambda falls by f_0^2/(n lambda_0) * (4 - x)/(2 - x), x = eta lambda_0",
-            expects=within(0.99, 1.01, of="ratio at the largest n, x = 1.5,"),
-            evidence=compare(drift_ratio, lazy_runs, control={f"x = {FITTED:g}": fitted}),
+            expects=an.within(0.99, 1.01, of="ratio at the largest n, x = 1.5,"),
+            evidence=an.compare(drift_ratio, lazy_runs, control={f"x = {FITTED:g}": fitted}),
         ),
-        judge(
+        an.judge(
             id="catapult/diverges-above-four",
             source=SOURCE,
             statement="Every run with eta lambda_0 > 4 diverges",
-            expects=at_least(1, of="share"),
-            evidence=compare(share_diverged, select_phase(net, "divergent"), control=catapults),
+            expects=an.at_least(1, of="share"),
+            evidence=an.compare(share_diverged, select_phase(net, "divergent"), control=catapults),
         ),
         *(
-            judge(
+            claim(
                 id=f"catapult/final-edge-from-{ratio}",
-                source=DERIVED,
                 statement=f"From eta lambda_0 = {ratio} the net ends at {printed}",
                 expects=expects,
-                evidence=compare(
-                    last_edge,
-                    check.select(form="net", edge_ratio=ratio),
-                    control={"linearised map": check.select(form="linearized", edge_ratio=ratio)},
+                evidence=an.compare(
+                    an.largest,
+                    tabulate_ends(check.select(form="net", edge_ratio=ratio)),
+                    control={"linearised map": tabulate_ends(check.select(form="linearized", edge_ratio=ratio))},
+                    of="last_edge",
                 ),
             )
             for ratio, (printed, expects) in reached.items()
         ),
-        judge(
+        an.judge(
             id="catapult/growth-is-logarithmic",
             source=SOURCE,
             statement=f"The steps to the loss maximum grow linearly in log n at eta lambda_0 = {FITTED:g}",
-            expects=at_least(0.95, of="R^2"),
-            evidence=compare(straightness, fitted, control={"lazy runs": lazy_runs}),
+            expects=an.at_least(0.95, of="R^2"),
+            evidence=an.Evidence(fit_line(fitted)[2], fit_line(lazy_runs)[2], "lazy runs"),
         ),
-        judge(
+        claim(
             id="catapult/growth-rate",
-            source=DERIVED,
             statement="Their slope is 1 / (2 log(eta lambda_0 - 1)) all over the catapult phase",
-            expects=within(0.9, 1.1, of="ratio, where it is farthest from 1,"),
-            evidence=compare(farthest_slope, [growth.select(edge_ratio=r) for r in rising], control={"lazy runs": [lazy_runs]}),
+            expects=an.within(0.9, 1.1, of="ratio, where it is farthest from 1,"),
+            evidence=an.compare(
+                farthest_slope, [growth.select(edge_ratio=r) for r in rising], control={"lazy runs": [lazy_runs]}
+            ),
         ),
-        judge(
+        claim(
             id="catapult/linearised-diverges-above-two",
-            source=DERIVED,
             statement="Without its 1/n terms the map diverges for every eta lambda_0 in (2, 4)",
-            expects=at_least(1, of="share"),
-            evidence=compare(
+            expects=an.at_least(1, of="share"),
+            evidence=an.compare(
                 share_diverged, catapult.select(form="linearized"), control={"full map": catapult.select(form="map")}
             ),
         ),
-        judge(
+        claim(
             id="catapult/linearised-agrees-below-two",
-            source=DERIVED,
             statement="Map and linearised map have the same fate for every eta lambda_0 below 2",
-            expects=at_least(1, of="share"),
-            evidence=compare(share_of_same_fate, lazy, control={"eta lambda_0 in (2, 4)": catapult}),
+            expects=an.at_least(1, of="share"),
+            evidence=an.compare(share_of_same_fate, lazy, control={"eta lambda_0 in (2, 4)": catapult}),
         ),
     ]

@@ -1,20 +1,12 @@
 """Edge of stability: full-batch descent holds the sharpness at its stability threshold, gradient flow passes through."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from scipy import stats
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, Measured, at_least, near, require_also, within
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import draw_quartiles, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.slopes import trend
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 from dynamics.theory.edge import threshold
 
 SOURCE = "Cohen et al. 2021"
@@ -34,7 +26,7 @@ class Late(NamedTuple):
     sharpness: np.ndarray
 
 
-def read_late(part: Study) -> Late:
+def read_late(part: an.Study) -> Late:
     rates, seeds = part.values("learning_rate"), part.values("seed")
     table = part.records.filter(pl.col("step") >= LATE * pl.col("steps"))
     table = table.group_by("seed", "optimizer.learning_rate").agg(pl.col("sharpness").median())
@@ -52,21 +44,21 @@ def as_if(flow: Late, rates: np.ndarray) -> Late:
     return Late(rates, np.repeat(flow.sharpness[:, :1], len(rates), axis=1))
 
 
-def scaled(study: Study, panel: str) -> float:
+def scaled(study: an.Study, panel: str) -> float:
     """The threshold of eta * S of a panel's rule at its momentum."""
     return threshold(PANELS[panel], study.select(panel=panel).values("optimizer.momentum")[0])
 
 
-def fit_late_slope(seen: Late) -> Estimate:
+def fit_late_slope(seen: Late) -> an.Estimate:
     """Slope, with an intercept, of the late sharpness (median over seeds) against 1/eta; seeds that lost a run are left out."""
     whole = seen.sharpness[np.isfinite(seen.sharpness).all(axis=1)]
     columns = [lambda index, k=k: np.median(whole[index, k], axis=1) for k in range(len(seen.rates))]
     if len(columns) < 2 or not len(whole):
-        return UNKNOWN
-    return trend(1 / seen.rates, columns, len(whole))
+        return an.UNKNOWN
+    return an.fit_trend(1 / seen.rates, columns, len(whole))
 
 
-def tabulate_pairs(part: Study, edge: float) -> pl.DataFrame:
+def tabulate_pairs(part: an.Study, edge: float) -> pl.DataFrame:
     """The recorded pairs (t, t + 1) after a run's sharpness first reached edge / eta, with the loss before and after.
 
     Columns: seed, rate, loss, next, crossing (the loss at the crossing), end (at the last step).
@@ -80,19 +72,19 @@ def tabulate_pairs(part: Study, edge: float) -> pl.DataFrame:
             if len(above):
                 at = np.flatnonzero((np.diff(step) == 1) & (step[:-1] >= step[above[0]]))
                 rows += [(seed, rate, loss[i], loss[i + 1], loss[above[0]], loss[-1]) for i in at]
-    return make_table(rows, "seed, rate, loss, next, crossing, end")
+    return an.make_table(rows, "seed, rate, loss, next, crossing, end")
 
 
-def share_of_rises(table: pl.DataFrame) -> Estimate:
+def share_of_rises(table: pl.DataFrame) -> an.Estimate:
     """Share of steps on which the loss rises, estimated from recorded pairs taken as independent (Clopper-Pearson, 95 %)."""
     if not len(table):
-        return UNKNOWN
+        return an.UNKNOWN
     found = stats.binomtest((table["next"] > table["loss"]).sum(), len(table))
     interval = found.proportion_ci(0.95)
-    return Estimate(found.statistic, float(interval.low), float(interval.high))
+    return an.Estimate(found.statistic, float(interval.low), float(interval.high))
 
 
-def quadratic(study: Study, kind: str) -> pl.DataFrame:
+def quadratic(study: an.Study, kind: str) -> pl.DataFrame:
     """Runs of one rule on the quadratic: eta * S, and whether the loss grew from the first record to the last.
 
     The sign is exact for GD. With momentum, beginning at rest excites the unstable mode up to 19-fold, which a decay
@@ -110,18 +102,18 @@ def quadratic(study: Study, kind: str) -> pl.DataFrame:
     )
 
 
-def bracket(table: pl.DataFrame) -> Estimate:
+def bracket(table: pl.DataFrame) -> an.Estimate:
     """The threshold between the greatest eta * S that decays and the least that grows; these two are its interval."""
     grew, edge = table["grew"].to_numpy(), table["edge"].to_numpy()
     if grew.all() or not grew.any():
-        return UNKNOWN
+        return an.UNKNOWN
     decays, grows = float(edge[~grew].max()), float(edge[grew].min())
-    return Estimate((decays + grows) / 2, min(decays, grows), max(decays, grows))
+    return an.Estimate((decays + grows) / 2, min(decays, grows), max(decays, grows))
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Loss (top) and sharpness (bottom) against time for three rules; thresholds on a quadratic; late against predicted."""
-    fig, axes = new_axes(2, 4, (13, 6))
+    fig, axes = an.new_axes(2, 4, (13, 6))
     for column, panel in zip(axes.T, DRAWN, strict=False):
         draw_rule(column, study, panel)
     axes[0, 0].set_ylabel("training loss")
@@ -131,16 +123,16 @@ def figure(study: Study) -> Page:
     slopes, exact = tabulate_slopes(study), tabulate_thresholds(study)
     tables = {"late": tabulate_late(study), "slopes": slopes, "quadratic": exact}
     shown = {"slope of the late sharpness against 1/eta": slopes, "thresholds of eta S on a quadratic": exact}
-    return Page(fig, caption(study), {f"edge_of_stability_{name}": table for name, table in tables.items()}, shown)
+    return an.Page(fig, caption(study), {f"edge_of_stability_{name}": table for name, table in tables.items()}, shown)
 
 
-def draw_rule(axes, study: Study, panel: str) -> None:
+def draw_rule(axes, study: an.Study, panel: str) -> None:
     """Time is that of the flow that a rule follows while it is stable: eta t, and eta t / (1 - b) with momentum."""
     part, kind = study.select(panel=panel), PANELS[panel]
     seed, constant = part.values("seed")[0], scaled(study, panel)
     momentum = part.values("optimizer.momentum")[0] if kind != "gd" else 0.0
     rates = part.values("learning_rate")
-    for rate, color in zip(rates, COLORS, strict=False):
+    for rate, color in zip(rates, an.COLORS, strict=False):
         time, loss, sharpness = curves(part.select(learning_rate=rate, seed=seed), rate / (1 - momentum))
         axes[0].loglog(time, loss, "-", color=color, lw=1, label=rf"$\eta={rate:g}$")
         axes[1].semilogx(time, sharpness, "o", color=color, ms=2.5)
@@ -157,18 +149,18 @@ def draw_rule(axes, study: Study, panel: str) -> None:
     axes[0].legend(loc="lower left")
 
 
-def curves(run: Study, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def curves(run: an.Study, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Time in units of one step, loss, sharpness; without the start, which a logarithmic axis has no place for."""
     table = run.records.filter(pl.col("step") > 0).sort("step")
     return table["step"].to_numpy() * unit, table["train_loss"].to_numpy(), table["sharpness"].to_numpy()
 
 
-def draw_quadratic(axis, study: Study) -> None:
+def draw_quadratic(axis, study: an.Study) -> None:
     for i, (kind, name) in enumerate(RULES.items()):
         table = quadratic(study, kind).filter(pl.col("edge").is_between(0.8, 4.6))
         for grew, style in ((False, {"mfc": "none"}), (True, {})):
             edge = table.filter(pl.col("grew") == grew)["edge"]
-            axis.plot(edge, np.full(len(edge), -i), "o", color=COLORS[i], ms=3.5, mew=0.7, **style)
+            axis.plot(edge, np.full(len(edge), -i), "o", color=an.COLORS[i], ms=3.5, mew=0.7, **style)
         at = threshold(kind, study.select(panel="quadratic").values("optimizer.momentum")[0])
         axis.plot([at, at], [-i - 0.3, -i + 0.3], "-", color="k", lw=1)
         axis.text(at, -i + 0.36, f"{name}: {at:.4g}", ha="center")
@@ -177,19 +169,19 @@ def draw_quadratic(axis, study: Study) -> None:
     axis.spines["left"].set_visible(False)
 
 
-def draw_late(axis, study: Study) -> None:
+def draw_late(axis, study: an.Study) -> None:
     """Late sharpness against the predicted threshold; open markers are the runs on T_5."""
     top = 0.0
     for panel, kind in PANELS.items():
         seen, i = read_late(study.select(panel=panel)), list(RULES).index(kind)
         line = scaled(study, panel) / seen.rates
-        fill = "none" if panel.endswith("long") else COLORS[i]
+        fill = "none" if panel.endswith("long") else an.COLORS[i]
         degree = study.select(panel=panel).values("degree")[0]
         label = f"{RULES[kind]}, $T_{degree}$"
         whole = seen.sharpness[np.isfinite(seen.sharpness).all(axis=1)]
         if not len(whole):
             continue
-        draw_quartiles(axis, line, whole, tail=0, fmt=MARKERS[i], color=COLORS[i], mfc=fill, capsize=2, label=label)
+        an.draw_quartiles(axis, line, whole, tail=0, fmt=an.MARKERS[i], color=an.COLORS[i], mfc=fill, capsize=2, label=label)
         top = max(top, line.max())
     axis.plot([0, 1.1 * top], [0, 1.1 * top], "-", color="0.6", lw=0.8, zorder=0)
     axis.set(xlim=(0.2 * top, 1.1 * top), ylim=(0, 1.2 * top), xlabel="predicted threshold", ylabel="late sharpness")
@@ -197,31 +189,31 @@ def draw_late(axis, study: Study) -> None:
     axis.legend(loc="upper left")
 
 
-def tabulate_late(study: Study) -> pl.DataFrame:
+def tabulate_late(study: an.Study) -> pl.DataFrame:
     """One row a panel, learning rate and seed: the late sharpness over its threshold."""
     rows = []
     for panel in PANELS:
         seen, line = read_late(study.select(panel=panel)), scaled(study, panel)
         for seed, values in zip(study.select(panel=panel).values("seed"), seen.sharpness, strict=True):
             rows += [(panel, seed, r, v, v * r / line) for r, v in zip(seen.rates, values, strict=True)]
-    return make_table(rows, "panel, seed, learning_rate, sharpness, over_threshold")
+    return an.make_table(rows, "panel, seed, learning_rate, sharpness, over_threshold")
 
 
-def tabulate_slopes(study: Study) -> pl.DataFrame:
+def tabulate_slopes(study: an.Study) -> pl.DataFrame:
     rows = []
     for panel in PANELS:
         seen = read_late(study.select(panel=panel))
         rows.append((panel, scaled(study, panel), *fit_late_slope(seen), int(np.isnan(seen.sharpness).sum())))
-    return make_table(rows, "panel, predicted, slope, low, high, lost_runs")
+    return an.make_table(rows, "panel, predicted, slope, low, high, lost_runs")
 
 
-def tabulate_thresholds(study: Study) -> pl.DataFrame:
+def tabulate_thresholds(study: an.Study) -> pl.DataFrame:
     momentum = study.select(panel="quadratic").values("optimizer.momentum")[0]
     rows = [(kind, threshold(kind, momentum), *bracket(quadratic(study, kind))) for kind in RULES]
-    return make_table(rows, "rule, predicted, measured, low, high")
+    return an.make_table(rows, "rule, predicted, measured, low, high")
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     gd, flow = study.select(panel="gd"), study.select(panel="flow")
     run = gd.runs.row(0, named=True)
     initial = gd.records.filter(step=0)["sharpness"]
@@ -240,33 +232,34 @@ def caption(study: Study) -> str:
     )
 
 
-def scaled_sharpness(rate: float, sharpness: np.ndarray, unit: float = 1.0) -> Estimate:
+def scaled_sharpness(rate: float, sharpness: np.ndarray, unit: float = 1.0) -> an.Estimate:
     """Return eta * S over late training in a unit: median over records, then over seeds."""
-    return over_seeds(lambda index: rate / unit * np.median(sharpness[index], axis=1), len(sharpness))
+    return an.over_seeds(lambda index: rate / unit * np.median(sharpness[index], axis=1), len(sharpness))
 
 
-def share_of_rises_yet_falls(table: pl.DataFrame) -> Measured:
+def share_of_rises_yet_falls(table: pl.DataFrame) -> an.Measured:
     """Return the share of steps on which the loss rises, where every run ends below its loss at the crossing."""
-    return require_also(share_of_rises(table), bool((table["end"] < table["crossing"]).all()))
+    return an.require_also(share_of_rises(table), bool((table["end"] < table["crossing"]).all()))
 
 
-def distance_of_threshold(table: pl.DataFrame, predicted: float) -> Estimate:
+def distance_of_threshold(table: pl.DataFrame, predicted: float) -> an.Estimate:
     """Return the relative distance of the measured threshold from a predicted one."""
-    return Estimate(*(value / predicted - 1 for value in bracket(table)))
+    return an.Estimate(*(value / predicted - 1 for value in bracket(table)))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     gd, flow = read_late(study.select(panel="gd")), read_late(study.select(panel="flow"))
     rates, momentum = gd.rates, study.select(panel="quadratic").values("optimizer.momentum")[0]
     least = rates[0]  # its threshold is the highest
     against = {"gd": "momentum", "momentum": "nesterov", "nesterov": "momentum"}
     made = [
-        judge(
+        an.judge(
             id=f"edge/quadratic-{kind}",
             source=DERIVED,
             statement=f"{name} on a quadratic diverges above eta S = {FORMULA[kind]}",
-            expects=near(0, 1e-4, of=f"relative distance from {threshold(kind, momentum):.5g}"),
-            evidence=compare(
+            expects=an.near(0, 1e-4, of=f"relative distance from {threshold(kind, momentum):.5g}"),
+            evidence=an.compare(
                 distance_of_threshold,
                 quadratic(study, kind),
                 control={f"{RULES[against[kind]]} on the same quadratics": quadratic(study, against[kind])},
@@ -276,42 +269,34 @@ def claims(study: Study) -> list[Claim]:
         for kind, name in RULES.items()
     ]
     made += [
-        judge(
+        claim(
             id=f"edge/gd-hovers-{rate:g}",
-            source=SOURCE,
             statement=f"GD at eta = {rate:g} ends with sharpness 2/eta",
-            expects=within(1.9, 2.2, of="late median of eta S"),
-            evidence=compare(
-                scaled_sharpness,
-                (rate, gd.sharpness[:, k]),
-                control={"gradient flow": (rate, flow.sharpness[:, 0])},
+            expects=an.within(1.9, 2.2, of="late median of eta S"),
+            evidence=an.compare(
+                scaled_sharpness, (rate, gd.sharpness[:, k]), control={"gradient flow": (rate, flow.sharpness[:, 0])}
             ),
         )
         for k, rate in enumerate(rates)
     ]
     after_crossing = tabulate_pairs(study.select(panel="flow"), 2.0 * flow.rates[0] / rates[-1])
     made += [
-        judge(
+        claim(
             id="edge/gd-loss-is-not-monotone",
-            source=SOURCE,
             statement="After the crossing GD's loss rises on single steps, yet falls in the long run",
-            expects=at_least(0.01, of="ends below its value at the crossing, share of rises (estimated from pairs)"),
-            evidence=compare(
+            expects=an.at_least(0.01, of="ends below its value at the crossing, share of rises (estimated from pairs)"),
+            evidence=an.compare(
                 share_of_rises_yet_falls,
                 tabulate_pairs(study.select(panel="gd"), 2.0),
                 control={"gradient flow": after_crossing},
             ),
         ),
-        judge(
+        claim(
             id="edge/flow-passes-through",
-            source=SOURCE,
             statement="Gradient flow passes 2/eta without levelling off there",
-            expects=at_least(1.2, of=f"late eta S / 2 at eta = {least:g}"),
-            evidence=compare(
-                scaled_sharpness,
-                (least, flow.sharpness[:, 0]),
-                control={"GD": (least, gd.sharpness[:, 0])},
-                unit=2,
+            expects=an.at_least(1.2, of=f"late eta S / 2 at eta = {least:g}"),
+            evidence=an.compare(
+                scaled_sharpness, (least, flow.sharpness[:, 0]), control={"GD": (least, gd.sharpness[:, 0])}, unit=2
             ),
         ),
     ]
@@ -319,12 +304,11 @@ def claims(study: Study) -> list[Claim]:
         part, other = study.select(panel=panel), read_late(study.select(panel=flow_of(panel)))
         seen, degree = read_late(part), part.values("degree")[0]
         made.append(
-            judge(
+            claim(
                 id=f"edge/slope-{panel.replace('_', '-')}",
-                source=SOURCE,
                 statement=f"{RULES[kind]}'s late sharpness on T_{degree} has slope {FORMULA[kind]} against 1/eta",
-                expects=near(scaled(study, panel), 0.1, relative=True, of="slope"),
-                evidence=compare(fit_late_slope, seen, control={"gradient flow": as_if(other, seen.rates)}),
+                expects=an.near(scaled(study, panel), 0.1, relative=True, of="slope"),
+                evidence=an.compare(fit_late_slope, seen, control={"gradient flow": as_if(other, seen.rates)}),
             )
         )
     return made

@@ -1,16 +1,8 @@
 """Experiment X8 of Liang et al. 2026b: shared filters find the patch that tells the class, if there is one."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from dynamics.analysis.bounds import at_least, near
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.curves import draw_band
-from dynamics.analysis.drawing import mark_level
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.seed_values import before_training, median_final, split_panels, spread_groups, tabulate_medians
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Liang et al. 2026b, experiment X8"
 TITLES = {"signal": "labels of the signal", "random": "random labels"}
@@ -18,21 +10,21 @@ METRICS = ["train_accuracy", "test_accuracy", "train_loss", "test_loss"]
 GENERALISES, MEMORISED, CHANCE = 0.95, 0.99, 0.05  # ours: the paper's numbers are not known
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Accuracies and losses against the step, training dashed, for both kinds of labels."""
-    run, parts = study.runs.row(0, named=True), split_panels(study, TITLES)
+    run, parts = study.runs.row(0, named=True), an.split_panels(study, TITLES)
     classes = run["data.components"]
-    fig, axes = new_axes(1, 2, (9, 3.6))
+    fig, axes = an.new_axes(1, 2, (9, 3.6))
     for ax, what, level in zip(axes, ("accuracy", "loss"), (1 / classes, np.log(classes)), strict=True):
-        for (name, part), color in zip(parts.items(), COLORS, strict=False):
-            draw_band(ax, part, f"test_{what}", f"{TITLES[name]}: test", color)
-            draw_band(ax, part, f"train_{what}", f"{TITLES[name]}: training", color, ls="--")
-        mark_level(ax, level, label="chance")
+        for (name, part), color in zip(parts.items(), an.COLORS, strict=False):
+            an.draw_band(ax, part, f"test_{what}", f"{TITLES[name]}: test", color)
+            an.draw_band(ax, part, f"train_{what}", f"{TITLES[name]}: training", color, ls="--")
+        an.mark_level(ax, level, label="chance")
         ax.set(title=what, xlabel="step", xscale="log")
     axes[0].set(ylim=(-0.03, 1.03))
     axes[1].set(ylabel="cross-entropy", yscale="log")
     axes[0].legend(loc="best")
-    table = tabulate_medians(parts, METRICS)
+    table = an.tabulate_medians(parts, METRICS)
     patches, m = run["data.input_dim"] // run["data.patch_dim"], run["data.patch_dim"]
     text = (
         f"Cone clusters: one of {patches} patches of {m} coordinates is from the cone of its class (of {classes}), the others "
@@ -42,32 +34,30 @@ def figure(study: Study) -> Page:
         f"steps (100000 in the paper). Curves are medians over {len(study.values('seed'))} seeds, bands least to greatest. "
         f"d = {run['data.input_dim']} = J m, the init (N(0, 2/m), readout N(0, 1/K)) and seeds are ours, the paper's not known."
     )
-    return Page(fig, text, {"cone_clusters": table}, {"medians over seeds at the end": spread_groups(table)})
+    return an.Page(fig, text, {"cone_clusters": table}, {"medians over seeds at the end": an.spread_groups(table)})
 
 
-def claims(study: Study) -> list[Claim]:
-    signal, random = split_panels(study, TITLES).values()
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
+    signal, random = an.split_panels(study, TITLES).values()
     steps, chance = study.values("steps")[0], 1 / study.values("components")[0]
     return [
-        judge(
+        claim(
             id="cone_clusters/signal-generalises",
-            source=SOURCE,
             statement="With labels of the signal the net generalises",
-            expects=at_least(GENERALISES, of="test accuracy"),
-            evidence=compare(median_final, signal, control={"random labels": random}, metric="test_accuracy"),
+            expects=an.at_least(GENERALISES, of="test accuracy"),
+            evidence=an.compare(an.median_final, signal, control={"random labels": random}, metric="test_accuracy"),
         ),
-        judge(
+        claim(
             id="cone_clusters/random-at-chance",
-            source=SOURCE,
             statement="With random labels its test accuracy is that of guessing, 1 / classes",
-            expects=near(chance, CHANCE, of="test accuracy"),
-            evidence=compare(median_final, random, control={"labels of the signal": signal}, metric="test_accuracy"),
+            expects=an.near(chance, CHANCE, of="test accuracy"),
+            evidence=an.compare(an.median_final, random, control={"labels of the signal": signal}, metric="test_accuracy"),
         ),
-        judge(
+        claim(
             id="cone_clusters/random-memorised",
-            source=SOURCE,
             statement=f"Random labels are memorised within {steps} steps (100000 in the paper)",
-            expects=at_least(MEMORISED, of="training accuracy"),
-            evidence=before_training(median_final, random, metric="train_accuracy"),
+            expects=an.at_least(MEMORISED, of="training accuracy"),
+            evidence=an.before_training(an.median_final, random, metric="train_accuracy"),
         ),
     ]

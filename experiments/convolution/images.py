@@ -1,44 +1,32 @@
 """Experiment X3 of Liang et al. 2026b: regression on images, with filters on small patches that are shared and without."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.bounds import above, within
-from dynamics.analysis.claims import Claim, compare, exchange, judge
-from dynamics.analysis.curves import draw_band, draw_sharpness
-from dynamics.analysis.drawing import make_table, mark_level
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.neuron_tables import draw_neurons, tabulate_neurons
-from dynamics.analysis.seed_values import before_training, first_seed, median_final, median_late
-from dynamics.analysis.slope_groups import ratio_at_common_step
-from dynamics.analysis.stability_claims import judge_stability
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Liang et al. 2026b, experiment X3"
 TASKS = {"regression": "teacher on {}", "leaves": "teacher on {}", "classes": "classes of {}"}
-FCN, PATCH = COLORS[0], COLORS[1]
-BEFORE = (COLORS[5], COLORS[4])  # lighter, of the nets before training
+FCN, PATCH = an.COLORS[0], an.COLORS[1]
+BEFORE = (an.COLORS[5], an.COLORS[4])  # lighter, of the nets before training
 METRICS = ["train_loss", "excess_risk", "sharpness", "alive_fraction", "activation_rate_mean"]
 
 
 class Pair(NamedTuple):
     """The runs of both students at one task."""
 
-    fcn: Study
-    patch: Study
+    fcn: an.Study
+    patch: an.Study
 
     @property
     def law(self) -> str:
         return self.fcn.values("data.law")[0]
 
 
-def pairs(study: Study) -> dict[str, Pair]:
+def pairs(study: an.Study) -> dict[str, Pair]:
     """Both students at every task that the study has."""
     there = study.values("panel")
     students = {task: [f"{task}_{student}" for student in Pair._fields] for task in TASKS}
@@ -52,24 +40,24 @@ def pairs(study: Study) -> dict[str, Pair]:
 def draw_clouds(ax: Axes, pair: Pair) -> None:
     """Neurons and filters of the first seed before and after training."""
     for part, name, color, before in zip(pair, ("fully connected", "patches"), (FCN, PATCH), BEFORE, strict=True):
-        first = first_seed(part)
-        draw_neurons(ax, tabulate_neurons(first, initial=True), color=before)
-        draw_neurons(ax, tabulate_neurons(first), color=color)
+        first = an.first_seed(part)
+        an.draw_neurons(ax, an.tabulate_neurons(first, initial=True), color=before)
+        an.draw_neurons(ax, an.tabulate_neurons(first), color=color)
         ax.plot([], [], "o", color=color, label=name)
         ax.plot([], [], "o", color=before, label=f"{name}, before")
     ax.set(ylabel="$\\|w_k\\|$", yscale="log")
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """A row a task: training loss, excess risk, sharpness, and units before and after."""
     found = pairs(study)
-    fig, axes = new_axes(len(found), 4, (14, 3 * len(found)), squeeze=False)
+    fig, axes = an.new_axes(len(found), 4, (14, 3 * len(found)), squeeze=False)
     for (loss, excess, sharp, cloud), (task, pair) in zip(axes, found.items(), strict=True):
         for part, name, color in zip(pair, ("fully connected", "patches, shared"), (FCN, PATCH), strict=True):
-            draw_band(loss, part, "train_loss", name, color)
-            draw_band(excess, part, "excess_risk", name, color)
-            draw_sharpness(sharp, part, label=name, color=color, edge=part is pair.patch)
-        mark_level(loss, part.values("noise_std")[0] ** 2, label="noise variance")
+            an.draw_band(loss, part, "train_loss", name, color)
+            an.draw_band(excess, part, "excess_risk", name, color)
+            an.draw_sharpness(sharp, part, label=name, color=color, edge=part is pair.patch)
+        an.mark_level(loss, part.values("noise_std")[0] ** 2, label="noise variance")
         title = TASKS[task].format(pair.law.replace("_", " "))
         loss.set(title=f"{title}: training loss", xlabel="step", xscale="log", yscale="log")
         excess.set(title="excess risk", xlabel="step", xscale="log", yscale="log")
@@ -79,7 +67,7 @@ def figure(study: Study) -> Page:
         cloud.set(title="units of one seed")
     axes[0, 3].legend(loc="best")
     table = ends(found)
-    return Page(fig, caption(study, found), {"images": table}, {"medians over seeds at the end": table})
+    return an.Page(fig, caption(study, found), {"images": table}, {"medians over seeds at the end": table})
 
 
 def ends(found: dict[str, Pair]) -> pl.DataFrame:
@@ -87,13 +75,13 @@ def ends(found: dict[str, Pair]) -> pl.DataFrame:
     rows = []
     for task, pair in found.items():
         for student, part in zip(Pair._fields, pair, strict=True):
-            medians = [median_final(part, m).value if m in part.records.columns else np.nan for m in METRICS]
+            medians = [an.median_final(part, m).value if m in part.records.columns else np.nan for m in METRICS]
             course = part.records.group_by("step").agg(pl.col("excess_risk").median()).sort("excess_risk")
             rows.append((task, pair.law, student, *medians, *course.row(0)))
-    return make_table(rows, f"task, law, student, {', '.join(METRICS)}, best step, least excess")
+    return an.make_table(rows, f"task, law, student, {', '.join(METRICS)}, best step, least excess")
 
 
-def caption(study: Study, found: dict[str, Pair]) -> str:
+def caption(study: an.Study, found: dict[str, Pair]) -> str:
     told = []
     for task, pair in found.items():
         run = pair.patch.runs.row(0, named=True)
@@ -113,43 +101,41 @@ def caption(study: Study, found: dict[str, Pair]) -> str:
     )
 
 
-def ratio_of_risks(full: Study, patch: Study) -> Estimate:
+def ratio_of_risks(full: an.Study, patch: an.Study) -> an.Estimate:
     """Return the excess risk of the full net over that of the patch net, at the last step that both have."""
-    return ratio_at_common_step(patch, full, "excess_risk")
+    return an.ratio_at_common_step(patch, full, "excess_risk")
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     found, rows = pairs(study), []
     ratio = "excess risk of the full net / of the patch net"
     for task in (task for task in ("regression", "leaves") if task in found):
         pair = found[task]
         where = "" if pair.law == "cifar10" else f" on {pair.law.replace('_', ' ')}, in place of CIFAR-10"
         rows.append(
-            judge(
+            claim(
                 id=f"image_regression/{task}-patches-win",
-                source=SOURCE,
                 statement=f"The patch net's excess risk is lower{where} (3.7 times in the paper)",
-                expects=above(1, of=ratio),
-                evidence=exchange(ratio_of_risks, *pair),
+                expects=an.above(1, of=ratio),
+                evidence=an.exchange(ratio_of_risks, *pair),
             )
         )
         if pair.law == "cifar10":
             rows.append(
-                judge(
+                claim(
                     id=f"image_regression/{task}-ratio",
-                    source=SOURCE,
                     statement="The patch net's excess risk is 3.7 times lower in the paper",
-                    expects=within(2.5, 6, of=ratio),
-                    evidence=exchange(ratio_of_risks, *pair),
+                    expects=an.within(2.5, 6, of=ratio),
+                    evidence=an.exchange(ratio_of_risks, *pair),
                 )
             )
         rows += [
-            judge(
+            claim(
                 id=f"image_regression/{task}-{student}-edge",
-                source=SOURCE,
                 statement=f"Late in training the sharpness of the {student} net is 2/eta{where}",
-                expects=within(0.9, 1.1, of="mean of eta S / 2 over the last quarter"),
-                evidence=before_training(median_late, part),
+                expects=an.within(0.9, 1.1, of="mean of eta S / 2 over the last quarter"),
+                evidence=an.before_training(an.median_late, part),
             )
             for student, part in zip(("full", "patch"), pair, strict=True)
         ]
@@ -157,12 +143,12 @@ def claims(study: Study) -> list[Claim]:
         where = "" if found["classes"].law == "cifar10" else f" ({found['classes'].law} in place of CIFAR-10)"
         control = {"the teacher's labels": tuple(found["regression"])}
         rows.append(
-            judge(
+            an.judge(
                 id="image_regression/classes-no-advantage",
                 source=f"{SOURCE}, version 1",
                 statement=f"On class numbers neither net is clearly better at the end{where}",
-                expects=within(0.8, 1.25, of=ratio),
-                evidence=compare(ratio_of_risks, tuple(found["classes"]), control=control),
+                expects=an.within(0.8, 1.25, of=ratio),
+                evidence=an.compare(ratio_of_risks, tuple(found["classes"]), control=control),
             )
         )
-    return [*rows, *judge_stability(study, "image_regression")]
+    return [*rows, *an.judge_stability(study, "image_regression")]

@@ -1,31 +1,14 @@
 """Principal components and half-space depth of image patches, by the scheme that cuts them (X5 of Liang et al. 2026b)."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import at_least, at_most
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.depth_curves import (
-    count_components,
-    cumulate_energy,
-    draw_curve,
-    draw_samples,
-    frame_curves,
-    load_curves,
-    view_covariance,
-)
-from dynamics.analysis.drawing import label_ticks, make_table
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.seed_values import mean_over_seeds
+import dynamics.analysis.words as an
 from dynamics.data.views import list_views
 from dynamics.stability.half_space_depth import THRESHOLDS
-from dynamics.study.tables import Study
 from dynamics.systems.depth_search import DepthSpec
 
 SOURCE = "Liang et al. 2026b, X5"
@@ -41,7 +24,7 @@ class Scheme(NamedTuple):
 
     panel: str
     scheme: str
-    part: Study
+    part: an.Study
 
     @property
     def specs(self) -> list[DepthSpec]:
@@ -62,21 +45,21 @@ class Scheme(NamedTuple):
     @property
     def elbows(self) -> np.ndarray:
         """Principal components for 90 % of the variance, (S,)."""
-        return np.array([count_components(e) for e in self.energies])
+        return np.array([an.count_components(e) for e in self.energies])
 
     @property
     def areas(self) -> np.ndarray:
         """Areas of Psi, (S,)."""
-        return self.part.final.sort("seed")["area"].to_numpy()
+        return an.read_by_seed(self.part, "area")
 
 
 @cache
 def view_energy(spec: DepthSpec) -> np.ndarray:
     """Of all views of all the samples of a run."""
-    return cumulate_energy(view_covariance(draw_samples(spec), list_views(spec.views, spec.data.grid)))
+    return an.cumulate_energy(an.view_covariance(an.draw_samples(spec), list_views(spec.views, spec.data.grid)))
 
 
-def schemes(study: Study, *panels: str) -> list[Scheme]:
+def schemes(study: an.Study, *panels: str) -> list[Scheme]:
     """One for each scheme of these panels, in their order."""
     made = []
     for panel in panels:
@@ -86,15 +69,15 @@ def schemes(study: Study, *panels: str) -> list[Scheme]:
     return made
 
 
-def pair(study: Study, panel: str) -> tuple[Scheme, Scheme]:
+def pair(study: an.Study, panel: str) -> tuple[Scheme, Scheme]:
     """Sliding windows and shuffled ones of a panel."""
     found = {s.scheme: s for s in schemes(study, panel)}
     return found["sliding"], found["shuffle"]
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Cumulative energy and Psi(T) of the base law's schemes and of the controls; elbow against area of every scheme."""
-    fig, axes = new_axes(2, 3, (12, 7))
+    fig, axes = an.new_axes(2, 3, (12, 7))
     own, others = schemes(study, "schemes", "unstrided"), schemes(study, "leaves", "white")
     law = own[0].specs[0].data.law
     shown = [s for name in DRAWN for s in own if s.scheme == name]
@@ -108,15 +91,15 @@ def figure(study: Study) -> Page:
     tables, shown = {"patch_geometry": table}, {"elbow and area": table}
     if law == "cifar10":
         tables["patch_geometry_paper"] = shown["paper"] = paper_table(own)
-    return Page(fig, caption(study), tables, shown)
+    return an.Page(fig, caption(study), tables, shown)
 
 
 def looks(listed: list[Scheme]) -> list[tuple[Scheme, str, str, str]]:
     """(scheme, label, colour, line) of each; a panel of pictures has a colour, its schemes lines."""
-    kinds = {"leaves": (COLORS[2], "dead leaves"), "white": (COLORS[6], "white noise")}
+    kinds = {"leaves": (an.COLORS[2], "dead leaves"), "white": (an.COLORS[6], "white noise")}
     made = []
     for i, s in enumerate(listed):
-        color, prefix = kinds.get(s.panel, (COLORS[i % len(COLORS)], ""))
+        color, prefix = kinds.get(s.panel, (an.COLORS[i % len(an.COLORS)], ""))
         line = ("-" if s.scheme == "sliding" else "--") if prefix else ("-", "--", "-", "--", "-")[i % 5]
         made.append((s, f"{prefix} {s.name}".strip(), color, line))
     return made
@@ -128,17 +111,17 @@ def draw_energy(ax, listed: list[Scheme], title: str) -> None:
         ax.plot(np.arange(1, len(middle) + 1), middle, line, marker=".", color=color, label=f"{label}: {np.median(s.elbows):g}")
     ax.axhline(0.9, color="0.6", lw=0.8, ls=":")
     ax.set(title=title, xlabel="components", xscale="log", ylabel="share of the variance", ylim=(0, 1.02))
-    label_ticks(ax, [t for t in (1, 3, 10, 30, 100, 1000) if t <= ax.get_xlim()[1]])
+    an.label_ticks(ax, [t for t in (1, 3, 10, 30, 100, 1000) if t <= ax.get_xlim()[1]])
     ax.legend(loc="lower right", title="components for 90 %", title_fontsize=8)
 
 
 def draw_psi(ax, listed: list[Scheme], title: str) -> None:
     deepest = 0.1
     for s, label, color, line in looks(listed):
-        curves = load_curves(s.part)
-        draw_curve(ax, curves, f"{label}: {np.mean(s.areas):.4f}", color, ls=line)
+        curves = an.load_curves(s.part)
+        an.draw_curve(ax, curves, f"{label}: {np.mean(s.areas):.4f}", color, ls=line)
         deepest = max(deepest, THRESHOLDS[np.max(np.nonzero(curves.max(axis=0) > LEAST)[0])])
-    frame_curves(ax, title)
+    an.frame_curves(ax, title)
     ax.set(yscale="log", ylim=(LEAST, 1.1), xlim=(0, deepest))
     ax.legend(loc="upper right", title="area", title_fontsize=8)
 
@@ -147,33 +130,33 @@ def draw_table(ax, own: list[Scheme]) -> None:
     """Area with its range over seeds, a row a scheme, the elbow beside the name."""
     for row, s in enumerate(reversed(own)):
         low, middle, high = np.min(s.areas), np.mean(s.areas), np.max(s.areas)
-        color = COLORS[0] if s.scheme in (*LOCAL, "disjoint") else COLORS[1] if s.scheme == "shuffle" else "0.4"
+        color = an.COLORS[0] if s.scheme in (*LOCAL, "disjoint") else an.COLORS[1] if s.scheme == "shuffle" else "0.4"
         ax.errorbar(middle, row, xerr=[[middle - low], [high - middle]], fmt="o", color=color, ms=4, lw=1)
     ax.set_yticks(range(len(own)), [f"{s.name} ({np.median(s.elbows):g})" for s in reversed(own)])
     ax.set(title="area of every scheme (elbow)", xlabel=r"$\int\Psi\,dT$", xlim=(0, None))
 
 
-def draw_ratios(ax, study: Study) -> None:
+def draw_ratios(ax, study: an.Study) -> None:
     """Area of sliding windows over that of shuffled ones, where there are both."""
     law = schemes(study, "schemes")[0].specs[0].data.law
     names = {"schemes": f"{law}, random", "guided": f"{law}, guided", "leaves": "dead leaves", "white": "white noise"}
     for row, panel in enumerate(reversed(names)):
         seen = ratio_of_areas(*pair(study, panel))
         low, high = (seen.low, seen.high) if np.isfinite(seen.low) else (seen.value, seen.value)
-        ax.errorbar(seen.value, row, xerr=[[seen.value - low], [high - seen.value]], fmt="o", color=COLORS[0], lw=1)
+        ax.errorbar(seen.value, row, xerr=[[seen.value - low], [high - seen.value]], fmt="o", color=an.COLORS[0], lw=1)
     ax.set_yticks(range(len(names)), list(reversed(names.values())))
     ax.axvline(1, color="0.6", lw=0.8)
     ax.set(title="area, sliding over shuffled", xlabel="ratio", ylim=(-0.5, len(names) - 0.5))
 
 
-def scheme_table(study: Study) -> pl.DataFrame:
+def scheme_table(study: an.Study) -> pl.DataFrame:
     """A row a scheme: patch dimension, reference points, share of the first component, elbow, area with interval."""
     rows = []
     for s in schemes(study, "schemes", "unstrided", "guided", "leaves", "white"):
         facts = s.part.runs.row(0, named=True)
-        first, area = float(np.mean(s.energies[:, 0])), mean_over_seeds(s.areas)
+        first, area = float(np.mean(s.energies[:, 0])), an.mean_over_seeds(s.areas)
         rows.append((s.panel, s.name, facts["dim"], facts["num_reference"], first, float(np.median(s.elbows)), *area))
-    return make_table(rows, "panel, scheme, dim, reference, first_component, elbow, area, low, high")
+    return an.make_table(rows, "panel, scheme, dim, reference, first_component, elbow, area, low, high")
 
 
 def paper_table(own: list[Scheme]) -> pl.DataFrame:
@@ -182,10 +165,10 @@ def paper_table(own: list[Scheme]) -> pl.DataFrame:
     for s in (s for s in own if s.scheme in PAPER):
         elbow, area = PAPER[s.scheme]
         rows.append((s.name, float(np.median(s.elbows)), elbow, float(np.mean(s.areas)), area))
-    return make_table(rows, "scheme, elbow, elbow_paper, area, area_paper")
+    return an.make_table(rows, "scheme, elbow, elbow_paper, area, area_paper")
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     own = schemes(study, "schemes")[0]
     spec, seeds = own.specs[0], len(own.specs)
     sliding, shuffled = pair(study, "schemes")
@@ -202,18 +185,17 @@ def caption(study: Study) -> str:
     )
 
 
-def more_components(local: Scheme, shuffled: Scheme) -> Estimate:
+def more_components(local: Scheme, shuffled: Scheme) -> an.Estimate:
     """Return how many components more the second takes."""
-    return mean_over_seeds(shuffled.elbows - local.elbows)
+    return an.mean_over_seeds(shuffled.elbows - local.elbows)
 
 
-def ratio_of_areas(local: Scheme, shuffled: Scheme) -> Estimate:
+def ratio_of_areas(local: Scheme, shuffled: Scheme) -> an.Estimate:
     """Return the area of the first over that of the second, means over seeds."""
-    above, below = local.areas, shuffled.areas
-    return over_seeds(lambda index: above[index].mean(axis=1) / below[index].mean(axis=1), len(above))
+    return an.ratio_over_seeds(local.areas, shuffled.areas, np.mean)
 
 
-def least_more(local: list[Scheme], shuffled: Scheme) -> Estimate:
+def least_more(local: list[Scheme], shuffled: Scheme) -> an.Estimate:
     """Return how many components more the last takes than the scheme of the list that takes most."""
     return min((more_components(s, shuffled) for s in local), key=lambda e: e.value)
 
@@ -227,18 +209,18 @@ def largest_deviation(listed: list[Scheme], printed: dict[str, tuple[int, float]
     return off
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     own, white = schemes(study, "schemes", "unstrided"), pair(study, "white")
     law, noise = own[0].specs[0].data.law, "white-noise images"
-    fewer = (more_components, at_least(1, of="components that shuffled ones take more"))
-    deeper = (ratio_of_areas, at_least(1.05, of="area over that of shuffled ones"))
+    fewer = (more_components, an.at_least(1, of="components that shuffled ones take more"))
+    deeper = (ratio_of_areas, an.at_least(1.05, of="area over that of shuffled ones"))
     made = [
-        judge(
+        claim(
             id=f"patch_geometry/{name}",
-            source=SOURCE,
             statement=statement,
             expects=expects,
-            evidence=compare(statistic, pair(study, panel), control={noise: white}),
+            evidence=an.compare(statistic, pair(study, panel), control={noise: white}),
         )
         for name, panel, (statistic, expects), statement in (
             ("elbow", "schemes", fewer, f"Local patches of {law} take fewer components for 90 % than shuffled ones"),
@@ -250,23 +232,21 @@ def claims(study: Study) -> list[Claim]:
     ]
     local = [s for s in own if s.scheme in LOCAL]
     made.append(
-        judge(
+        claim(
             id="patch_geometry/local-schemes",
-            source=SOURCE,
             statement=f"So do windows however they are laid out ({', '.join(s.name for s in local)})",
             expects=fewer[1],
-            evidence=compare(least_more, (local, pair(study, "schemes")[1]), control={noise: ([white[0]], white[1])}),
+            evidence=an.compare(least_more, (local, pair(study, "schemes")[1]), control={noise: ([white[0]], white[1])}),
         )
     )
     if law == "cifar10":
         exchanged = dict(zip(PAPER, [*list(PAPER.values())[1:], PAPER["sliding"]], strict=True))
         made.append(
-            judge(
+            claim(
                 id="patch_geometry/paper",
-                source=SOURCE,
                 statement="Elbow and area of sliding and shuffled patches and of whole CIFAR-10 images are the paper's",
-                expects=at_most(1, of="largest deviation, elbow in components and area in 5 %,"),
-                evidence=compare(largest_deviation, (own, PAPER), control={"numbers of another scheme": (own, exchanged)}),
+                expects=an.at_most(1, of="largest deviation, elbow in components and area in 5 %,"),
+                evidence=an.compare(largest_deviation, (own, PAPER), control={"numbers of another scheme": (own, exchanged)}),
             )
         )
     return made

@@ -1,26 +1,8 @@
 """Experiment X2 of Liang et al. 2026b: a convolutional net at the edge of stability memorises patches that lie on spheres."""
 
-from __future__ import annotations
-
 import polars as pl
 
-from dynamics.analysis.bounds import at_least, at_most, below, within
-from dynamics.analysis.claims import Claim, compare, exchange, judge
-from dynamics.analysis.curves import draw_sharpness, draw_training
-from dynamics.analysis.drawing import mark_level
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.neuron_tables import draw_clouds
-from dynamics.analysis.seed_values import (
-    before_training,
-    median_final,
-    median_late,
-    split_panels,
-    spread_groups,
-    tabulate_medians,
-)
-from dynamics.analysis.slope_groups import ratio_at_common_step
-from dynamics.analysis.stability_claims import judge_stability
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Liang et al. 2026b, experiment X2"
 TITLES = {
@@ -41,23 +23,23 @@ PAPER = pl.DataFrame(
 )
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Training curves of the net and its controls, sharpness, and the filters at the end."""
-    parts = split_panels(study, TITLES)
-    fig, axes = new_axes(2, 3, (12, 7))
+    parts = an.split_panels(study, TITLES)
+    fig, axes = an.new_axes(2, 3, (12, 7))
     shown = {name: parts[name] for name in ("patch_spheres", "one_sphere", "decay")}
     for ax, (name, part) in zip(axes.flat[:3], shown.items(), strict=True):
-        draw_training(ax, part, ("train_loss", "clean_train_error", "excess_risk"))
-        mark_level(ax, study.values("noise_std")[0] ** 2, ls="--", zorder=2)
+        an.draw_training(ax, part, ("train_loss", "clean_train_error", "excess_risk"))
+        an.mark_level(ax, study.values("noise_std")[0] ** 2, ls="--", zorder=2)
         ax.set_title(f"{TITLES[name]}: $\\eta$ = {part.values('learning_rate')[0]:g}")
     axes[0, 0].plot(PAPER["step"], PAPER["clean"], "k+", label="clean error in the paper")
     axes[0, 0].legend(loc="lower left")
     sharp, cloud, rates = axes[1]
-    for name, color in zip(("patch_spheres", "large_step", "small_step"), COLORS, strict=False):
+    for name, color in zip(("patch_spheres", "large_step", "small_step"), an.COLORS, strict=False):
         edge = 2 / parts[name].values("learning_rate")[0]
-        draw_sharpness(sharp, parts[name], label=f"{TITLES[name]}, $2/\\eta$ = {edge:g}", color=color, edge=False)
+        an.draw_sharpness(sharp, parts[name], label=f"{TITLES[name]}, $2/\\eta$ = {edge:g}", color=color, edge=False)
         sharp.axhline(edge, color=color, ls=":", lw=0.9)
-    draw_clouds(cloud, rates, {TITLES[name]: part for name, part in shown.items()}, column="path")
+    an.draw_clouds(cloud, rates, {TITLES[name]: part for name, part in shown.items()}, column="path")
     cloud.set(title="filters at the end", ylabel="$|v_k|\\,\\|w_k\\|$")
     cloud.legend(loc="best")
     rates.axvline(10, color="0.7", lw=0.8, ls=":")
@@ -72,48 +54,45 @@ def figure(study: Study) -> Page:
         "noise variance; crosses the paper's record (width 1024, n 512, 50000 steps). `one_sphere` has patches of points of one"
         " sphere of the same radius in R^d, which lie in a ball's inside; `decay` has weight decay 0.1."
     )
-    table = tabulate_medians(parts, METRICS)
-    return Page(fig, text, {"patch_spheres": table}, {"medians over seeds": spread_groups(table)})
+    table = an.tabulate_medians(parts, METRICS)
+    return an.Page(fig, text, {"patch_spheres": table}, {"medians over seeds": an.spread_groups(table)})
 
 
-def claims(study: Study) -> list[Claim]:
-    parts = split_panels(study, TITLES)
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
+    parts = an.split_panels(study, TITLES)
     main, control = parts["patch_spheres"], {"decay": parts["decay"]}
     return [
-        judge(
+        claim(
             id="patch_spheres/late-sharpness",
-            source=SOURCE,
             statement=f"Late in training (from step {3 * main.values('steps')[0] // 4} on) the sharpness is 2/eta",
-            expects=within(0.98, 1.02, of="mean of eta S / 2"),
-            evidence=compare(median_late, main, control=control),
+            expects=an.within(0.98, 1.02, of="mean of eta S / 2"),
+            evidence=an.compare(an.median_late, main, control=control),
         ),
-        judge(
+        claim(
             id="patch_spheres/clean-error",
-            source=SOURCE,
             statement="The noise is memorised: clean error near its variance (1.0418 in the paper)",
-            expects=within(0.95, 1.1, of="clean in-sample error"),
-            evidence=compare(median_final, main, control=control, metric="clean_train_error"),
+            expects=an.within(0.95, 1.1, of="clean in-sample error"),
+            evidence=an.compare(an.median_final, main, control=control, metric="clean_train_error"),
         ),
-        judge(
+        claim(
             id="patch_spheres/activation-rate",
-            source=SOURCE,
             statement="Filters are seldom active (on 5.5 % of the patches in the paper)",
-            expects=at_most(0.1, of="mean activation rate of the alive"),
-            evidence=before_training(median_final, main, metric="activation_rate_mean"),
+            expects=an.at_most(0.1, of="mean activation rate of the alive"),
+            evidence=an.before_training(an.median_final, main, metric="activation_rate_mean"),
         ),
-        judge(
+        claim(
             id="patch_spheres/alive",
-            source=SOURCE,
             statement="Hardly any filter has died (1 of 1024 in the paper)",
-            expects=at_least(0.99, of="alive share"),
-            evidence=compare(median_final, main, control={"a larger step": parts["large_step"]}, metric="alive_fraction"),
+            expects=an.at_least(0.99, of="alive share"),
+            evidence=an.compare(an.median_final, main, control={"a larger step": parts["large_step"]}, metric="alive_fraction"),
         ),
-        judge(
+        an.judge(
             id="patch_spheres/one-sphere-resists",
             source=f"{SOURCE}, abstract",
             statement="Patches of points of one large sphere are not memorised so: smaller clean error at the same steps",
-            expects=below(1, of="clean error over that of patch-wise spheres"),
-            evidence=exchange(ratio_at_common_step, main, parts["one_sphere"]),
+            expects=an.below(1, of="clean error over that of patch-wise spheres"),
+            evidence=an.exchange(an.ratio_at_common_step, main, parts["one_sphere"]),
         ),
-        *judge_stability(study, "patch_spheres"),
+        *an.judge_stability(study, "patch_spheres"),
     ]

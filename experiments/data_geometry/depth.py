@@ -1,7 +1,5 @@
 """Half-space depth of isotropic laws: what random directions find of it, against the exact depth and a guided search."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,19 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import at_least, at_most, near, ordered
-from dynamics.analysis.claims import Claim, Evidence, compare, judge
-from dynamics.analysis.depth_curves import draw_curve, frame_curves, load_curves, load_depths
-from dynamics.analysis.drawing import label_ticks, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.seed_values import mean_over_seeds
-from dynamics.analysis.slopes import at_step
+import dynamics.analysis.words as an
 from dynamics.data.closed_forms import ClosedForms, radial
 from dynamics.data.law import LAWS
 from dynamics.stability.half_space_depth import THRESHOLDS, curve_area, exponent, fit_shatterability, isotropic_curve
 from dynamics.study.reload import restart
-from dynamics.study.tables import Study
 from dynamics.systems.depth_search import DepthSpec
 
 SOURCE = "Liang et al. 2026"
@@ -36,7 +26,7 @@ class Cell(NamedTuple):
     panel: str
     alpha: float
     dim: int
-    part: Study
+    part: an.Study
     forms: ClosedForms
 
     @property
@@ -64,12 +54,8 @@ class Cell(NamedTuple):
         """
         return math.sqrt(math.log(2 * self.tried / SURE) / (2 * self.spec.data.num_samples))
 
-    def final(self, metric: str) -> np.ndarray:
-        """(S,), in the order of seeds."""
-        return self.part.final.sort("seed")[metric].to_numpy()
 
-
-def cells(study: Study, *panels: str) -> list[Cell]:
+def cells(study: an.Study, *panels: str) -> list[Cell]:
     """One for each law and dimension of these panels."""
     made = []
     for panel in panels:
@@ -83,9 +69,9 @@ def cells(study: Study, *panels: str) -> list[Cell]:
     return made
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Psi(T) of the radial family at each d and of the other laws; bias against directions; P(depth < T) at small T."""
-    fig, axes = new_axes(2, 3, (12, 7))
+    fig, axes = an.new_axes(2, 3, (12, 7))
     dims = study.select(panel="radial").values("input_dim")
     for ax, d in zip(axes[0], dims, strict=False):
         draw_family(ax, [c for c in cells(study, "radial") if c.dim == d])
@@ -95,34 +81,34 @@ def figure(study: Study) -> Page:
     draw_bias(axes[1, 1], study)
     draw_exponents(axes[1, 2], [c for c in cells(study, "radial") if c.dim == 2])
     table = tabulate_depths(study)
-    return Page(fig, caption(study), {"depth": table}, {"mean depth and exponents": table})
+    return an.Page(fig, caption(study), {"depth": table}, {"mean depth and exponents": table})
 
 
 def draw_pair(ax, cell: Cell, label: str, color: str) -> None:
     ax.plot(THRESHOLDS, isotropic_curve(cell.forms, cell.dim), color=color, label=label)
-    draw_curve(ax, load_curves(cell.part), "", color, ls="--")
+    an.draw_curve(ax, an.load_curves(cell.part), "", color, ls="--")
 
 
 def draw_family(ax, family: list[Cell]) -> None:
-    for cell, color in zip(family, COLORS, strict=False):
+    for cell, color in zip(family, an.COLORS, strict=False):
         draw_pair(ax, cell, rf"$\alpha={cell.alpha:g}$", color)
     ax.plot([], [], "-", color="0.4", label="exact")
     ax.plot([], [], "--", color="0.4", label=f"{family[0].tried} directions")
-    frame_curves(ax, f"radial family, $d={family[0].dim}$")
+    an.frame_curves(ax, f"radial family, $d={family[0].dim}$")
     ax.legend(loc="upper right")
 
 
 def draw_laws(ax, others: list[Cell]) -> None:
     dims = sorted({c.dim for c in others if c.panel == "patch"})
     middle = dims[len(dims) // 2]
-    for cell, color in zip([c for c in others if c.dim == middle], COLORS, strict=False):
+    for cell, color in zip([c for c in others if c.dim == middle], an.COLORS, strict=False):
         draw_pair(ax, cell, LAW_PANELS[cell.panel], color)
-    frame_curves(ax, f"other laws, $d={middle}$")
+    an.frame_curves(ax, f"other laws, $d={middle}$")
     ax.set_xlim(0, 0.25)
     ax.legend(loc="upper right")
 
 
-def relative_bias(part: Study) -> tuple[np.ndarray, np.ndarray]:
+def relative_bias(part: an.Study) -> tuple[np.ndarray, np.ndarray]:
     """Steps (T,) from the first one on, and mean excess over mean exact depth (S, T) of the runs."""
     shown = part.records.filter(pl.col("step") > 0).with_columns(bias=pl.col("mean_excess") / pl.col("mean_exact"))
     frame = shown.sort("seed", "step")
@@ -130,7 +116,7 @@ def relative_bias(part: Study) -> tuple[np.ndarray, np.ndarray]:
     return steps, frame["bias"].to_numpy().reshape(-1, len(steps))
 
 
-def draw_bias(ax, study: Study) -> None:
+def draw_bias(ax, study: an.Study) -> None:
     ax.axhline(0, color="0.6", lw=0.8)
     ticks: list[float] = []
     for i, cell in enumerate(c for c in cells(study, "radial", "guided") if c.alpha == 1.0):
@@ -138,13 +124,13 @@ def draw_bias(ax, study: Study) -> None:
         guided = cell.panel == "guided"
         tried, style = steps * cell.spec.directions_per_step, "--" if guided else "-"
         ticks = sorted({*ticks, *tried})
-        color = COLORS[study.select(panel="radial").values("input_dim").index(cell.dim)]
+        color = an.COLORS[study.select(panel="radial").values("input_dim").index(cell.dim)]
         label = f"$d={cell.dim}$, {'guided' if guided else 'random'}"
         middle = np.median(bias, axis=0)
         ax.fill_between(tried, bias.min(axis=0), bias.max(axis=0), color=color, alpha=0.2, lw=0)
-        ax.plot(tried, middle, f"{MARKERS[i]}{style}", color=color, label=label, mfc="none" if guided else None)
+        ax.plot(tried, middle, f"{an.MARKERS[i]}{style}", color=color, label=label, mfc="none" if guided else None)
     ax.set(title=r"overestimate of the mean depth, $\alpha=1$", xlabel="directions a point", xscale="log")
-    label_ticks(ax, ticks)
+    an.label_ticks(ax, ticks)
     ax.set_ylabel("mean excess / mean exact depth")
     ax.legend(loc="upper right")
 
@@ -157,14 +143,14 @@ def law_share(cell: Cell, thresholds: np.ndarray) -> np.ndarray:
 
 
 def draw_exponents(ax, family: list[Cell]) -> None:
-    for cell, color, marker in zip(family, COLORS, MARKERS, strict=False):
+    for cell, color, marker in zip(family, an.COLORS, an.MARKERS, strict=False):
         low, high = cell.fit_range
         fine, coarse = np.geomspace(low / 10, 0.4, 60), np.geomspace(low, 0.4, 10)
         ax.plot(fine, law_share(cell, fine), color=color)
-        below = np.array([np.mean(np.concatenate(load_depths(cell.part)) < t) for t in coarse])
+        below = np.array([np.mean(np.concatenate(an.load_depths(cell.part)) < t) for t in coarse])
         ax.plot(coarse, below, marker, color=color, mfc="none")
         s = cell.forms.depth_exponent(cell.dim)
-        seen = mean_over_seeds(fit_exponents(cell)).value
+        seen = an.mean_over_seeds(fit_exponents(cell)).value
         ax.plot([], [], f"{marker}-", color=color, mfc="none", label=rf"$\alpha={cell.alpha:g}$: {seen:.2f}, $S={s:.2f}$")
         guide = np.array([low / 10, high])
         ax.plot(guide, law_share(cell, guide[:1]) * (guide / guide[0]) ** s, ":", color=color, lw=1)
@@ -174,7 +160,7 @@ def draw_exponents(ax, family: list[Cell]) -> None:
 
 def fit_exponents(cell: Cell) -> np.ndarray:
     """The exponent S of each run's depths on the range of the fit, (S,)."""
-    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in load_depths(cell.part)])
+    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in an.load_depths(cell.part)])
 
 
 def fit_law(cell: Cell) -> float:
@@ -185,25 +171,25 @@ def fit_law(cell: Cell) -> float:
     return exponent(law_share(cell, thresholds), thresholds)
 
 
-def tabulate_depths(study: Study) -> pl.DataFrame:
+def tabulate_depths(study: an.Study) -> pl.DataFrame:
     """A row a cell: mean exact depth, mean excess with its interval, area, exponents S, of the law and of the depths found."""
     rows = []
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
-        excess = mean_over_seeds(cell.final("mean_excess"))
+        excess = an.mean_over_seeds(an.read_by_seed(cell.part, "mean_excess"))
         shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
-        areas = (float(curve_area(isotropic_curve(cell.forms, cell.dim))), float(cell.final("area").mean()))
-        seen = mean_over_seeds(fit_exponents(cell)).value
+        areas = (float(curve_area(isotropic_curve(cell.forms, cell.dim))), float(an.read_by_seed(cell.part, "area").mean()))
+        seen = an.mean_over_seeds(fit_exponents(cell)).value
         slopes = (cell.forms.depth_exponent(cell.dim), fit_law(cell), seen)
-        rows.append((*shown, float(cell.final("mean_exact").mean()), *excess, *areas, *slopes))
+        rows.append((*shown, float(an.read_by_seed(cell.part, "mean_exact").mean()), *excess, *areas, *slopes))
     names = "panel, alpha, d, directions, exact, excess, low, high, area_exact, area, S, S_law_on_range, S_found"
-    return make_table(rows, names)
+    return an.make_table(rows, names)
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     cell = cells(study, "radial")[0]
     spec, seeds = cell.spec, len(study.values("seed"))
     far = [c for c in cells(study, "radial") if c.dim == study.select(panel="radial").values("input_dim")[-1]]
-    bias = [float(np.mean(c.final("mean_excess") / c.final("mean_exact"))) for c in far]
+    bias = [float(np.mean(an.read_by_seed(c.part, "mean_excess") / an.read_by_seed(c.part, "mean_exact"))) for c in far]
     return (
         f"Half-space depth of {spec.data.num_test} points among {spec.data.num_samples} of the same law, {seeds} seeds: exact "
         f"depth of the law (solid) and the lightest of {cell.tried} uniform directions (dashed; median, band from least to "
@@ -217,13 +203,13 @@ def caption(study: Study) -> str:
 
 def least_excess(found: list[Cell]) -> float:
     """Return the least excess of any run over the law's exact depth, in units of its slack."""
-    return float(np.concatenate([c.final("least_excess") / c.slack for c in found]).min())
+    return float(np.concatenate([an.read_by_seed(c.part, "least_excess") / c.slack for c in found]).min())
 
 
 def excess_over(cell: Cell, law: ClosedForms) -> float:
     """Return the least excess of a cell's first run over the exact depth in another law, in units of its slack."""
     fixed, _ = restart(cell.part.specs[cell.part.runs.sort("seed")["run"][0]])
-    excess = load_depths(cell.part)[0] - law.depth(np.asarray(fixed.cloud.queries, float))
+    excess = an.load_depths(cell.part)[0] - law.depth(np.asarray(fixed.cloud.queries, float))
     return float(excess.min() / cell.slack)
 
 
@@ -236,50 +222,50 @@ def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
     return max(off)
 
 
-def worst_exponent(family: list[Cell], expected: list[float]) -> Estimate:
+def worst_exponent(family: list[Cell], expected: list[float]) -> an.Estimate:
     """Return the fitted exponent less the one expected, of the cell that is farthest off."""
-    return farthest_value([mean_over_seeds(fit_exponents(c) - e) for c, e in zip(family, expected, strict=True)])
+    return farthest_value([an.mean_over_seeds(fit_exponents(c) - e) for c, e in zip(family, expected, strict=True)])
 
 
-def farthest_value(estimates: list[Estimate]) -> Estimate:
+def farthest_value(estimates: list[an.Estimate]) -> an.Estimate:
     """Return the estimate whose value is farthest from 0."""
     return max(estimates, key=lambda estimate: abs(estimate.value))
 
 
-def read_areas(study: Study, dim: int, *, shuffled: bool = False) -> np.ndarray:
+def read_areas(study: an.Study, dim: int, *, shuffled: bool = False) -> np.ndarray:
     """Return areas (S, A) over seeds and rising alpha; shuffled: those of the largest alpha, other seeds for other alphas."""
     part = study.select(panel="radial", input_dim=dim)
-    values, _ = at_step(part, part.values("steps")[-1]).grid("area", "seed", "alpha")
+    values, _ = an.at_step(part, part.values("steps")[-1]).grid("area", "seed", "alpha")
     return np.stack([np.roll(values[:, -1], k) for k in range(values.shape[1])], axis=1) if shuffled else values
 
 
-def least_rise(tables: list[np.ndarray]) -> Estimate:
+def least_rise(tables: list[np.ndarray]) -> an.Estimate:
     """Return the smallest step of the mean area between neighbouring alphas, over dimensions."""
 
     def smallest(index: np.ndarray) -> np.ndarray:
         return np.min([np.diff(table[index].mean(axis=1), axis=1).min(axis=1) for table in tables], axis=0)
 
-    return over_seeds(smallest, len(tables[0]))
+    return an.over_seeds(smallest, len(tables[0]))
 
 
-def worst_bias_ratio(study: Study, dim: int) -> Estimate:
+def worst_bias_ratio(study: an.Study, dim: int) -> an.Estimate:
     """Return the mean excess of the guided search over that of as many random directions, at the alpha farthest from 0."""
     found = []
     for cell in (c for c in cells(study, "guided") if c.dim == dim):
         other = study.select(panel="radial", alpha=cell.alpha, input_dim=dim)
         step = cell.tried // int(other.values("directions_per_step")[0])
-        random, guided = at_step(other, step).records.sort("seed")["mean_excess"].to_numpy(), cell.final("mean_excess")
-        ratio = lambda i, g=guided, r=random: g[i].mean(axis=1) / r[i].mean(axis=1)  # noqa: E731
-        found.append(over_seeds(ratio, len(guided)))
+        random = an.at_step(other, step).records.sort("seed")["mean_excess"].to_numpy()
+        found.append(an.ratio_over_seeds(an.read_by_seed(cell.part, "mean_excess"), random, np.mean))
     return farthest_value(found)
 
 
-def least_overestimate(family: list[Cell]) -> Estimate:
+def least_overestimate(family: list[Cell]) -> an.Estimate:
     """Return mean depth found over mean exact depth, less 1, in the law where it is smallest."""
-    return min((mean_over_seeds(c.final("mean_excess") / c.final("mean_exact")) for c in family), key=lambda e: e.value)
+    over = [an.read_by_seed(c.part, "mean_excess") / an.read_by_seed(c.part, "mean_exact") for c in family]
+    return min(map(an.mean_over_seeds, over), key=lambda estimate: estimate.value)
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     family = cells(study, "radial")
     plane, dims = [c for c in family if c.dim == 2], sorted({c.dim for c in family})
     most, last = dims[-1], [c for c in family if c.dim == dims[-1]]
@@ -287,43 +273,41 @@ def claims(study: Study) -> list[Claim]:
     another = f"points of alpha = {plane[-1].alpha:g} against the depth of alpha = {plane[0].alpha:g}"
     by_derivation = f"{SOURCE}; derived for the radial family"
     return [
-        judge(
+        an.judge(
             id="depth/never-below-exact",
             source="definition; slack by Dvoretzky-Kiefer-Wolfowitz, derived",
             statement="The lightest random half-space is no lighter than the law's depth, up to sampling, anywhere",
-            expects=at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
-            evidence=Evidence(
+            expects=an.at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
+            evidence=an.Evidence(
                 least_excess(cells(study, "radial", *LAW_PANELS)), excess_over(plane[-1], radial(plane[0].alpha)), another
             ),
         ),
-        judge(
+        an.judge(
             id="depth/shatterability-index",
             source=by_derivation,
             statement="P(depth < T) ~ T^S, S = 2 alpha / (d - 1 + 2 alpha), 1e-6 to 1e-5 from the rim, d = 2, 5, 10",
-            expects=at_most(0.005, of="largest distance from S"),
-            evidence=compare(
+            expects=an.at_most(0.005, of="largest distance from S"),
+            evidence=an.compare(
                 worst_rim_exponent,
                 lambda alpha, d: radial(alpha).depth_exponent(d),
                 control={"alpha doubled": lambda alpha, d: radial(2 * alpha).depth_exponent(d)},
             ),
         ),
-        judge(
+        an.judge(
             id="depth/fitted-exponents",
             source=by_derivation,
             statement=f"Depths found in the plane have the exponents that the law has for T in [{low:.2g}, {high:.2g}]",
-            expects=near(0, 0.06, of="farthest fit less the law's own slope there"),
-            evidence=compare(
-                worst_exponent,
-                (plane, slopes),
-                control={"exponents of the next alpha": (plane, [*slopes[1:], slopes[0]])},
+            expects=an.near(0, 0.06, of="farthest fit less the law's own slope there"),
+            evidence=an.compare(
+                worst_exponent, (plane, slopes), control={"exponents of the next alpha": (plane, [*slopes[1:], slopes[0]])}
             ),
         ),
-        judge(
+        an.judge(
             id="depth/area-rises-with-alpha",
             source=f"{SOURCE}; derived",
             statement=f"The area of Psi by random directions rises with alpha (d = {', '.join(map(str, dims))})",
-            expects=ordered(of="the mean area over alpha"),
-            evidence=compare(
+            expects=an.ordered(of="the mean area over alpha"),
+            evidence=an.compare(
                 least_rise,
                 [read_areas(study, d) for d in dims],
                 control={
@@ -331,18 +315,18 @@ def claims(study: Study) -> list[Claim]:
                 },
             ),
         ),
-        judge(
+        an.judge(
             id="depth/random-directions-overestimate",
             source="derived; the papers' depths are those of random directions",
             statement=f"At d = {most} the mean depth by {family[0].tried} random directions is a tenth too large or more",
-            expects=at_least(0.1, of="smallest relative overestimate"),
-            evidence=compare(least_overestimate, last, control={"in the plane": plane}),
+            expects=an.at_least(0.1, of="smallest relative overestimate"),
+            evidence=an.compare(least_overestimate, last, control={"in the plane": plane}),
         ),
-        judge(
+        an.judge(
             id="depth/guided-bias",
             source="derived: the own direction is the lightest for an isotropic law",
             statement=f"At d = {most} the guided search is off by much less than as many random directions, for every alpha",
-            expects=near(0, 0.25, of="ratio of mean excesses where it is farthest from 0"),
-            evidence=compare(worst_bias_ratio, (study, most), control={"in the plane": (study, 2)}),
+            expects=an.near(0, 0.25, of="ratio of mean excesses where it is farthest from 0"),
+            evidence=an.compare(worst_bias_ratio, (study, most), control={"in the plane": (study, 2)}),
         ),
     ]

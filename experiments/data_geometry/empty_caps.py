@@ -1,28 +1,11 @@
 """Empty caps for the radial law: the nearer the data are to a sphere, the slower the error falls that hides on them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bounds import at_most, near
-from dynamics.analysis.cap_statistics import (
-    TOLERANCE,
-    Cell,
-    draw_counts,
-    finite_slope,
-    fit_count_slope,
-    judge_pairs,
-    tabulate_pairs,
-    worst_share,
-    worst_slope,
-)
-from dynamics.analysis.claims import Claim, Evidence, compare, judge
-from dynamics.analysis.drawing import draw_intervals, label_ticks, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 from dynamics.theory import cap_geometry as theory
 from dynamics.theory.geometry_exponents import radial_lower
 
@@ -34,19 +17,19 @@ def risk_exponent(d: int, alpha: float) -> float:
     return -radial_lower(d, alpha)
 
 
-def parts(study: Study) -> Iterator[tuple[int, float, Study]]:
+def parts(study: an.Study) -> Iterator[tuple[int, float, an.Study]]:
     """(d, alpha, their runs)."""
     for d in study.values("input_dim"):
         for alpha in study.values("alpha"):
             yield d, alpha, study.select(input_dim=d, alpha=alpha)
 
 
-def by_exponent(study: Study, exponent: Exponent) -> list[Cell]:
+def by_exponent(study: an.Study, exponent: Exponent) -> list[an.Cell]:
     """The runs of every d and alpha, with the exponent expected of them."""
     return [(own, exponent(d, alpha)) for d, alpha, own in parts(study)]
 
 
-def shares(study: Study) -> pl.DataFrame:
+def shares(study: an.Study) -> pl.DataFrame:
     """One row a (d, alpha): empties pooled over seeds at its largest n, and (1 - P)^n, its limit, and that of the uniform ball.
 
     error: binomial, of the share.
@@ -60,61 +43,61 @@ def shares(study: Study) -> pl.DataFrame:
         limit = float(np.exp(-theory.radial_cap_constant(d, alpha) * kappa ** theory.mass_exponent(d, alpha)))
         ball, error = float(theory.empty_share(n, d, kappa)), (expected * (1 - expected) / caps) ** 0.5
         rows.append((d, alpha, n, caps, empty / caps, expected, limit, ball, error))
-    return make_table(rows, "input_dim, alpha, num_samples, caps, share, expected, limit, ball, error")
+    return an.make_table(rows, "input_dim, alpha, num_samples, caps, share, expected, limit, ball, error")
 
 
-def tabulate_slopes(study: Study) -> pl.DataFrame:
+def tabulate_slopes(study: an.Study) -> pl.DataFrame:
     """Return slopes of caps and risk against n, beside the exponents and the slope of the closed form over these n."""
     rows = []
     for metric, exponent in (("caps", theory.count_exponent), ("risk", risk_exponent)):
         for d, alpha, own in parts(study):
-            closed = finite_slope(own.values("num_samples"), d, own.values("kappa")[0], metric, alpha)
-            rows.append((metric, d, alpha, *fit_count_slope(own, metric), exponent(d, alpha), closed))
-    return make_table(rows, "metric, input_dim, alpha, slope, low, high, exponent, finite")
+            closed = an.finite_slope(own.values("num_samples"), d, own.values("kappa")[0], metric, alpha)
+            rows.append((metric, d, alpha, *an.fit_count_slope(own, metric), exponent(d, alpha), closed))
+    return an.make_table(rows, "metric, input_dim, alpha, slope, low, high, exponent, finite")
 
 
-def smallest(study: Study) -> Study:
+def smallest(study: an.Study) -> an.Study:
     """Two runs a d and alpha at the smallest n, to be drawn anew."""
     return study.select(num_samples=study.values("num_samples")[0], seed=study.values("seed")[:2])
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Caps against n; risk against n; slopes against alpha; share of empty caps."""
     table, found = tabulate_slopes(study), shares(study)
-    fig, axes = new_axes(1, 4, (14.5, 3.9))
+    fig, axes = an.new_axes(1, 4, (14.5, 3.9))
     drawn = study.select(input_dim=next((d for d in study.values("input_dim") if d >= 3), study.values("input_dim")[0]))
     draw_over_n(axes[0], drawn, "caps", theory.count_exponent, "disjoint caps (open: without a sample)")
     draw_over_n(axes[1], drawn, "risk", risk_exponent, "error that the data cannot see")
     draw_slopes(axes[2], table)
     draw_shares(axes[3], found)
-    twins = tabulate_pairs(smallest(study)).group_by("input_dim", "alpha", "atoms").agg(pl.exclude("seed").max())
+    twins = an.tabulate_pairs(smallest(study)).group_by("input_dim", "alpha", "atoms").agg(pl.exclude("seed").max())
     twins = twins.sort("input_dim", "alpha", "atoms")
     tables = {"radial_caps_slopes": table, "radial_caps_shares": found, "radial_caps_pairs": twins}
-    return Page(fig, caption(study), tables, {"slopes": table})
+    return an.Page(fig, caption(study), tables, {"slopes": table})
 
 
-def draw_over_n(axis, part: Study, metric: str, exponent: Exponent, title: str) -> None:
+def draw_over_n(axis, part: an.Study, metric: str, exponent: Exponent, title: str) -> None:
     """Draw a count or the risk against n at one d, a colour an alpha, beside its exponent."""
     for d, alpha, own in parts(part):
         i = part.values("alpha").index(alpha)
         label = rf"$\alpha={alpha:g}$"
-        draw_counts(axis, own, metric, exponent(d, alpha), fmt=MARKERS[i], color=COLORS[i], label=label)
+        an.draw_counts(axis, own, metric, exponent(d, alpha), fmt=an.MARKERS[i], color=an.COLORS[i], label=label)
         axis.set_title(f"{title}, $d={d}$")
     axis.legend()
 
 
 def draw_slopes(axis, table: pl.DataFrame) -> None:
     for i, d in enumerate(sorted(set(table["input_dim"]))):
-        for metric, face in (("caps", COLORS[i]), ("risk", "white")):
+        for metric, face in (("caps", an.COLORS[i]), ("risk", "white")):
             own = table.filter(metric=metric, input_dim=d).sort("alpha")
-            draw_intervals(axis, own["alpha"], own, fmt=MARKERS[i], color=COLORS[i], mfc=face, capsize=2, lw=1)
+            an.draw_intervals(axis, own["alpha"], own, fmt=an.MARKERS[i], color=an.COLORS[i], mfc=face, capsize=2, lw=1)
             fine = np.geomspace(own["alpha"].min(), own["alpha"].max(), 50)  # type: ignore[type-var]
             exponent = theory.count_exponent if metric == "caps" else risk_exponent
-            axis.plot(fine, [exponent(d, a) for a in fine], "-", color=COLORS[i], lw=0.8)
-        axis.plot([], [], MARKERS[i], color=COLORS[i], label=f"$d={d}$")
+            axis.plot(fine, [exponent(d, a) for a in fine], "-", color=an.COLORS[i], lw=0.8)
+        axis.plot([], [], an.MARKERS[i], color=an.COLORS[i], label=f"$d={d}$")
     axis.axhline(0, color="0.8", lw=0.8, zorder=0)
     axis.set(title="slopes: caps (filled), risk (open)", xlabel=r"$\alpha$", ylabel="slope against $n$", xscale="log")
-    label_ticks(axis, sorted(set(table["alpha"])))
+    an.label_ticks(axis, sorted(set(table["alpha"])))
     axis.minorticks_off()
     axis.legend(loc="center left")
 
@@ -123,18 +106,18 @@ def draw_shares(axis, table: pl.DataFrame) -> None:
     for i, d in enumerate(sorted(set(table["input_dim"]))):
         own = table.filter(input_dim=d)
         bars = 3 * own["error"].to_numpy()
-        axis.errorbar(own["alpha"], own["share"], bars, fmt=MARKERS[i], color=COLORS[i], lw=0.8, label=f"$d={d}$")
-        axis.plot(own["alpha"], own["expected"], "-", color=COLORS[i], lw=0.8)
-        axis.plot(own["alpha"], own["limit"], ":", color=COLORS[i], lw=0.8)
+        axis.errorbar(own["alpha"], own["share"], bars, fmt=an.MARKERS[i], color=an.COLORS[i], lw=0.8, label=f"$d={d}$")
+        axis.plot(own["alpha"], own["expected"], "-", color=an.COLORS[i], lw=0.8)
+        axis.plot(own["alpha"], own["limit"], ":", color=an.COLORS[i], lw=0.8)
     axis.plot([], [], "-", color="0.4", lw=0.8, label="$(1-P)^n$")
     axis.plot([], [], ":", color="0.4", lw=0.8, label="its limit")
     axis.set(title="share of caps without a sample", xlabel=r"$\alpha$", ylabel="share", xscale="log", ylim=(0, 1))
-    label_ticks(axis, sorted(set(table["alpha"])))
+    an.label_ticks(axis, sorted(set(table["alpha"])))
     axis.minorticks_off()
     axis.legend()
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     run, n = study.runs.row(0, named=True), study.values("num_samples")
     return (
         f"Caps of height eps^2, eps = {run['kappa']:g} n^(-1/(d-1+2 alpha)), packed greedily on the unit ball, n = {n[0]} to "
@@ -146,57 +129,57 @@ def caption(study: Study) -> str:
     )
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     n, alphas, dims = study.values("num_samples"), study.values("alpha"), study.values("input_dim")
     span = f"alpha = {', '.join(f'{a:g}' for a in alphas)}, d = {', '.join(map(str, dims))}, n = {n[0]} to {n[-1]}"
     after = dict(zip(alphas, alphas[1:] + alphas[:1], strict=True))  # the next alpha, for the last one the first
     found, place = shares(study), "at the worst d and alpha"
-    as_exponent = near(0, TOLERANCE, of=f"slope less the exponent {place}")
+    as_exponent = an.near(0, an.TOLERANCE, of=f"slope less the exponent {place}")
 
-    def closed_form(shift: bool) -> list[Cell]:
+    def closed_form(shift: bool) -> list[an.Cell]:
         slopes = [
-            finite_slope(own.values("num_samples"), d, own.values("kappa")[0], "risk", after[alpha] if shift else alpha)
+            an.finite_slope(own.values("num_samples"), d, own.values("kappa")[0], "risk", after[alpha] if shift else alpha)
             for d, alpha, own in parts(study)
         ]
         return [(own, slope) for (_, _, own), slope in zip(parts(study), slopes, strict=True)]
 
-    def exponents(metric: str, exponent: Exponent) -> Evidence:
+    def exponents(metric: str, exponent: Exponent) -> an.Evidence:
         control = {"exponents of another alpha": by_exponent(study, lambda d, alpha: exponent(d, after[alpha]))}
-        return compare(worst_slope, by_exponent(study, exponent), control=control, metric=metric)
+        return an.compare(an.worst_slope, by_exponent(study, exponent), control=control, metric=metric)
 
     return [
-        judge(
+        an.judge(
             id="radial_caps/count-slope",
             source=SOURCE,
             statement=f"Disjoint caps grow as n^((d-1)/(d-1+2 alpha)), {span}",
             expects=as_exponent,
             evidence=exponents("caps", theory.count_exponent),
         ),
-        judge(
+        an.judge(
             id="radial_caps/risk-slope",
             source=SOURCE,
             statement=f"The error that hides on empty caps falls as n^(-2 alpha/(d-1+2 alpha)), {span}",
             expects=as_exponent,
             evidence=exponents("risk", risk_exponent),
         ),
-        judge(
+        an.judge(
             id="radial_caps/risk-slope-at-finite-n",
             source="derived: closed forms of the radial law",
             statement=f"That slope is the one of the closed form over these n, {span}",
-            expects=near(0, TOLERANCE, of=f"slope less the closed form's {place}"),
-            evidence=compare(
-                worst_slope,
+            expects=an.near(0, an.TOLERANCE, of=f"slope less the closed form's {place}"),
+            evidence=an.compare(
+                an.worst_slope,
                 closed_form(shift=False),
                 control={"closed form of another alpha": closed_form(shift=True)},
                 metric="risk",
             ),
         ),
-        judge(
+        an.judge(
             id="radial_caps/share-as-expected",
             source="derived from the law's half-space probability",
             statement=f"The share of empty caps is (1 - P)^n, P the mass of a cap, {span}",
-            expects=at_most(4, of=f"standard errors off, {place},"),
-            evidence=compare(worst_share, (found, "expected"), control={"the uniform ball's": (found, "ball")}),
+            expects=an.at_most(4, of=f"standard errors off, {place},"),
+            evidence=an.compare(an.worst_share, (found, "expected"), control={"the uniform ball's": (found, "ball")}),
         ),
-        *judge_pairs(tabulate_pairs(smallest(study)), "radial_caps", SOURCE),
+        *an.judge_pairs(an.tabulate_pairs(smallest(study)), "radial_caps", SOURCE),
     ]

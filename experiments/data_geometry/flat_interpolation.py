@@ -1,40 +1,32 @@
 """Flat interpolation: labels on a sphere memorised by a net in closed form, its true sharpness, and descent from beside it."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bounds import Measured, above, at_least, at_most, below, equal_up_to, require_also
-from dynamics.analysis.cap_statistics import worst_share
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import assign_shades, label_ticks
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
+import dynamics.analysis.words as an
 from dynamics.data.closed_forms import BALL
-from dynamics.study.tables import Study
 from dynamics.theory.flat_interpolators import kernel_diagonal, memorable_share, patch_bound
 
 SPHERE = "Liang et al. 2026, flat interpolation on the sphere"
 PATCH = "Liang et al. 2026b, failure on unstructured patches"
 DERIVED = "derived: the kernel of a net with a neuron a sample"
-SHADES = {"paper": COLORS[1], "optimal": COLORS[0]}
+SHADES = {"paper": an.COLORS[1], "optimal": an.COLORS[0]}
 ROUNDING = 1e-9  # of a sharpness near 1 in 64 bits, by Lanczos, where weights are not large
 MISSED = 0.01  # of the bound: a label further off than this is not memorised
 NEAR = 10  # perturbations: what came back is within so many of where it started
+UNIT = pl.col("rounding") + 1e-12  # of the net's largest neuron, epsilon |v| (|w| + |b|), and of Lanczos
 PATCHES = ("patch", "patch_signs", "patches")
 CELL = ["data.input_dim", "data.num_samples", "seed"]
 
 
-def read_built(study: Study, *panels: str) -> pl.DataFrame:
+def read_built(study: an.Study, *panels: str) -> pl.DataFrame:
     """The nets as they were built, before any step, with `share` = (lambda - 1) / (bound - 1) and `scaling`."""
     at = study.records.filter(pl.col("step") == 0, pl.col("panel").is_in(panels))
     share = (pl.col("sharpness") - 1) / (pl.col("bound_sharpness") - 1)
     return at.with_columns(share=share, scaling=pl.col("construction").str.split("_").list.last())
 
 
-def standing(study: Study) -> pl.DataFrame:
+def standing(study: an.Study) -> pl.DataFrame:
     """Share of ball samples that stand out from all others, pooled over seeds, beside its expectation; one row a (d, n)."""
     pooled = read_built(study, "ball").group_by("data.input_dim", "data.num_samples")
     table = pooled.agg(share=pl.col("standing_share").mean(), seeds=pl.len()).sort("data.input_dim", "data.num_samples")
@@ -45,11 +37,8 @@ def standing(study: Study) -> pl.DataFrame:
     return table.with_columns(error=(pl.col("expected") * (1 - pl.col("expected")) / count).sqrt())
 
 
-def ends(study: Study) -> pl.DataFrame:
-    """The runs of descent at their last step, with `eta`, `window` and `moved`.
-
-    window: eta lambda / 2 of the optimal scaling; moved: distance over perturbation.
-    """
+def ends(study: an.Study) -> pl.DataFrame:
+    """Return descent's last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
     table = study.select(panel="descent").final
     optimal = [patch_bound(n, bound, 1, "optimal") for n, bound in table.select("data.num_samples", "bound").iter_rows()]
     eta = 2 * pl.col("edge_ratio") / pl.col("exact_sharpness")
@@ -57,9 +46,9 @@ def ends(study: Study) -> pl.DataFrame:
     return table.with_columns(eta=eta, window=window, moved=pl.col("distance") / pl.col("perturbation"))
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Sharpness against n, of spheres and of patches; against a factor on pairs; descent; the ball."""
-    fig, axes = new_axes(2, 3, (12.5, 7.4))
+    fig, axes = an.new_axes(2, 3, (12.5, 7.4))
     draw_sphere(axes[0, 0], read_built(study, "sphere"))
     draw_rescaled(axes[0, 1], read_built(study, "rescaled"))
     draw_patches(axes[0, 2], study)
@@ -76,7 +65,7 @@ def figure(study: Study) -> Page:
         "flat_interpolation_descent": ends(study).select(*keys, *seen).sort(keys),
         "flat_interpolation_ball": standing(study),
     }
-    return Page(fig, caption(study), tables, {"samples of the ball that stand out": standing(study)})
+    return an.Page(fig, caption(study), tables, {"samples of the ball that stand out": standing(study)})
 
 
 def medians_less_one(table: pl.DataFrame, key: str, column: str = "sharpness") -> tuple[np.ndarray, np.ndarray]:
@@ -99,14 +88,14 @@ def draw_sphere(axis, table: pl.DataFrame) -> None:
     for look, d in zip(looks(dims, "0.4"), dims, strict=True):
         axis.plot([], [], ls="", color="0.4", label=f"$d={d}$", **look)
     axis.set(title="sphere: sharpness of the net", xlabel="$n$", ylabel=r"$\lambda_{max}-1$", xscale="log", yscale="log")
-    label_ticks(axis, sorted(set(table["data.num_samples"])))
+    an.label_ticks(axis, sorted(set(table["data.num_samples"])))
     axis.legend()
 
 
-def looks(dims: list[int], color: str) -> list[dict[str, Any]]:
+def looks(dims: list[int], color: str) -> list[dict]:
     """Return a marker for each dimension, rings around the last one, which is filled."""
     last = len(dims) - 1
-    return [{"marker": MARKERS[i], "ms": 9 - 2.5 * i, "mfc": "none" if i < last else color} for i in range(len(dims))]
+    return [{"marker": an.MARKERS[i], "ms": 9 - 2.5 * i, "mfc": "none" if i < last else color} for i in range(len(dims))]
 
 
 def draw_rescaled(axis, table: pl.DataFrame) -> None:
@@ -115,45 +104,42 @@ def draw_rescaled(axis, table: pl.DataFrame) -> None:
     factors = np.geomspace(table["pair_scale"].min(), table["pair_scale"].max(), 60)  # type: ignore[type-var]
     labels = np.linspace(0.0005, 0.9995, 1000) * table["bound"][0]
     for scaling, color in SHADES.items():
-        own = table.filter(scaling=scaling)
-        if not len(own):
+        if not len(own := table.filter(scaling=scaling)):
             continue
         mean = [float(np.mean(kernel_diagonal(labels, scaling, pair_scale=f))) for f in factors]
         axis.plot(factors, mean, "-", color=color, lw=1, label=f"{scaling}: mean $c$ of uniform labels")
         axis.plot(own["pair_scale"], n * (own["sharpness"] - 1), "o", color=color, ms=3, label=f"{scaling}: measured")
-    axis.axhline(2 * 2**0.5 * table["bound"][0] / 2, color="0.6", lw=0.8, ls=":", zorder=0)
+    an.mark_level(axis, 2**0.5 * table["bound"][0])
     axis.set(title=f"a factor on all pairs, $n$ = {n}", xlabel="factor on $(w, b)$, one over it on $v$", xscale="log")
     axis.set(ylabel=r"$n\,(\lambda_{max}-1)$", ylim=(0, None))
-    label_ticks(axis, sorted(set(table["pair_scale"]) & {0.5, 0.7, 1.0, 1.4, 2.0}))
+    an.label_ticks(axis, sorted(set(table["pair_scale"]) & {0.5, 0.7, 1.0, 1.4, 2.0}))
     axis.legend()
 
 
-def draw_patches(axis, study: Study) -> None:
+def draw_patches(axis, study: an.Study) -> None:
     """n (lambda - 1) against the number of patches, at one n, beside the bounds; one patch is the sphere."""
     table = read_built(study, "patch", "patches", "sphere").with_columns(
         patches=pl.when(pl.col("panel") == "sphere").then(1).otherwise(pl.col("data.input_dim") // pl.col("data.patch_dim"))
     )
     n = study.select(panel="patches").values("num_samples")[0]
     table = table.filter(pl.col("data.num_samples") == n)
-    most, bound = max(table["patches"]), table["bound"][0]
-    fine = np.geomspace(1, most, 50)
+    fine, bound = np.geomspace(1, max(table["patches"]), 50), table["bound"][0]
     for scaling, color in SHADES.items():
         num, value = medians_less_one(table.filter(scaling=scaling), "patches")
         axis.plot(num, n * value, "o", color=color, label=f"{scaling} scaling")
         axis.plot(fine, [n * (patch_bound(n, bound, j, scaling) - 1) for j in fine], "--", color=color, lw=1)
     axis.set(title=f"shared filters on patches, $n$ = {n}", xlabel="patches $J$", ylabel=r"$n\,(\lambda_{max}-1)$")
     axis.set(xscale="log", yscale="log")
-    label_ticks(axis, sorted(set(table["patches"])))
+    an.label_ticks(axis, sorted(set(table["patches"])))
     axis.plot([], [], "--", color="0.4", lw=1, label="bound")
     axis.legend()
 
 
-def draw_descent(axis, study: Study) -> None:
+def draw_descent(axis, study: an.Study) -> None:
     """Loss against step from the paper's net, at the smallest d, one seed, a line a learning rate."""
     part = study.select(panel="descent", construction="sphere_paper")
     part = part.select(seed=part.values("seed")[0], input_dim=part.values("input_dim")[0])
-    ratios = part.values("edge_ratio")
-    for ratio, shade, *_ in assign_shades(ratios, 1, "coolwarm"):
+    for ratio, shade, *_ in an.assign_shades(part.values("edge_ratio"), 1, "coolwarm"):
         curve = part.select(edge_ratio=ratio).records.filter(pl.col("step") > 0).sort("step")
         axis.loglog(curve["step"], np.maximum(curve["train_loss"].to_numpy(), 1e-32), "-", color=shade, label=f"{ratio:g}")
     title = f"descent from beside the paper's net, $d$ = {part.values('input_dim')[0]}"
@@ -173,68 +159,50 @@ def draw_ends(axis, table: pl.DataFrame) -> None:
             axis.axhline(float(own["exact_sharpness"][0]), color=color, lw=0.8, ls="--")
     eta = np.linspace(table["eta"].min(), table["eta"].max(), 100)  # type: ignore[type-var]
     axis.plot(eta, 2 / eta, "-", color="0.5", lw=1, label=r"$2/\eta$")
-    axis.set(title="where descent ends (dashed: the nets built)", xlabel=r"$\eta$", ylabel=r"$\lambda_{max}$")
-    axis.set(xlim=(1.62, 2.01), ylim=(0.995, 1.115))
+    axis.set(title="where descent ends (dashed: the nets built)", xlim=(1.62, 2.01), ylim=(0.995, 1.115))
+    axis.set(xlabel=r"$\eta$", ylabel=r"$\lambda_{max}$")
     axis.legend(loc="upper left", fontsize=7)
 
 
 def draw_ball(axis, table: pl.DataFrame) -> None:
     for i, d in enumerate(sorted(set(table["data.input_dim"]))):
-        own, color = table.filter(pl.col("data.input_dim") == d), COLORS[2 + i]
-        axis.plot(own["data.num_samples"], own["share"], MARKERS[i], color=color, label=f"ball, $d={d}$")
+        own, color = table.filter(pl.col("data.input_dim") == d), an.COLORS[2 + i]
+        axis.plot(own["data.num_samples"], own["share"], an.MARKERS[i], color=color, label=f"ball, $d={d}$")
         n = np.unique(np.geomspace(own["data.num_samples"].min(), own["data.num_samples"].max(), 40).astype(int))  # type: ignore[type-var]
         axis.plot(n, [memorable_share(BALL, m, d) for m in n], "-", color=color, lw=1)
     axis.plot([], [], "-", color="0.4", lw=1, label="$E(1-\\mathrm{depth})^{n-1}$")
     axis.axhline(1, color="0.6", lw=0.8, ls=":", label="sphere")
     axis.set(title="ball: samples a neuron can be alone with", xlabel="$n$", ylabel="share", xscale="log", yscale="log")
-    label_ticks(axis, sorted(set(table["data.num_samples"])))
+    an.label_ticks(axis, sorted(set(table["data.num_samples"])))
     axis.legend()
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     sphere, run = study.select(panel="sphere"), study.select(panel="descent").runs.row(0, named=True)
     patch = study.select(panel="patch").runs.row(0, named=True)
-    size, seeds = sphere.values("bound")[0], len(sphere.values("seed"))
+    size = sphere.values("bound")[0]
     return (
         f"A net with one neuron a sample, alone with it, fits labels uniform on [-{size:g}, {size:g}] of uniform points on the "
-        f"sphere; medians over {seeds} seeds of the true Hessian's largest eigenvalue by Lanczos in 64 bits, loss (1/2n) sum "
-        "(f - y)^2. Dashed: 1 + (D^2 + 2)/n (paper), 1 + 2 sqrt(2) D/n (optimal); with J patches D^2 + 2/J^2, 2 sqrt(2) D/J. "
-        f"The value is the same for every d. Patches are points of S^{patch['data.patch_dim'] - 1}. "
-        f"Descent: n = {run['data.num_samples']}, labels +-{run['bound']:g}, noise within {run['perturbation']:g} on every "
-        f"parameter, {run['steps']} steps; lambda is that of the net built. Ball: the same construction reaches only samples "
-        "that stand out in their own direction from all others; lines are the closed form."
+        f"sphere; medians over {len(sphere.values('seed'))} seeds of the true Hessian's largest eigenvalue by Lanczos in 64 "
+        "bits, loss (1/2n) sum (f - y)^2. Dashed: 1 + (D^2 + 2)/n (paper), 1 + 2 sqrt(2) D/n (optimal); with J patches D^2 + "
+        "2/J^2, 2 sqrt(2) D/J. The value is the same for every d. Patches are points of "
+        f"S^{patch['data.patch_dim'] - 1}. Descent: n = {run['data.num_samples']}, labels +-{run['bound']:g}, noise within "
+        f"{run['perturbation']:g} on every parameter, {run['steps']} steps; lambda is that of the net built. Ball: the same "
+        "construction reaches only samples that stand out in their own direction from all others; lines are the closed form."
     )
 
 
-def largest_share(table: pl.DataFrame, factor: int | None = None) -> float:
-    """Return the largest (lambda - 1) / (bound - 1); with the bound of `factor` times as many patches, if given."""
-    if factor is None:
-        return float(table["share"].to_numpy().max())
+def largest_share(table: pl.DataFrame, factor: int) -> float:
+    """Return the largest (lambda - 1) / (bound - 1) with the bound of `factor` times as many patches."""
     rows = table.select("sharpness", "data.num_samples", "bound", "data.input_dim", "data.patch_dim", "scaling").iter_rows()
     return max((s - 1) / (patch_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows)
 
 
-def distance_from_bound(table: pl.DataFrame) -> float:
-    """Return the largest |lambda - bound|."""
-    return float((table["sharpness"] - table["bound_sharpness"]).abs().to_numpy().max())
-
-
-def count_roundings(table: pl.DataFrame, error: pl.Expr) -> float:
-    """Return the largest error over the rounding of the net's largest neuron, epsilon |v| (|w| + |b|), and 1e-12."""
-    return float(table.select(error / (pl.col("rounding") + 1e-12)).to_series().to_numpy().max())
-
-
-def count_spread(table: pl.DataFrame) -> float:
-    """Return the spread of lambda over d at equal labels, in the same roundings."""
+def largest_spread(table: pl.DataFrame) -> an.Measured:
+    """Return the spread of lambda over d at equal labels, in units of rounding."""
     keys = ["panel", "construction", "bound", "data.num_samples", "seed"]
     spread = pl.col("sharpness").max() - pl.col("sharpness").min()
-    return count_roundings(table.group_by(keys).agg(spread=spread, rounding=pl.col("rounding").max()), pl.col("spread"))
-
-
-def largest_use(table: pl.DataFrame) -> float:
-    """Return the larger of the number of samples (patches) that a neuron is on for and the width over n."""
-    per_sample = (table["used_width"] / table["data.num_samples"]).to_numpy()
-    return float(max(table["largest_activation"].to_numpy().max(), per_sample.max()))
+    return an.largest(table.group_by(keys).agg(spread=spread, rounding=pl.col("rounding").max()), pl.col("spread") / UNIT)
 
 
 def largest_scaling_ratio(table: pl.DataFrame) -> float:
@@ -251,167 +219,131 @@ def least_rescaled_ratio(table: pl.DataFrame) -> float:
     return float(((other["sharpness"] - 1) / other["plain"]).to_numpy().min())
 
 
-def least_miss(table: pl.DataFrame) -> float:
-    """Return the least over runs of the largest residual, in units of the bound on labels."""
-    return float((table["interpolation_error"] / table["bound"]).to_numpy().min())
-
-
-def distance_moved(table: pl.DataFrame) -> Measured:
-    """Return the largest distance from the built net, in perturbations, where all labels are fitted again."""
-    return require_also(float(table["moved"].to_numpy().max()), bool((table["memorised_share"] == 1).all()))
-
-
-def largest_edge(table: pl.DataFrame) -> Measured:
-    """Return the largest eta lambda / 2, where all labels are fitted again, elsewhere."""
-    elsewhere = bool((table["memorised_share"] == 1).all()) and bool((table["moved"] > NEAR).all())
-    return require_also(float(table["edge"].to_numpy().max()), elsewhere)
-
-
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(DERIVED)
     sphere, signs, patches = (read_built(study, *names) for names in (("sphere", "linear"), ("signs",), PATCHES))
     crossing, ball, rescaled = (read_built(study, name) for name in ("crossing", "ball", "rescaled"))
     after, shares = ends(study), standing(study)
-    alike = (pl.col("bound") ** 2 - 2).abs() < 1e-9
+    alike, beyond = (pl.col("bound") ** 2 - 2).abs() < 1e-9, pl.col("window") > 1
     inside, below_edge = (pl.col("edge_ratio") > 1) & (pl.col("window") < 1), after.filter(pl.col("edge_ratio") < 1)
-    paper, beyond = after.filter(construction="sphere_paper"), pl.col("window") > 1
+    paper = after.filter(construction="sphere_paper")
     dims = ", ".join(map(str, sorted(set(sphere["data.input_dim"]))))
     sizes = f"n = {sphere['data.num_samples'].min()} to {sphere['data.num_samples'].max()}"
     low = ball.filter(pl.col("data.input_dim") <= 5, pl.col("data.num_samples") >= 32)
     every, uniform = pl.concat([sphere, signs, patches]), "labels uniform on [-D, D]"
-    own = sphere.filter(panel="sphere")
-    crossed = {"kinks beyond the nearest sample": crossing}
-    below_bound = at_most(1 + ROUNDING, of="largest (lambda - 1) / (bound - 1)")
-    on_bound, missed = equal_up_to(ROUNDING, of="lambda - bound"), at_least(MISSED, of="largest residual of every run over D")
+    own, crossed = sphere.filter(panel="sphere"), {"kinks beyond the nearest sample": crossing}
+    halved = {"the same nets with (w, b) halved and v doubled": rescaled.filter(pair_scale=0.5)}
+    same_net = {"labels +-sqrt(2), where both are the same net": signs.filter(alike)}
+    optimal, papers = rescaled.filter(scaling="optimal"), {"the paper's pairs": rescaled.filter(scaling="paper")}
+    unstable = {"eta lambda / 2 above 1": after.filter(pl.col("edge_ratio") > 1)}
+    too_large = {"eta above 2 / lambda of the optimal scaling": paper.filter(beyond)}
+    from_paper = {"eta below it, from the paper's net": paper.filter(inside)}
+    below_bound = an.at_most(1 + ROUNDING, of="largest (lambda - 1) / (bound - 1)")
+    on_bound = an.equal_up_to(ROUNDING, of="lambda - bound")
+    missed = an.at_least(MISSED, of="largest residual of every run over D")
     rounded = "in units of eps |v| (|w| + |b|) + 1e-12"
+    from_bound, patch_signs = (pl.col("sharpness") - pl.col("bound_sharpness")).abs(), read_built(study, "patch_signs")
+    residual, per_sample = pl.col("interpolation_error") / pl.col("bound"), pl.col("used_width") / pl.col("data.num_samples")
+    fitted, larger = pl.col("memorised_share") == 1, pl.max_horizontal("largest_activation", per_sample)
+    elsewhere = fitted & (pl.col("moved") > NEAR)
     off = [(pl.col(name) - pl.col("exact_sharpness")).abs() for name in ("sharpness", "gauss_newton_sharpness")]
     return [
-        judge(
+        an.judge(
             id="flat_interpolation/below-bound",
             source=SPHERE,
             statement=f"lambda <= 1 + (D^2 + 2)/n, and 1 + 2 sqrt(2) D/n for optimal pairs, d = {dims}, {sizes}",
             expects=below_bound,
-            evidence=compare(
-                largest_share,
-                pl.concat([sphere, signs]),
-                control={"the same nets with (w, b) halved and v doubled": rescaled.filter(pair_scale=0.5)},
-            ),
+            evidence=an.compare(an.largest, pl.concat([sphere, signs]), control=halved, of="share"),
         ),
-        judge(
+        claim(
             id="flat_interpolation/bound-attained",
-            source=DERIVED,
             statement="Both bounds are attained where all labels are +-D",
             expects=on_bound,
-            evidence=compare(distance_from_bound, signs, control={uniform: sphere}),
+            evidence=an.compare(an.largest, signs, control={uniform: sphere}, of=from_bound),
         ),
-        judge(
+        claim(
             id="flat_interpolation/secular-equation",
-            source=DERIVED,
             statement="lambda of the Hessian and of Gauss-Newton is the root of sum 1/(mu - c_i) = 1, over n",
-            expects=at_most(4, of=f"|lambda - root| {rounded}"),
-            evidence=compare(count_roundings, every, control=crossed, error=pl.max_horizontal(off)),
+            expects=an.at_most(4, of=f"|lambda - root| {rounded}"),
+            evidence=an.compare(an.largest, every, control=crossed, of=pl.max_horizontal(off) / UNIT),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/interpolates",
             source=SPHERE,
             statement="Every label is fitted, to rounding",
-            expects=at_most(4, of=f"largest residual {rounded}"),
-            evidence=compare(count_roundings, every, control=crossed, error=pl.col("interpolation_error")),
+            expects=an.at_most(4, of=f"largest residual {rounded}"),
+            evidence=an.compare(an.largest, every, control=crossed, of=pl.col("interpolation_error") / UNIT),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/a-neuron-a-sample",
             source=SPHERE,
             statement="At most n neurons, each of them on for one sample (one patch of one sample)",
-            expects=at_most(1, of="the larger of width / n and samples a neuron"),
-            evidence=compare(largest_use, every, control=crossed),
+            expects=an.at_most(1, of="the larger of width / n and samples a neuron"),
+            evidence=an.compare(an.largest, every, control=crossed, of=larger),
         ),
-        judge(
+        claim(
             id="flat_interpolation/optimal-is-flatter",
-            source=DERIVED,
             statement=f"Optimal pairs are flatter than the paper's on the same labels, d = {dims}, {sizes}",
-            expects=at_most(1 - ROUNDING, of="largest ratio of lambda - 1"),
-            evidence=compare(
-                largest_scaling_ratio,
-                pl.concat([own, signs.filter(~alike)]),
-                control={"labels +-sqrt(2), where both are the same net": signs.filter(alike)},
-            ),
+            expects=an.at_most(1 - ROUNDING, of="largest ratio of lambda - 1"),
+            evidence=an.compare(largest_scaling_ratio, pl.concat([own, signs.filter(~alike)]), control=same_net),
         ),
-        judge(
+        claim(
             id="flat_interpolation/least-of-rescalings",
-            source=DERIVED,
             statement="No factor on all pairs makes the optimal net flatter",
-            expects=above(1, of="least ratio of lambda - 1 over other factors"),
-            evidence=compare(
-                least_rescaled_ratio,
-                rescaled.filter(scaling="optimal"),
-                control={"the paper's pairs": rescaled.filter(scaling="paper")},
-            ),
+            expects=an.above(1, of="least ratio of lambda - 1 over other factors"),
+            evidence=an.compare(least_rescaled_ratio, optimal, control=papers),
         ),
-        judge(
+        claim(
             id="flat_interpolation/same-in-every-dimension",
-            source=DERIVED,
             statement=f"lambda is that of the labels alone, whatever d = {dims} is",
-            expects=at_most(4, of=f"spread over d {rounded}"),
-            evidence=compare(count_spread, pl.concat([own, signs]), control={"uniform ball": ball}),
+            expects=an.at_most(4, of=f"spread over d {rounded}"),
+            evidence=an.compare(largest_spread, pl.concat([own, signs]), control={"uniform ball": ball}),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/patches-below-bound",
             source=PATCH,
             statement="Shared filters on J independent patches: lambda <= 1 + (D^2 + 2/J^2)/n, optimal 1 + 2 sqrt(2) D/(J n)",
             expects=below_bound,
-            evidence=compare(largest_share, (patches, 1), control={"the bound of twice as many patches": (patches, 2)}),
+            evidence=an.compare(largest_share, (patches, 1), control={"the bound of twice as many patches": (patches, 2)}),
         ),
-        judge(
+        claim(
             id="flat_interpolation/patch-bound-attained",
-            source=DERIVED,
             statement="Both bounds of patches are attained where all labels are +-D",
             expects=on_bound,
-            evidence=compare(
-                distance_from_bound, read_built(study, "patch_signs"), control={uniform: read_built(study, "patch")}
-            ),
+            evidence=an.compare(an.largest, patch_signs, control={uniform: read_built(study, "patch")}, of=from_bound),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/ball-is-not-memorised",
             source="Liang et al. 2026: the sphere is needed",
-            statement="On the uniform ball the construction misses labels in every run, "
-            f"d up to {low['data.input_dim'].max()}, n >= 32",
+            statement=f"On the uniform ball labels are missed in every run, d up to {low['data.input_dim'].max()}, n >= 32",
             expects=missed,
-            evidence=compare(least_miss, low, control={"the sphere": sphere}),
+            evidence=an.compare(an.smallest, low, control={"the sphere": sphere}, of=residual),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/share-that-stands-out",
             source="derived: half-space depth of the ball",
             statement="The share of ball samples that a neuron can be alone with in their own direction is E (1 - depth)^(n-1)",
-            expects=at_most(4, of="standard errors off, at the worst (d, n),"),
-            evidence=compare(worst_share, (shares, "expected"), control={"the closed form of d + 1": (shares, "other")}),
+            expects=an.at_most(4, of="standard errors off, at the worst (d, n),"),
+            evidence=an.compare(an.worst_share, (shares, "expected"), control={"the closed form of d + 1": (shares, "other")}),
         ),
-        judge(
+        an.judge(
             id="flat_interpolation/stable-below-the-edge",
             source=SPHERE,
             statement=f"Descent from beside the net comes back to it for eta lambda / 2 up to {below_edge['edge_ratio'].max()}",
-            expects=at_most(NEAR, of="all labels fitted again, distance moved in perturbations"),
-            evidence=compare(
-                distance_moved, below_edge, control={"eta lambda / 2 above 1": after.filter(pl.col("edge_ratio") > 1)}
-            ),
+            expects=an.at_most(NEAR, of="all labels fitted again, distance moved in perturbations"),
+            evidence=an.compare(an.largest, below_edge, control=unstable, of="moved", also=fitted),
         ),
-        judge(
+        claim(
             id="flat_interpolation/settles-flatter",
-            source=DERIVED,
             statement="Just above 2 / lambda descent leaves the paper's net for a flatter one that memorises as well, while "
             "eta <= 2 / lambda of the optimal scaling",
-            expects=below(1, of="all labels fitted again, elsewhere, eta lambda / 2"),
-            evidence=compare(
-                largest_edge,
-                paper.filter(inside),
-                control={"eta above 2 / lambda of the optimal scaling": paper.filter(beyond)},
-            ),
+            expects=an.below(1, of="all labels fitted again, elsewhere, eta lambda / 2"),
+            evidence=an.compare(an.largest, paper.filter(inside), control=too_large, of="edge", also=elsewhere),
         ),
-        judge(
+        claim(
             id="flat_interpolation/no-memory-above",
-            source=DERIVED,
             statement="With eta above 2 / lambda of the optimal scaling descent does not memorise again",
             expects=missed,
-            evidence=compare(
-                least_miss, after.filter(beyond), control={"eta below it, from the paper's net": paper.filter(inside)}
-            ),
+            evidence=an.compare(an.smallest, after.filter(beyond), control=from_paper, of=residual),
         ),
     ]

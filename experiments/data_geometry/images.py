@@ -1,22 +1,12 @@
 """Experiment E3 of Liang et al. 2026: are images memorised later than Gaussian inputs, and is it their geometry?"""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, Measured, above, at_least, at_most, below, require_also, within
-from dynamics.analysis.claims import Claim, compare, exchange, judge
-from dynamics.analysis.curves import draw_band
-from dynamics.analysis.drawing import make_table, mark_level, share_limits
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.seed_values import EDGE, combine_medians, cut_to_start, median_late, read_late, split_panels
-from dynamics.analysis.stability_claims import judge_stability
+import dynamics.analysis.words as an
 from dynamics.core import spec as specs
 from dynamics.study.reload import restart
-from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec
 
 SOURCE = "Liang et al. 2026, experiment E3"
@@ -32,7 +22,7 @@ LEFT = pl.col("train_loss") / pl.col("loss_factor") / pl.col("data.noise_std") *
 RISK = pl.col("excess_risk") / pl.col("data.noise_std") ** 2
 
 
-def half_fitted(part: Study) -> np.ndarray:
+def half_fitted(part: an.Study) -> np.ndarray:
     """Steps after which the training loss stays below half the noise variance, (S,) in the order of the seeds.
 
     Interpolated between records, in the logarithms; infinite where training ends before.
@@ -50,19 +40,19 @@ def half_fitted(part: Study) -> np.ndarray:
     return np.array(found, float)
 
 
-def edge(part: Study) -> tuple[np.ndarray, np.ndarray]:
+def edge(part: an.Study) -> tuple[np.ndarray, np.ndarray]:
     """eta lambda_max / 2 at step 0, and its mean over the last quarter of the steps, (S,) each; empty if not measured."""
     if "sharpness" not in part.records.columns:
         return np.empty(0), np.empty(0)
-    return begin(part, EDGE), read_late(part, EDGE)
+    return begin(part, an.EDGE), an.read_late(part, an.EDGE)
 
 
-def begin(part: Study, metric: pl.Expr) -> np.ndarray:
+def begin(part: an.Study, metric: pl.Expr) -> np.ndarray:
     """A metric at step 0, (S,)."""
-    return cut_to_start(part).records.unique("run").sort("seed").select(metric.alias("value"))["value"].to_numpy()
+    return an.cut_to_start(part).records.unique("run").sort("seed").select(metric.alias("value"))["value"].to_numpy()
 
 
-def draw_inputs(ax: Axes, parts: dict[str, Study], count: int = 6) -> None:
+def draw_inputs(ax: Axes, parts: dict[str, an.Study], count: int = 6) -> None:
     """The first training inputs of the first seed, a row a panel, each between its own extremes."""
     rows = []
     for part in parts.values():
@@ -83,23 +73,23 @@ def draw_inputs(ax: Axes, parts: dict[str, Study], count: int = 6) -> None:
     ax.spines[:].set_visible(False)
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Above: training loss, clean in-sample error, excess risk. Below: sharpness, when half the noise is fitted, the inputs."""
-    parts = split_panels(study, TITLES)
-    fig, axes = new_axes(2, 3, (12, 7))
+    parts = an.split_panels(study, TITLES)
+    fig, axes = an.new_axes(2, 3, (12, 7))
     (loss, clean, risk), (sharp, when, inputs) = axes
-    for place, ((panel, part), color) in enumerate(zip(parts.items(), COLORS, strict=False)):
-        for ax, value in ((loss, LEFT), (clean, CLEAN), (risk, RISK), *([(sharp, EDGE)] if len(edge(part)[0]) else [])):
-            draw_band(ax, part, value, TITLES[panel], color)
+    for place, ((panel, part), color) in enumerate(zip(parts.items(), an.COLORS, strict=False)):
+        for ax, value in ((loss, LEFT), (clean, CLEAN), (risk, RISK), *([(sharp, an.EDGE)] if len(edge(part)[0]) else [])):
+            an.draw_band(ax, part, value, TITLES[panel], color)
         steps = half_fitted(part)
-        when.plot(steps, np.full(len(steps), place), MARKERS[place], color=color, alpha=0.6)
+        when.plot(steps, np.full(len(steps), place), an.MARKERS[place], color=color, alpha=0.6)
         when.plot(np.median(steps), place, "|", color=color, ms=18)
     for ax, title in ((loss, "training loss / noise"), (clean, "clean in-sample error / noise"), (risk, "excess risk / noise")):
-        mark_level(ax, 1)
+        an.mark_level(ax, 1)
         ax.set(title=title, xlabel="step", xscale="log", yscale="log")
-    share_limits([clean, risk])
+    an.share_limits([clean, risk])
     loss.set_ylim(0.02, None)
-    mark_level(sharp, 1)
+    an.mark_level(sharp, 1)
     sharp.set(title="sharpness, $\\eta \\lambda_{\\max} / 2$", xlabel="step", xscale="log", ylim=(0, None))
     when.set(title="half of the noise is fitted", xlabel="step", xscale="log", ylim=(len(parts) - 0.5, -0.5))
     when.set_yticks(range(len(parts)), [TITLES[panel] for panel in parts])
@@ -107,23 +97,23 @@ def figure(study: Study) -> Page:
     lines, labels = loss.get_legend_handles_labels()
     fig.legend(lines, labels, loc="outside lower center", ncols=len(labels))
     table = summary(parts)
-    return Page(fig, caption(study), {"images": table}, {"medians over seeds": table})
+    return an.Page(fig, caption(study), {"images": table}, {"medians over seeds": table})
 
 
-def summary(parts: dict[str, Study]) -> pl.DataFrame:
+def summary(parts: dict[str, an.Study]) -> pl.DataFrame:
     """A row a panel, medians over seeds: what the clean signal is, when half the noise is fitted, where training ends."""
     rows = []
     for panel, part in parts.items():
         end = part.final
         least = part.records.group_by("run").agg(CLEAN.min().alias("least"))["least"].median()
-        seen = begin(part, CLEAN), half_fitted(part), read_late(part, CLEAN), edge(part)[1]
+        seen = begin(part, CLEAN), half_fitted(part), an.read_late(part, CLEAN), edge(part)[1]
         values = [np.median(v) if len(v) else np.nan for v in seen]
         rows.append((TITLES[panel], values[0], values[1], least, values[2], end["excess_risk"].median(), values[3]))
     names = "inputs, clean error at start, half-fitted step, least clean error, late clean error, final excess risk"
-    return make_table(rows, f"{names}, late eta S / 2")
+    return an.make_table(rows, f"{names}, late eta S / 2")
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     run, n = study.runs.row(0, named=True), study.values("num_samples")[0]
     return (
         f"{run['data.law']} against what stands in for it, n = {n}, d = {run['data.input_dim']}; two-layer ReLU nets of width "
@@ -137,105 +127,95 @@ def caption(study: Study) -> str:
     )
 
 
-def ratio_of_medians(over: np.ndarray, under: np.ndarray) -> Estimate:
-    """Return the ratio of medians over the same seeds, (S,) each."""
-    if not len(over) or len(over) != len(under):
-        return UNKNOWN
-    return over_seeds(lambda i: np.median(over[i], axis=1) / np.median(under[i], axis=1), len(over))
-
-
-def ratio_of_steps(first: Study, second: Study) -> Estimate:
+def ratio_of_steps(first: an.Study, second: an.Study) -> an.Estimate:
     """Return the step at which the first has fitted half of the noise over that of the second.
 
     Where the first does not, it counts as if at its last step; the second must.
     """
     known = half_fitted(second)
     steps = np.minimum(half_fitted(first), first.values("steps")[-1])
-    return ratio_of_medians(steps, np.where(np.isfinite(known), known, np.nan))
+    return an.ratio_over_seeds(steps, np.where(np.isfinite(known), known, np.nan))
 
 
-def ratio_of_errors(first: Study, second: Study) -> Estimate:
+def ratio_of_errors(first: an.Study, second: an.Study) -> an.Estimate:
     """Return the late clean error of the first over that of the second."""
-    return ratio_of_medians(read_late(first, CLEAN), read_late(second, CLEAN))
+    return an.ratio_over_seeds(an.read_late(first, CLEAN), an.read_late(second, CLEAN))
 
 
-def memorised_error(part: Study) -> Measured:
+def memorised_error(part: an.Study) -> an.Measured:
     """Return the late clean error, where the noise is fitted: a net that has learned nothing has a clean error too."""
-    return require_also(median_late(part, CLEAN), bool(np.all(np.isfinite(half_fitted(part)))))
+    return an.require_also(an.median_late(part, CLEAN), bool(np.all(np.isfinite(half_fitted(part)))))
 
 
-def share_of_delay(first: Study, second: Study, third: Study) -> Estimate:
+def share_of_delay(first: an.Study, second: an.Study, third: an.Study) -> an.Estimate:
     """Return the share of the third's delay against the first, in log steps, that the second has too."""
     steps = [np.log(half_fitted(part)) for part in (first, second, third)]
     if len({*map(len, steps)}) > 1 or not np.all(np.isfinite(np.concatenate(steps))):
-        return UNKNOWN
-    return combine_medians(steps, lambda medians: (medians[1] - medians[0]) / (medians[2] - medians[0]))
+        return an.UNKNOWN
+    return an.combine_medians(steps, lambda medians: (medians[1] - medians[0]) / (medians[2] - medians[0]))
 
 
-def farthest_edge(values: list[np.ndarray]) -> Estimate:
+def farthest_edge(values: list[np.ndarray]) -> an.Estimate:
     """Return of several parts, (S,) each, the median over seeds that is farthest from 1."""
     if len({*map(len, values)}) > 1:
-        return UNKNOWN
+        return an.UNKNOWN
 
     def farthest(medians: np.ndarray) -> np.ndarray:
         return medians[np.argmax(np.abs(medians - 1), axis=0), np.arange(medians.shape[1])]
 
-    return combine_medians(values, farthest)
+    return an.combine_medians(values, farthest)
 
 
-def claims(study: Study) -> list[Claim]:
-    parts = split_panels(study, TITLES)
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
+    parts = an.split_panels(study, TITLES)
     if not {"images", "gaussian", "covariance"} <= parts.keys():  # taken away on the command line: nothing to compare
-        return judge_stability(study, "images")
+        return an.judge_stability(study, "images")
     images, gaussian, matched = (parts[panel] for panel in ("images", "gaussian", "covariance"))
     other = "shuffled" if "shuffled" in parts else "gaussian"
     steps, edges = f"{study.values('steps')[-1]} steps", [edge(part) for part in parts.values()]
     return [
-        judge(
+        claim(
             id="images/later-than-gaussian",
-            source=SOURCE,
             statement="Images are memorised later than Gaussian inputs",
-            expects=above(1, of="ratio of the steps at which half the noise is fitted"),
-            evidence=exchange(ratio_of_steps, images, gaussian),
+            expects=an.above(1, of="ratio of the steps at which half the noise is fitted"),
+            evidence=an.exchange(ratio_of_steps, images, gaussian),
         ),
-        judge(
+        claim(
             id="images/error-below-gaussian",
-            source=SOURCE,
             statement=f"Late in training ({steps}) the clean error on images is below that on Gaussian inputs",
-            expects=below(1, of="ratio of late clean in-sample errors"),
-            evidence=exchange(ratio_of_errors, images, gaussian),
+            expects=an.below(1, of="ratio of late clean in-sample errors"),
+            evidence=an.exchange(ratio_of_errors, images, gaussian),
         ),
-        judge(
+        claim(
             id="images/gaussian-is-memorised",
-            source=SOURCE,
             statement=f"Gaussian inputs are memorised: after {steps} the clean error is that of the noise (1.0 in the paper)",
-            expects=within(0.8, 1.3, of="training loss below sigma^2 / 2 and late clean error / sigma^2"),
-            evidence=compare(memorised_error, gaussian, control={"images": images}),
+            expects=an.within(0.8, 1.3, of="training loss below sigma^2 / 2 and late clean error / sigma^2"),
+            evidence=an.compare(memorised_error, gaussian, control={"images": images}),
         ),
-        judge(
+        claim(
             id="images/images-resist",
-            source=SOURCE,
             statement=f"Images resist: after {steps} the clean error is well below the noise variance (in the paper about 0.2)",
-            expects=at_most(0.5, of="late clean error / sigma^2"),
-            evidence=compare(median_late, images, control={"Gaussian inputs": gaussian}, metric=CLEAN),
+            expects=an.at_most(0.5, of="late clean error / sigma^2"),
+            evidence=an.compare(an.median_late, images, control={"Gaussian inputs": gaussian}, metric=CLEAN),
         ),
-        judge(
+        an.judge(
             id="images/covariance-explains-it",
             source="Liang et al. 2026, beyond their figures",
             statement="It is the covariance: most of the delay is there for a Gaussian with the images' covariance, too",
-            expects=at_least(0.5, of="share of the delay in log steps"),
-            evidence=compare(
+            expects=an.at_least(0.5, of="share of the delay in log steps"),
+            evidence=an.compare(
                 share_of_delay, (gaussian, matched, images), control={TITLES[other]: (gaussian, parts[other], images)}
             ),
         ),
-        judge(
+        an.judge(
             id="images/late-sharpness-at-the-edge",
             source=f"{SOURCE}; Cohen et al. 2021",
             statement="Late in training the sharpness is 2/eta, whatever the inputs",
-            expects=within(0.95, 1.05, of="mean of eta S / 2 over the last quarter, for the inputs farthest from 1,"),
-            evidence=compare(
+            expects=an.within(0.95, 1.05, of="mean of eta S / 2 over the last quarter, for the inputs farthest from 1,"),
+            evidence=an.compare(
                 farthest_edge, [late for _, late in edges], control={"before training": [first for first, _ in edges]}
             ),
         ),
-        *judge_stability(study, "images"),
+        *an.judge_stability(study, "images"),
     ]

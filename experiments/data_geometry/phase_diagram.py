@@ -1,7 +1,5 @@
 """A phase diagram: where do fully connected, unshared and shared patch nets at the edge of stability generalise?"""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any
@@ -9,14 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, below
-from dynamics.analysis.claims import EXCHANGED, Claim, compare, judge
-from dynamics.analysis.drawing import make_table
-from dynamics.analysis.figures import Page, new_axes
-from dynamics.analysis.rate_pages import losses
-from dynamics.analysis.slopes import whole_seeds
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Liang et al. 2026 and 2026b, beyond their figures"
 NETS = {"full": "fully connected", "unshared": "unshared filters", "shared": "shared filters"}
@@ -24,20 +15,20 @@ AXES = {"radial": "data.alpha", "sphere": "target.views.size"}
 METRIC = "excess_risk"
 
 
-def levels(study: Study, family: str, net: str) -> tuple[np.ndarray, list[Any], list[int]]:
+def levels(study: an.Study, family: str, net: str) -> tuple[np.ndarray, list[Any], list[int]]:
     """Excess risk at the end (S, A, N), the values of the family's axis, and the n."""
     part = study.select(panel=f"{family}_{net}")
     values, (_, along, n) = replace(part, records=part.final).grid(METRIC, "seed", AXES[family], "num_samples")
     return values, along, n
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """A row a family, a column an architecture: median excess risk as a map over the family's axis and n."""
     found = {(f, a): levels(study, f, a) for f in AXES for a in NETS}
     medians = {where: np.nanmedian(values, axis=0) for where, (values, _, _) in found.items()}
     everything = np.concatenate([m.ravel() for m in medians.values()])
     norm = LogNorm(np.nanmin(everything), np.nanmax(everything))
-    fig, axes = new_axes(2, 3, (11.5, 6.4))
+    fig, axes = an.new_axes(2, 3, (11.5, 6.4))
     image, rows = None, []
     for row, family in zip(axes, AXES, strict=True):
         d = study.select(panel=f"{family}_full").values("input_dim")[0]
@@ -62,64 +53,57 @@ def figure(study: Study) -> Page:
         f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), {run['model.width']} neurons, or filters (a "
         f"position, if unshared), noise {run['data.noise_std']:g}. Above: the radial law in R^8, P(|X| > 1 - eps) = eps^alpha, "
         "patches of 4 coordinates. Below: the sphere of R^16, disjoint patches of m; m = d is the fully connected net for all. "
-        f"The teacher is a shared patch network of {run['target.units']} filters on the same views. {losses(study)}"
+        f"The teacher is a shared patch network of {run['target.units']} filters on the same views. {an.describe_losses(study)}"
     )
-    table = make_table(rows, "family, net, along, num_samples, excess_risk")
-    return Page(fig, text, {"phase_diagram": table})
+    table = an.make_table(rows, "family, net, along, num_samples, excess_risk")
+    return an.Page(fig, text, {"phase_diagram": table})
 
 
-def mean_ratio(study: Study, first: str, second: str) -> Estimate:
+def mean_ratio(study: an.Study, first: str, second: str) -> an.Estimate:
     """Return the geometric mean over n of the second's excess risk over the first's, on spheres with the smallest patches."""
     a, b = (levels(study, "sphere", net)[0][:, 0] for net in (first, second))
-    whole = whole_seeds(np.stack([a, b], axis=1))
+    whole = an.find_whole_seeds(np.stack([a, b], axis=1))
     if not whole.any():
-        return UNKNOWN
+        return an.UNKNOWN
     logs = np.mean(np.log(b[whole] / a[whole]), axis=1)
-    return over_seeds(lambda i: np.exp(np.median(logs[i], axis=1)), len(logs))
+    return an.over_seeds(lambda i: np.exp(np.median(logs[i], axis=1)), len(logs))
 
 
-def risk_trend(study: Study, reverse: bool, family: str, net: str) -> Estimate:
+def risk_trend(study: an.Study, reverse: bool, family: str, net: str) -> an.Estimate:
     """Return the trend of log excess risk, averaged over n, in the log of the family's axis (or in the axis reversed)."""
     values, along, _ = levels(study, family, net)
-    values = values[whole_seeds(values)]
-    if not len(values) or len(along) < 2:
-        return UNKNOWN
-    x = np.log(np.array(along, float)) * (-1 if reverse else 1)
-    lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    logs = np.mean(np.log(values), axis=2)
-    return over_seeds(lambda i: np.median(logs[i], axis=1) @ lever, len(logs))
+    means = np.exp(np.mean(np.log(values[an.find_whole_seeds(values)]), axis=2))
+    return an.trend_of_logs(means, [1 / a if reverse else a for a in along])
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     forward, backward = (study, False), (study, True)
     found = [
-        judge(
+        claim(
             id=f"phase_diagram/excess-falls-with-alpha-{net}",
-            source=SOURCE,
             statement=f"Excess risk falls as the data gather at the centre ({NETS[net]})",
-            expects=below(0, of="trend of log excess in log alpha"),
-            evidence=compare(risk_trend, forward, control={"alpha in reverse": backward}, family="radial", net=net),
+            expects=an.below(0, of="trend of log excess in log alpha"),
+            evidence=an.compare(risk_trend, forward, control={"alpha in reverse": backward}, family="radial", net=net),
         )
         for net in NETS
     ]
     found += [
-        judge(
+        claim(
             id=f"phase_diagram/excess-grows-with-patch-{net}",
-            source=SOURCE,
             statement=f"On the sphere excess risk grows with the share m/d that a filter sees ({NETS[net]})",
-            expects=below(0, of="trend of log excess in -log m/d"),
-            evidence=compare(risk_trend, backward, control={"m/d in reverse": forward}, family="sphere", net=net),
+            expects=an.below(0, of="trend of log excess in -log m/d"),
+            evidence=an.compare(risk_trend, backward, control={"m/d in reverse": forward}, family="sphere", net=net),
         )
         for net in ("shared", "unshared")
     ]
     smallest = "On the sphere with the smallest patches"
     return found + [
-        judge(
+        claim(
             id=f"phase_diagram/shared-below-{other}",
-            source=SOURCE,
             statement=f"{smallest} shared filters have less excess risk than {NETS[other]} nets",
-            expects=below(1, of="geometric mean ratio over n"),
-            evidence=compare(mean_ratio, (study, other, "shared"), control={EXCHANGED: (study, "shared", other)}),
+            expects=an.below(1, of="geometric mean ratio over n"),
+            evidence=an.compare(mean_ratio, (study, other, "shared"), control={an.EXCHANGED: (study, "shared", other)}),
         )
         for other in ("full", "unshared")
     ]

@@ -1,39 +1,26 @@
 """Experiment E2 of Liang et al. 2026: the more the data gather at the centre, the less a net at the edge of stability can
 memorise."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 
-from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.bounds import above, below, within
-from dynamics.analysis.claims import Claim, compare, exchange, judge
-from dynamics.analysis.drawing import draw_intervals, place_below
-from dynamics.analysis.figures import Page, new_axes
-from dynamics.analysis.rate_claims import worst_edge
-from dynamics.analysis.rate_pages import losses, setup
-from dynamics.analysis.seed_values import split_by
-from dynamics.analysis.slope_groups import Groups, draw_against, draw_times, fit_slopes, level_ratio, trend_of_slopes
-from dynamics.analysis.slopes import ERROR, stopping_times
-from dynamics.analysis.stability_claims import judge_stability
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 from dynamics.theory.geometry_exponents import radial_lower, radial_upper, radial_upper_valid
 
 SOURCE = "Liang et al. 2026, experiment E2"
 GUIDES = (("--", "upper", radial_upper), ("-.", "upper, with validity", radial_upper_valid), (":", "lower", radial_lower))
 
 
-def split_alpha(part: Study) -> Groups:
+def split_alpha(part: an.Study) -> an.Groups:
     """Return the runs of each alpha."""
-    return split_by(part, "alpha", "$\\alpha = {:g}$")
+    return an.split_by(part, "alpha", "$\\alpha = {:g}$")
 
 
-def draw_slopes(ax, part: Study, metric: str) -> None:
+def draw_slopes(ax, part: an.Study, metric: str) -> None:
     """Slope against alpha with intervals, and the theory's exponents in this dimension as guides."""
     alphas, d = part.values("alpha"), part.values("input_dim")[0]
-    draw_intervals(ax, alphas, fit_slopes(split_alpha(part), metric), fmt="ko-", capsize=3, label="measured")
+    an.draw_intervals(ax, alphas, an.fit_slopes(split_alpha(part), metric), fmt="ko-", capsize=3, label="measured")
     fine = np.geomspace(min(alphas), max(alphas), 60)
     for line, label, exponent in GUIDES:
         ax.plot(fine, [-exponent(d, a) for a in fine], line, color="0.5", label=f"{label} bound's exponent", zorder=0)
@@ -41,77 +28,75 @@ def draw_slopes(ax, part: Study, metric: str) -> None:
     ax.axhline(0, color="0.85", lw=0.8, zorder=0)
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Errors against n for every alpha, at the edge and at low norm; slopes against alpha and against the stopping time."""
     edge, decayed = study.select(panel="edge"), study.select(panel="decayed")
-    fig, axes = new_axes(2, 3, (12, 7.6))
+    fig, axes = an.new_axes(2, 3, (12, 7.6))
     for ax, part, metric, title in (
-        (axes[0, 0], edge, ERROR, "clean in-sample error, at the edge"),
+        (axes[0, 0], edge, an.ERROR, "clean in-sample error, at the edge"),
         (axes[0, 1], edge, "excess_risk", "excess risk, at the edge"),
-        (axes[1, 0], decayed, ERROR, "clean in-sample error, low norm"),
+        (axes[1, 0], decayed, an.ERROR, "clean in-sample error, low norm"),
     ):
-        draw_against(ax, split_alpha(part), metric)
+        an.draw_against(ax, split_alpha(part), metric)
         ax.set_title(title)
-        place_below(ax, 3, title="slope")
-    draw_slopes(axes[0, 2], edge, ERROR)
-    place_below(axes[0, 2])
-    over_time = fit_slopes(split_alpha(edge), ERROR, stopping_times(edge))
-    draw_times(axes[1, 1], over_time, "{}")
-    place_below(axes[1, 1], 3)
+        an.place_below(ax, 3, title="slope")
+    draw_slopes(axes[0, 2], edge, an.ERROR)
+    an.place_below(axes[0, 2])
+    over_time = an.fit_slopes(split_alpha(edge), an.ERROR, an.list_stopping_times(edge))
+    an.draw_times(axes[1, 1], over_time, "{}")
+    an.place_below(axes[1, 1], 3)
     draw_slopes(axes[1, 2], edge, "excess_risk")
     d = study.values("input_dim")[0]
     text = (
-        f"{setup(study)}; d = {d}, width {study.values('width')[0]}, {study.values('steps')[0]} steps. The radial law has "
-        "P(|X| > 1 - eps) = eps^alpha: small alpha is near the sphere, large alpha gathers at the centre. Exponents of the "
-        "bounds are worst cases over the stable set and drawn as guides. n, sigma and seeds are ours, the paper's are not "
-        f"known. {losses(study)}"
+        f"{an.describe_setup(study)}; d = {d}, width {study.values('width')[0]}, {study.values('steps')[0]} steps. The radial "
+        "law has P(|X| > 1 - eps) = eps^alpha: small alpha is near the sphere, large alpha gathers at the centre. Exponents of "
+        "the bounds are worst cases over the stable set and drawn as guides. n, sigma and seeds are ours, the paper's are not "
+        f"known. {an.describe_losses(study)}"
     )
-    table = fit_slopes(split_alpha(edge), ERROR)
-    return Page(fig, text, {"radial_slopes": over_time}, {f"slopes of the {ERROR}": table})
+    table = an.fit_slopes(split_alpha(edge), an.ERROR)
+    return an.Page(fig, text, {"radial_slopes": over_time}, {f"slopes of the {an.ERROR}": table})
 
 
-def trend_in_alpha(groups: Groups) -> Estimate:
+def trend_in_alpha(groups: an.Groups) -> an.Estimate:
     """Return the trend of |slope| in log alpha over the groups."""
-    return trend_of_slopes(groups, [math.log(part.values("alpha")[0]) for part in groups.values()], ERROR)
+    return an.trend_of_slopes(groups, [math.log(part.values("alpha")[0]) for part in groups.values()], an.ERROR)
 
 
-def slope_of(part: Study) -> Estimate:
+def slope_of(part: an.Study) -> an.Estimate:
     """Return the slope of the error against n at the last common step."""
-    return Estimate(*fit_slopes({"part": part}, ERROR).select("slope", "low", "high").row(0))
+    return an.Estimate(*an.fit_slopes({"part": part}, an.ERROR).select("slope", "low", "high").row(0))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     edge, decayed = study.select(panel="edge"), study.select(panel="decayed")
     alphas = edge.values("alpha")
     first, last = edge.select(alpha=alphas[0]), edge.select(alpha=alphas[-1])
     return [
-        judge(
+        claim(
             id="radial/slope-grows-with-alpha",
-            source=SOURCE,
             statement=f"The slope's magnitude grows with alpha (alpha = {alphas[0]:g} to {alphas[-1]:g})",
-            expects=above(0, of="trend of |slope| in log alpha"),
-            evidence=compare(trend_in_alpha, split_alpha(edge), control={"the same data at low norm": split_alpha(decayed)}),
+            expects=an.above(0, of="trend of |slope| in log alpha"),
+            evidence=an.compare(trend_in_alpha, split_alpha(edge), control={"the same data at low norm": split_alpha(decayed)}),
         ),
-        judge(
+        claim(
             id="radial/slope-near-zero-on-the-sphere",
-            source=SOURCE,
             statement=f"At alpha = {alphas[0]:g} more samples hardly help",
-            expects=within(-0.1, 0.1, of="slope"),
-            evidence=compare(slope_of, first, control={f"alpha = {alphas[-1]:g}": last}),
+            expects=an.within(-0.1, 0.1, of="slope"),
+            evidence=an.compare(slope_of, first, control={f"alpha = {alphas[-1]:g}": last}),
         ),
-        judge(
+        claim(
             id="radial/error-falls-with-alpha",
-            source=SOURCE,
             statement=f"At the largest n the error at alpha = {alphas[-1]:g} is below that at {alphas[0]:g}",
-            expects=below(1, of="ratio of errors"),
-            evidence=exchange(level_ratio, first, last, metric=ERROR),
+            expects=an.below(1, of="ratio of errors"),
+            evidence=an.exchange(an.level_ratio, first, last, metric=an.ERROR),
         ),
-        judge(
+        an.judge(
             id="radial/late-sharpness-at-the-edge",
             source=f"{SOURCE}; Cohen et al. 2021",
             statement="Late in training the sharpness is 2/eta",
-            expects=within(0.95, 1.05, of="eta S / 2 at the worst alpha"),
-            evidence=compare(worst_edge, edge, control={"low-norm runs": decayed}, by="alpha"),
+            expects=an.within(0.95, 1.05, of="eta S / 2 at the worst alpha"),
+            evidence=an.compare(an.worst_edge, edge, control={"low-norm runs": decayed}, by="alpha"),
         ),
-        *judge_stability(edge, "radial"),
+        *an.judge_stability(edge, "radial"),
     ]

@@ -1,21 +1,12 @@
 """Experiment E4 of Liang et al. 2026: how often neurons are active on images, and whether shallow points have larger errors."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.bounds import within
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import make_table
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.neuron_tables import draw_clouds
-from dynamics.analysis.seed_values import median_over_seeds, read_final, split_panels, spread_groups, tabulate_medians
+import dynamics.analysis.words as an
 from dynamics.stability.half_space_depth import depth_by_directions
 from dynamics.study.reload import views
-from dynamics.study.tables import Study
 
 SOURCE = "Liang et al. 2026, experiment E4"
 TITLES = {"images": "images", "gaussian": "Gaussian"}
@@ -27,7 +18,7 @@ METRICS = (
 )
 
 
-def tabulate_points(study: Study, *, own: bool = False) -> pl.DataFrame:
+def tabulate_points(study: an.Study, *, own: bool = False) -> pl.DataFrame:
     """One row a training or fresh point of every run's final network.
 
     Columns: run, seed, sample (`train`, `test`), error |f - f_0|, depth: the lightest half-space at the point of all points of
@@ -70,32 +61,32 @@ def correlations(points: pl.DataFrame, sample: str, *, shuffled: bool = False) -
 
 def draw_depths(ax: Axes, points: pl.DataFrame, title: str) -> None:
     """Error against depth, a dot a point of the first seed, and the median error in fifths by depth over all seeds."""
-    for (sample, name), color in zip(SAMPLES.items(), COLORS[2:], strict=False):
+    for (sample, name), color in zip(SAMPLES.items(), an.COLORS[2:], strict=False):
         own = points.filter(pl.col("sample") == sample)
         first = own.filter(pl.col("seed") == own["seed"].min())
         spread = np.random.default_rng(0).uniform(0.85, 1.18, len(first))  # depths are multiples of 1 / N
         ax.scatter(first["depth"] * spread, first["error"], s=4, alpha=0.25, color=color, linewidths=0, rasterized=True)
         fifth = (pl.col("depth").rank("ordinal") * 5 / pl.len()).ceil().alias("fifth")
         middle = own.with_columns(fifth).group_by("fifth").agg(pl.col("depth", "error").median()).sort("fifth")
-        rho = median_over_seeds(correlations(points, sample)).value
+        rho = an.median_over_seeds(correlations(points, sample)).value
         ax.plot(middle["depth"], middle["error"], "o-", color=color, label=f"{name}: $\\rho$ = {rho:+.3f}")
     ax.set(title=f"{title}: depth and error", xlabel="half-space depth", ylabel="$|f - f_0|$", xscale="log", yscale="log")
     ax.set_ylim(0.003, 10)
     ax.legend(loc="lower right", title="rank correlation")
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Neurons and their rates on both inputs; error against depth on either."""
-    parts = {TITLES[panel]: part for panel, part in split_panels(study, TITLES).items()}
-    fig, (cloud, rates, *deep) = new_axes(1, 4, (14, 3.6))
-    draw_clouds(cloud, rates, parts, with_median=True)
+    parts = {TITLES[panel]: part for panel, part in an.split_panels(study, TITLES).items()}
+    fig, (cloud, rates, *deep) = an.new_axes(1, 4, (14, 3.6))
+    an.draw_clouds(cloud, rates, parts, with_median=True)
     cloud.legend(loc="best")
     found = {title: tabulate_points(part, own=True) for title, part in parts.items()}
     for ax, (title, points) in zip(deep, found.items(), strict=True):
         draw_depths(ax, points, title)
-    table, depths = tabulate_medians(parts, METRICS.split(", ")), tabulate_depths(found)
-    tables = {"medians over seeds": spread_groups(table), "depth and error": depths}
-    return Page(fig, caption(study, depths), {"representation": table, "depths": depths}, tables)
+    table, depths = an.tabulate_medians(parts, METRICS.split(", ")), tabulate_depths(found)
+    tables = {"medians over seeds": an.spread_groups(table), "depth and error": depths}
+    return an.Page(fig, caption(study, depths), {"representation": table, "depths": depths}, tables)
 
 
 def tabulate_depths(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -106,12 +97,12 @@ def tabulate_depths(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
         for sample, name in SAMPLES.items():
             own = points.filter(pl.col("sample") == sample)
             alone = float(np.mean(own["least"].to_numpy() * count < 1.5))
-            rows.append((title, name, *median_over_seeds(correlations(points, sample)), own["depth"].median(), alone))
-    return make_table(rows, "inputs, points, correlation, low, high, median depth, cut off alone")
+            rows.append((title, name, *an.median_over_seeds(correlations(points, sample)), own["depth"].median(), alone))
+    return an.make_table(rows, "inputs, points, correlation, low, high, median depth, cut off alone")
 
 
-def caption(study: Study, depths: pl.DataFrame) -> str:
-    run, clean = study.runs.row(0, named=True), [read_final(study.select(panel=p), "clean_train_error") for p in TITLES]
+def caption(study: an.Study, depths: pl.DataFrame) -> str:
+    run, clean = study.runs.row(0, named=True), [an.read_final(study.select(panel=p), "clean_train_error") for p in TITLES]
     return (
         f"{run['data.law']} and N(0, I), n = {run['data.num_samples']}, d = {run['data.input_dim']}; two-layer ReLU nets of "
         f"width {run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps, after which the "
@@ -125,21 +116,21 @@ def caption(study: Study, depths: pl.DataFrame) -> str:
     )
 
 
-def median_correlation(points: pl.DataFrame, shuffled: bool, sample: str) -> Estimate:
+def median_correlation(points: pl.DataFrame, shuffled: bool, sample: str) -> an.Estimate:
     """Return the median over seeds of Spearman's correlation of depth and error."""
-    return median_over_seeds(correlations(points, sample, shuffled=shuffled))
+    return an.median_over_seeds(correlations(points, sample, shuffled=shuffled))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     points = tabulate_points(study.select(panel="images"))
     control = {"depths shuffled among the points": (points, True)}
     return [
-        judge(
+        an.judge(
             id=f"representation/shallow-{name}-points-are-worse",
             source=SOURCE,
             statement=f"On images the error at {name} points is larger where they lie shallow, weakly",
-            expects=within(-0.3, 0, open=True, of="Spearman's correlation of depth and error"),
-            evidence=compare(median_correlation, (points, False), control=control, sample=sample),
+            expects=an.within(-0.3, 0, open=True, of="Spearman's correlation of depth and error"),
+            evidence=an.compare(median_correlation, (points, False), control=control, sample=sample),
         )
         for sample, name in SAMPLES.items()
     ]

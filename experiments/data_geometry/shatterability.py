@@ -1,18 +1,9 @@
 """Does shatterability predict? The depth of the data before training against what the net then carries to fresh samples."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.bounds import above, below
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.depth_index import correlate_ranks, tabulate_indices
-from dynamics.analysis.drawing import make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.rate_pages import losses
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 SOURCE = "Liang et al. 2026, beyond their figures"
 METRICS = ["excess_risk", "generalization_gap", "clean_train_error", "train_loss"]
@@ -23,24 +14,24 @@ INDICES = {
 }
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Gap, excess risk and clean in-sample error against the depth index."""
-    table = tabulate_indices(study, METRICS)
-    fig, axes = new_axes(1, 3, (13, 4.6))
+    table = an.tabulate_indices(study, METRICS)
+    fig, axes = an.new_axes(1, 3, (13, 4.6))
     columns = (("depth_area", "generalization_gap"), ("depth_area", "excess_risk"), ("depth_area", "clean_train_error"))
     for ax, (index, metric) in zip(axes, columns, strict=True):
         for i, ((panel,), own) in enumerate(table.group_by("panel", maintain_order=True)):
             x, y = (np.median(own[c]) for c in (index, metric))
-            look = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[(i // len(COLORS) + i) % len(MARKERS)]}
+            look = {"color": an.COLORS[i % len(an.COLORS)], "marker": an.MARKERS[(i // len(an.COLORS) + i) % len(an.MARKERS)]}
             spread, name = own[metric].to_numpy(), str(panel).replace("_", " ")
             bars = [[y - spread.min()], [spread.max() - y]]
             ax.errorbar(x, y, yerr=bars, lw=0.8, ls="", label=name, **look)
-        found = correlate_ranks(table, index, metric)
+        found = an.correlate_ranks(table, index, metric)
         title = f"Spearman {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
         ax.set(title=title, xlabel=INDICES[index], ylabel=metric.replace("_", " "), yscale="log")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-    rows = [(index, metric, *correlate_ranks(table, index, metric)) for index in INDICES for metric in METRICS]
-    correlations = make_table(rows, "index, metric, spearman, low, high")
+    rows = [(index, metric, *an.correlate_ranks(table, index, metric)) for index in INDICES for metric in METRICS]
+    correlations = an.make_table(rows, "index, metric, spearman, low, high")
     run = study.runs.row(0, named=True)
     text = (
         f"{table['panel'].n_unique()} input laws and image sets, f_0 = 0, noise {run['data.noise_std']:g}, n = "
@@ -48,10 +39,10 @@ def figure(study: Study) -> Page:
         f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), medians over {len(study.values('seed'))} "
         "seeds, bars least to greatest; E |x|^2 = 1. The depth of the training inputs is that among fresh ones, bounded from "
         "above by 256 random directions and each point's own whitened one, before anything is trained. Intervals resample "
-        f"laws, and seeds within each. {losses(study)}"
+        f"laws, and seeds within each. {an.describe_losses(study)}"
     )
     tables = {"shatterability": table, "shatterability_correlations": correlations}
-    return Page(fig, text, tables, {"rank correlations": correlations})
+    return an.Page(fig, text, tables, {"rank correlations": correlations})
 
 
 def shuffled(table: pl.DataFrame) -> pl.DataFrame:
@@ -63,38 +54,38 @@ def shuffled(table: pl.DataFrame) -> pl.DataFrame:
     return table.drop(*INDICES).join(other, on=["panel", "seed"])
 
 
-def depth_advantage(depth: pl.DataFrame, rank: pl.DataFrame) -> Estimate:
+def depth_advantage(depth: pl.DataFrame, rank: pl.DataFrame) -> an.Estimate:
     """Return by how much the depth's correlation with the gap is the stronger; the interval adds the two halves' errors."""
-    a = correlate_ranks(depth, "depth_area", "generalization_gap")
-    b = correlate_ranks(rank, "effective_rank", "generalization_gap")
+    a = an.correlate_ranks(depth, "depth_area", "generalization_gap")
+    b = an.correlate_ranks(rank, "effective_rank", "generalization_gap")
     strongest = max(abs(b.low), abs(b.high))
     weakest = 0.0 if b.low <= 0 <= b.high else min(abs(b.low), abs(b.high))
-    return Estimate(-a.value - abs(b.value), -a.high - strongest, -a.low - weakest)
+    return an.Estimate(-a.value - abs(b.value), -a.high - strongest, -a.low - weakest)
 
 
-def claims(study: Study) -> list[Claim]:
-    table = tabulate_indices(study, METRICS)
+def claims(study: an.Study) -> list[an.Claim]:
+    table = an.tabulate_indices(study, METRICS)
     mixed, control = shuffled(table), "the indices shuffled among the laws"
     found = []
     for index in ("depth_area", "mean_depth"):
         for metric in ("generalization_gap", "excess_risk", "clean_train_error"):
             (known, after), laws = (name.replace("_", " ") for name in (index, metric)), table["panel"].n_unique()
             found.append(
-                judge(
+                an.judge(
                     id=f"shatterability/{index.replace('_', '-')}-predicts-{metric.replace('_', '-')}",
                     source=SOURCE,
                     statement=f"Over {laws} laws a larger {known}, known before training, goes with a smaller {after} after it",
-                    expects=below(0, of="Spearman"),
-                    evidence=compare(correlate_ranks, table, control={control: mixed}, index=index, metric=metric),
+                    expects=an.below(0, of="Spearman"),
+                    evidence=an.compare(an.correlate_ranks, table, control={control: mixed}, index=index, metric=metric),
                 )
             )
     found.append(
-        judge(
+        an.judge(
             id="shatterability/depth-beats-rank",
             source=SOURCE,
             statement="The depth's area predicts the gap better than the covariance's effective rank does",
-            expects=above(0, of="-Spearman of the area - |Spearman of the rank|"),
-            evidence=compare(depth_advantage, (table, table), control={control: (mixed, table)}),
+            expects=an.above(0, of="-Spearman of the area - |Spearman of the rank|"),
+            evidence=an.compare(depth_advantage, (table, table), control={control: (mixed, table)}),
         )
     )
     return found

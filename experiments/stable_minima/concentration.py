@@ -1,7 +1,5 @@
 """Theorem E.5, Lemma F.7 and the cap bounds of Liang et al. 2025: what a sample says about the law, measured and exact."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,14 +7,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from dynamics.analysis.bootstrap import Estimate
-from dynamics.analysis.bounds import UNKNOWN, at_least, at_most, within
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import draw_quartiles, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.slopes import fit_slope
+import dynamics.analysis.words as an
 from dynamics.stability.weight import population_weight
-from dynamics.study.tables import Study
 from dynamics.theory import uniform_deviation as theory
 
 SOURCE = "Liang et al. 2025"
@@ -45,7 +37,7 @@ class Search:
         return self.found / theory.deviation_scale(self.n, self.dim)
 
 
-def searches(study: Study, *panels: str) -> list[Search]:
+def searches(study: an.Study, *panels: str) -> list[Search]:
     """One for each law and dimension of these panels."""
     part = study.select(panel=list(panels))
     made = []
@@ -56,14 +48,14 @@ def searches(study: Study, *panels: str) -> list[Search]:
     return made
 
 
-def count_samples(study: Study) -> pl.DataFrame:
+def count_samples(study: an.Study) -> pl.DataFrame:
     """A row a cell of the panel `counts`: its fields, seeds (how many), in_cap (their sum), in_annulus (one a seed)."""
     keys = ["input_dim", "num_samples", "annulus", "cap"]
     last = study.select(panel="counts").final
     return last.group_by(keys).agg(pl.len().alias("seeds"), pl.col("in_cap").sum(), pl.col("in_annulus")).sort(keys)
 
 
-def coverage_table(study: Study, bound: Callable) -> pl.DataFrame:
+def coverage_table(study: an.Study, bound: Callable) -> pl.DataFrame:
     """For every cell of the counts and every delta: how often the share in the annulus kept within the bound, with interval."""
     rows = []
     for cell in count_samples(study).iter_rows(named=True):
@@ -75,7 +67,7 @@ def coverage_table(study: Study, bound: Callable) -> pl.DataFrame:
             exactly = 1 - float(theory.exceedance(bound(p, n, delta), p, n))
             applies = bool(theory.chernoff_applies(p, n, delta))
             rows.append((cell["input_dim"], n, cell["annulus"], p, delta, *seen, exactly, applies))
-    return make_table(rows, "input_dim, num_samples, annulus, p, delta, coverage, low, high, exact, chernoff_applies")
+    return an.make_table(rows, "input_dim, num_samples, annulus, p, delta, coverage, low, high, exact, chernoff_applies")
 
 
 def miss_grid(bound: Callable, where: Callable) -> pl.DataFrame:
@@ -94,9 +86,9 @@ def everywhere(p: np.ndarray, n: int, delta: float) -> np.ndarray:
     return np.full(len(p), True)
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """g_P; sup |g_n - g_P| against n; its growth with the search; caps within their bounds; Lemma F.7's misses."""
-    fig, axes = new_axes(2, 3, (12, 6.6))
+    fig, axes = an.new_axes(2, 3, (12, 6.6))
     draw_weight(axes[0, 0], study)
     draw_sup(axes[0, 1], study)
     draw_scaled(axes[0, 2], study)
@@ -105,21 +97,21 @@ def figure(study: Study) -> Page:
     draw_misses(axes[1, 2], study)
     slopes, covered = tabulate_slopes(study), coverage_table(study, theory.annulus_bound)
     tables = {"concentration_slopes": slopes, "concentration_coverage": covered}
-    return Page(fig, caption(study, slopes), tables, {"slope of sup |g_n - g_P| against n": slopes})
+    return an.Page(fig, caption(study, slopes), tables, {"slope of sup |g_n - g_P| against n": slopes})
 
 
-def draw_weight(axis, study: Study) -> None:
+def draw_weight(axis, study: an.Study) -> None:
     t = np.linspace(-1, 1, 801)
-    for d, color in zip(study.select(panel="sup").values("input_dim"), COLORS, strict=False):
+    for d, color in zip(study.select(panel="sup").values("input_dim"), an.COLORS, strict=False):
         axis.semilogy(t, population_weight("uniform_ball", t, d), color=color, label=f"$d={d}$")
     axis.set(title="population weight $g_P(u, t)$, ball", xlabel="$t$", ylim=(1e-8, 0.4), ylabel="$g_P$")
     axis.legend(loc="lower center", ncols=2)
 
 
-def draw_sup(axis, study: Study) -> None:
+def draw_sup(axis, study: an.Study) -> None:
     for i, search in enumerate(searches(study, "sup", "sphere")):
-        label = f"{search.name}: {fit_slope(search.n, search.found).value:+.2f}"
-        draw_quartiles(axis, search.n, search.found, fmt=f"{MARKERS[i]}-", color=COLORS[i], label=label)
+        label = f"{search.name}: {an.fit_slope(search.n, search.found).value:+.2f}"
+        an.draw_quartiles(axis, search.n, search.found, fmt=f"{an.MARKERS[i]}-", color=an.COLORS[i], label=label)
     for search in searches(study, "wrong"):
         axis.plot(search.n, np.median(search.found, axis=0), "x--", color="0.5", label="control: $g_P$ of $d=5$ at $d=2$")
     low, high = axis.get_ylim()
@@ -127,16 +119,16 @@ def draw_sup(axis, study: Study) -> None:
     axis.legend(loc="lower left", fontsize=7)
 
 
-def draw_scaled(axis, study: Study) -> None:
+def draw_scaled(axis, study: an.Study) -> None:
     for i, search in enumerate(searches(study, "sup", "sphere")):
-        axis.plot(search.n, np.median(search.scaled, axis=0), f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=search.name)
-        axis.plot(search.n, search.scaled.max(axis=0), MARKERS[i], color=COLORS[i], mfc="none")
+        axis.plot(search.n, np.median(search.scaled, axis=0), f"{an.MARKERS[i]}-", color=an.COLORS[i], lw=1, label=search.name)
+        axis.plot(search.n, search.scaled.max(axis=0), an.MARKERS[i], color=an.COLORS[i], mfc="none")
     axis.set(title=r"$\sup\,|g_n-g_P|\,/\sqrt{d/n}$ (open: largest)", xlabel="$n$", xscale="log")
     axis.set(ylim=(-0.35, None), yticks=np.arange(0, 1.1, 0.2))
     axis.legend(loc="lower left", ncols=2, fontsize=7)
 
 
-def search_growth(part: Study) -> tuple[np.ndarray, np.ndarray]:
+def search_growth(part: an.Study) -> tuple[np.ndarray, np.ndarray]:
     """(directions tried (T,), found over what the whole search finds (T,), median over runs)."""
     table = part.records.filter(pl.col("step") > 0).sort("run", "step")
     table = table.with_columns(share=pl.col("deviation") / pl.col("deviation").last().over("run"))
@@ -144,12 +136,12 @@ def search_growth(part: Study) -> tuple[np.ndarray, np.ndarray]:
     return seen["step"].to_numpy() * part.values("directions")[0], seen["share"].to_numpy()
 
 
-def draw_search(axis, study: Study) -> None:
+def draw_search(axis, study: an.Study) -> None:
     part = study.select(panel="sup")
     most = max(part.values("num_samples"))
     for i, d in enumerate(part.values("input_dim")):
         tried, share = search_growth(part.select(input_dim=d, num_samples=most))
-        axis.semilogx(tried, share, f"{MARKERS[i]}-", color=COLORS[i], lw=1, label=f"$d={d}$")
+        axis.semilogx(tried, share, f"{an.MARKERS[i]}-", color=an.COLORS[i], lw=1, label=f"$d={d}$")
     axis.set(title=f"how the search closes in, $n={most}$", xlabel="directions tried", ylabel="found / found in the end")
     axis.set_xticks(tried, [str(v) for v in tried])
     axis.minorticks_off()
@@ -157,15 +149,15 @@ def draw_search(axis, study: Study) -> None:
     axis.legend(loc="lower right")
 
 
-def draw_caps(axis, study: Study) -> None:
+def draw_caps(axis, study: an.Study) -> None:
     """Cap probabilities between their bounds, 0 at the lower and 1 at the upper: exact, and counted with intervals."""
     for i, d in enumerate(study.select(panel="counts").values("input_dim")):
         low, high = theory.cap_constants(d)
         power, apart = (d + 1) / 2, high > low * (1 + 1e-9)
-        axis.plot([], [], f"{MARKERS[i]}-", color=COLORS[i], label=f"$d={d}$" + ("" if apart else " (bounds equal)"))
+        axis.plot([], [], f"{an.MARKERS[i]}-", color=an.COLORS[i], label=f"$d={d}$" + ("" if apart else " (bounds equal)"))
         if not apart:
             continue
-        axis.plot(HEIGHTS, (theory.cap_probability(HEIGHTS, d) / HEIGHTS**power - low) / (high - low), color=COLORS[i])
+        axis.plot(HEIGHTS, (theory.cap_probability(HEIGHTS, d) / HEIGHTS**power - low) / (high - low), color=an.COLORS[i])
         for cell in count_samples(study).filter(input_dim=d).iter_rows(named=True):
             total = cell["seeds"] * cell["num_samples"]
             ends = stats.binomtest(cell["in_cap"], total).proportion_ci(0.95)
@@ -173,19 +165,19 @@ def draw_caps(axis, study: Study) -> None:
             below, middle, above = (seen - low) / (high - low)
             shift = 0.012 * (i - 2) + (0.006 if cell["num_samples"] > 64 else 0)
             bars = [[middle - below], [above - middle]]
-            axis.errorbar(cell["cap"] + shift, middle, yerr=bars, fmt=MARKERS[i], color=COLORS[i], ms=3, lw=0.8)
+            axis.errorbar(cell["cap"] + shift, middle, yerr=bars, fmt=an.MARKERS[i], color=an.COLORS[i], ms=3, lw=0.8)
     axis.axhspan(0, 1, color="0.93", zorder=0)
     axis.set(title="cap probability between its bounds", xlabel="height $h$", ylim=(-0.6, 1.25))
     axis.set_yticks([0, 1], ["lower\nbound", "upper\nbound"])
     axis.legend(fontsize=7, ncols=2, loc="lower left")
 
 
-def draw_misses(axis, study: Study) -> None:
+def draw_misses(axis, study: an.Study) -> None:
     grid = miss_grid(theory.annulus_bound, everywhere).filter(n=512)
     covered = coverage_table(study, theory.annulus_bound).filter(
         num_samples=max(study.select(panel="counts").values("num_samples"))
     )
-    for delta, color, marker in zip(DELTAS, COLORS, MARKERS, strict=False):
+    for delta, color, marker in zip(DELTAS, an.COLORS, an.MARKERS, strict=False):
         line = grid.filter(delta=delta)
         axis.loglog(512 * line["p"], line["miss"], color=color, lw=0.8, label=rf"$\delta={delta:g}$")
         axis.axvline(3 * np.log(1 / delta), color=color, lw=0.8, ls=":")
@@ -197,19 +189,19 @@ def draw_misses(axis, study: Study) -> None:
     axis.legend(fontsize=7, loc="lower left")
 
 
-def tabulate_slopes(study: Study) -> pl.DataFrame:
+def tabulate_slopes(study: an.Study) -> pl.DataFrame:
     """Return one row a search: slope over all n and over the larger half, largest sup over sqrt(d/n)."""
     rows = []
     for panel in ("sup", "sphere", "wrong"):
         for search in searches(study, panel):
             half = len(search.n) // 2
-            late = fit_slope(search.n[half:], search.found[:, half:]).value if half else np.nan
-            slope = fit_slope(search.n, search.found)
+            late = an.fit_slope(search.n[half:], search.found[:, half:]).value if half else np.nan
+            slope = an.fit_slope(search.n, search.found)
             rows.append((panel, search.law, search.dim, *slope, late, float(np.max(search.scaled))))
-    return make_table(rows, "panel, law, d, slope, low, high, slope_at_large_n, largest_over_scale")
+    return an.make_table(rows, "panel, law, d, slope, low, high, slope_at_large_n, largest_over_scale")
 
 
-def caption(study: Study, slopes: pl.DataFrame) -> str:
+def caption(study: an.Study, slopes: pl.DataFrame) -> str:
     run = study.select(panel="sup").runs.row(0, named=True)
     n, seeds = study.select(panel="sup").values("num_samples"), study.select(panel="sup").values("seed")
     proper = slopes.filter(pl.col("panel") != "wrong")
@@ -227,9 +219,9 @@ def caption(study: Study, slopes: pl.DataFrame) -> str:
     )
 
 
-def worst_slope(found: list[Search]) -> Estimate:
+def worst_slope(found: list[Search]) -> an.Estimate:
     """Return the slope against n of the setting that is farthest from -1/2."""
-    return max((fit_slope(s.n, s.found) for s in found), key=lambda e: abs(e.value + 0.5))
+    return max((an.fit_slope(s.n, s.found) for s in found), key=lambda e: abs(e.value + 0.5))
 
 
 def largest_scaled(found: list[Search]) -> float:
@@ -256,10 +248,10 @@ def least_p_value(cells: pl.DataFrame) -> float:
     return float(min(1.0, len(values) * min(values)))
 
 
-def worst_coverage(covered: pl.DataFrame) -> Estimate:
+def worst_coverage(covered: pl.DataFrame) -> an.Estimate:
     """Return the least excess of coverage over 1 - delta where Chernoff's condition holds; unknown if it never does."""
     excess = covered.filter("chernoff_applies").select(pl.col("coverage", "low", "high") - (1 - pl.col("delta")))
-    return Estimate(*excess.sort("low").row(0)) if len(excess) else UNKNOWN
+    return an.Estimate(*excess.sort("low").row(0)) if len(excess) else an.UNKNOWN
 
 
 def largest_miss(bound: Callable, where: Callable) -> float:
@@ -267,78 +259,75 @@ def largest_miss(bound: Callable, where: Callable) -> float:
     return float(miss_grid(bound, where)["miss"].to_numpy().max())
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     found, wrong, cells = searches(study, "sup", "sphere"), searches(study, "wrong"), count_samples(study)
     covered = [coverage_table(study, bound) for bound in (theory.annulus_bound, theory.mean_bound)]
     another, mean, conditional = {"g_P of another dimension": wrong}, "no deviation term", theory.chernoff_applies
     counter = miss_grid(theory.annulus_bound, everywhere).sort("miss").row(-1, named=True)
     span = "d = 1..20, h in (0, 1]"
     counted = {"probabilities of dimension d + 1": cells.with_columns(pl.col("input_dim") + 1)}
-    rare, lemma = at_most(1, of="largest P(miss) / delta"), f"{SOURCE}, Lemma F.7"
+    rare, lemma = an.at_most(1, of="largest P(miss) / delta"), f"{SOURCE}, Lemma F.7"
     return [
-        judge(
+        an.judge(
             id="concentration/sup-falls-as-root-n",
             source=f"{SOURCE}, Theorem E.5",
             statement="sup |g_n - g_P| falls like n^(-1/2), in every dimension and for both laws",
-            expects=within(-0.6, -0.4, of="slope where it is farthest from -1/2"),
-            evidence=compare(worst_slope, found, control=another),
+            expects=an.within(-0.6, -0.4, of="slope where it is farthest from -1/2"),
+            evidence=an.compare(worst_slope, found, control=another),
         ),
-        judge(
+        an.judge(
             id="concentration/sup-below-root-d-over-n",
             source=f"{SOURCE}, Theorem E.5 (its constant is not given; 1 is tried)",
             statement="sup |g_n - g_P| is at most sqrt(d/n) for every n, d and seed",
-            expects=at_most(1, of="largest sup / sqrt(d/n)"),
-            evidence=compare(largest_scaled, found, control=another),
+            expects=an.at_most(1, of="largest sup / sqrt(d/n)"),
+            evidence=an.compare(largest_scaled, found, control=another),
         ),
-        judge(
+        an.judge(
             id="concentration/cap-bounds",
             source=f"{SOURCE}, App. I; constants derived",
             statement=f"2c <= P(cap of height h) / h^((d+1)/2) <= 2^((d+1)/2) c, c = v_(d-1) / ((d+1) v_d), {span}",
-            expects=at_least(-1e-12, of="smallest relative slack"),
-            evidence=compare(
+            expects=an.at_least(-1e-12, of="smallest relative slack"),
+            evidence=an.compare(
                 least_cap_slack,
                 theory.cap_constants,
                 control={"the two constants swapped": lambda d: theory.cap_constants(d)[::-1]},
             ),
         ),
-        judge(
+        an.judge(
             id="concentration/cap-counts",
             source="closed form, derived",
             statement=f"Samples fall into caps with their exact probability ({len(cells)} cells)",
-            expects=at_least(0.01, of="smallest p-value times cells"),
-            evidence=compare(least_p_value, cells, control=counted),
+            expects=an.at_least(0.01, of="smallest p-value times cells"),
+            evidence=an.compare(least_p_value, cells, control=counted),
         ),
-        judge(
+        an.judge(
             id="concentration/annulus-coverage",
             source=lemma,
             statement="The share in the annulus keeps its bound with probability 1 - delta, where np >= 3 ln(1/delta)",
-            expects=at_least(0, of="coverage - (1 - delta) at the worst cell (Clopper-Pearson over seeds)"),
-            evidence=compare(worst_coverage, covered[0], control={mean: covered[1]}),
+            expects=an.at_least(0, of="coverage - (1 - delta) at the worst cell (Clopper-Pearson over seeds)"),
+            evidence=an.compare(worst_coverage, covered[0], control={mean: covered[1]}),
         ),
-        judge(
+        an.judge(
             id="concentration/annulus-exact",
             source=lemma,
             statement="The same by exact binomial tails, n = 8..8192, all p with np >= 3 ln(1/delta)",
             expects=rare,
-            evidence=compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=conditional),
+            evidence=an.compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=conditional),
         ),
-        judge(
+        an.judge(
             id="concentration/annulus-as-stated",
             source=lemma,
             statement=f"The same for all p; worst at n = {counter['n']}, p = {counter['p']:.3g}, delta = {counter['delta']:g}",
             expects=rare,
-            evidence=compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=everywhere),
+            evidence=an.compare(largest_miss, theory.annulus_bound, control={mean: theory.mean_bound}, where=everywhere),
         ),
-        judge(
+        an.judge(
             id="concentration/annulus-bernstein",
             source="derived: Bernstein's inequality",
             statement="p + sqrt(2 p ln(1/delta)/n) + 2 ln(1/delta)/(3n) repairs it for all p",
             expects=rare,
-            evidence=compare(
-                largest_miss,
-                theory.bernstein_bound,
-                control={"Lemma F.7's own bound": theory.annulus_bound},
-                where=everywhere,
+            evidence=an.compare(
+                largest_miss, theory.bernstein_bound, control={"Lemma F.7's own bound": theory.annulus_bound}, where=everywhere
             ),
         ),
     ]

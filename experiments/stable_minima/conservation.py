@@ -1,20 +1,12 @@
 """Conservation laws of the flow, GD's drift away from them, and the balance under weight decay, neuron by neuron."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import at_least, at_most, within
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import draw_quartiles, label_ticks, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.slopes import fit_slope
+import dynamics.analysis.words as an
 from dynamics.measures.balance import conserved
 from dynamics.study.reload import final_state, restart
-from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec
 
 DU = "Du, Hu and Lee 2018"
@@ -23,7 +15,7 @@ NAMES = {"flow": "flow, ReLU", "gd": "GD, ReLU", "flow_gelu": "flow, GELU"}
 DECAYED = {"decay_all": "ReLU, all decay", "decay_weights": "ReLU, weights decay", "decay_gelu": "GELU, all decay"}
 
 
-def tabulate_drifts(study: Study) -> pl.DataFrame:
+def tabulate_drifts(study: an.Study) -> pl.DataFrame:
     """One row a run: how far c_k = |w_k|^2 + b_k^2 - v_k^2 ends from exp(-2 decay time) c_k(0), over the largest neuron's size.
 
     Columns: panel, seed, rate (the step), largest and mean (over neurons) drift relative to max_k (|w_k|^2 + b_k^2 + v_k^2).
@@ -38,70 +30,64 @@ def tabulate_drifts(study: Study) -> pl.DataFrame:
         size = np.max(np.sum(end.hidden**2, axis=0) + end.readout**2)
         drift = np.abs(np.asarray(conserved(end)) - expected) / size
         rows.append((panel, spec.seed, rate, float(drift.max()), float(drift.mean())))
-    return make_table(rows, "panel, seed, rate, largest, mean")
+    return an.make_table(rows, "panel, seed, rate, largest, mean")
 
 
-def by_rate(drifts: pl.DataFrame, panel: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rates (K,), largest drift (S, K)) of a panel."""
-    pivot = drifts.filter(panel=panel).sort("rate").pivot(on="rate", index="seed", values="largest", maintain_order=True)
-    return np.array(pivot.columns[1:], float), pivot.drop("seed").to_numpy()
-
-
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Drift of c_k against the step; imbalance against time under decay; v^2 against |w|^2 + b^2 of every neuron at the end."""
     drifts = tabulate_drifts(study)
-    fig, axes = new_axes(1, 3, (12, 3.7))
+    fig, axes = an.new_axes(1, 3, (12, 3.7))
     draw_drift(axes[0], drifts)
     draw_balance(axes[1], study)
     draw_neurons(axes[2], study)
     summary = summarise(study, drifts)
     tables = {"conservation_drift": drifts, "conservation_balance": summary}
-    return Page(fig, caption(study, drifts), tables, {"at the end": summary})
+    return an.Page(fig, caption(study, drifts), tables, {"at the end": summary})
 
 
 def draw_drift(axis, drifts: pl.DataFrame) -> None:
     for i, (panel, name) in enumerate(NAMES.items()):
-        rates, values = by_rate(drifts, panel)
-        label = f"{name}: slope {fit_slope(rates, values).value:.2f}"
-        draw_quartiles(axis, rates, values, tail=0, fmt=f"{MARKERS[i]}-", color=COLORS[i], label=label)
+        rates, values = an.pivot_seeds(drifts.filter(panel=panel), "rate", "largest")
+        label = f"{name}: slope {an.fit_slope(rates, values).value:.2f}"
+        an.draw_quartiles(axis, rates, values, tail=0, fmt=f"{an.MARKERS[i]}-", color=an.COLORS[i], label=label)
     high = axis.get_ylim()[1]
     axis.set(xscale="log", yscale="log", xlabel=r"step $\eta$", ylabel="largest drift, relative")
     axis.set_title(r"drift of $|w_k|^2+b_k^2-v_k^2$ over a fixed time")
     axis.set_ylim(top=30 * high)
-    label_ticks(axis, np.unique(drifts.filter(pl.col("panel").is_in(list(NAMES)))["rate"]).tolist())
+    an.label_ticks(axis, np.unique(drifts.filter(pl.col("panel").is_in(list(NAMES)))["rate"]).tolist())
     axis.minorticks_off()
     axis.legend(loc="upper left", ncols=2, fontsize=7)
 
 
-def draw_balance(axis, study: Study) -> None:
+def draw_balance(axis, study: an.Study) -> None:
     for i, (panel, name) in enumerate(DECAYED.items()):
         part = study.select(panel=panel)
         later = part.records.filter(pl.col("step") > 0).group_by("step")
         seen = later.agg(pl.col("imbalance_max", "weights_imbalance_max").median()).sort("step")
         time = seen["step"] * part.values("learning_rate")[0]
-        axis.loglog(time, seen["imbalance_max"], "-", color=COLORS[i], label=name)
-        axis.loglog(time, seen["weights_imbalance_max"], "--", color=COLORS[i])
+        axis.loglog(time, seen["imbalance_max"], "-", color=an.COLORS[i], label=name)
+        axis.loglog(time, seen["weights_imbalance_max"], "--", color=an.COLORS[i])
     axis.set(xlabel="time", ylabel="largest imbalance", title="solid: $v^2$ and $|w|^2+b^2$; dashed: $v^2$ and $|w|^2$")
     axis.set_xlim(left=10)
     axis.legend(loc="lower left", fontsize=7)
 
 
-def draw_neurons(axis, study: Study) -> None:
+def draw_neurons(axis, study: an.Study) -> None:
     sizes = []
     for i, (panel, name) in enumerate(DECAYED.items()):
         for run in study.select(panel=panel).runs["run"]:
             params = final_state(study, run)[1].params
             square, incoming = np.asarray(params.readout) ** 2, np.sum(np.asarray(params.hidden) ** 2, axis=0)
             sizes.append(square.max())
-            axis.loglog(square, incoming, MARKERS[i], color=COLORS[i], ms=3, alpha=0.6, lw=0)
-        axis.plot([], [], MARKERS[i], color=COLORS[i], label=name)
+            axis.loglog(square, incoming, an.MARKERS[i], color=an.COLORS[i], ms=3, alpha=0.6, lw=0)
+        axis.plot([], [], an.MARKERS[i], color=an.COLORS[i], label=name)
     low, high = 1e-4 * max(sizes), 3 * max(sizes)
     axis.plot([low, high], [low, high], "-", color="0.6", lw=0.8, zorder=0)
     axis.set(xlabel="$v_k^2$", ylabel="$|w_k|^2+b_k^2$", title="neurons at the end", xlim=(low, high), ylim=(low, high))
     axis.legend(loc="lower right", fontsize=7)
 
 
-def summarise(study: Study, drifts: pl.DataFrame) -> pl.DataFrame:
+def summarise(study: an.Study, drifts: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for panel in (*NAMES, *DECAYED):
         drift = drifts.filter(panel=panel).filter(pl.col("rate") == pl.col("rate").min())
@@ -110,13 +96,13 @@ def summarise(study: Study, drifts: pl.DataFrame) -> pl.DataFrame:
         mean = [float(part[c].to_numpy().mean()) for c in ("imbalance_mean", "carrying_fraction", "gradient_norm")]
         rows.append((panel, drift["rate"][0], float(drift["largest"].to_numpy().max()), *largest, *mean))
     names = "panel, step, drift_max, imbalance_max, weights_imbalance_max, imbalance_mean, carrying, gradient_norm"
-    return make_table(rows, names)
+    return an.make_table(rows, names)
 
 
-def caption(study: Study, drifts: pl.DataFrame) -> str:
+def caption(study: an.Study, drifts: pl.DataFrame) -> str:
     run = study.runs.row(0, named=True)
     decay = study.select(panel="decay_all").runs.row(0, named=True)
-    slopes = [fit_slope(*by_rate(drifts, panel)).value for panel in ("gd", "flow")]
+    slopes = [an.fit_slope(*an.pivot_seeds(drifts.filter(panel=panel), "rate", "largest")).value for panel in ("gd", "flow")]
     time, late = (r["optimizer.learning_rate"] * r["steps"] for r in (run, decay))
     return (
         f"Two-layer nets, width {run['model.width']}, n = {run['data.num_samples']}, d = {run['data.input_dim']}, loss 1/(2n), "
@@ -129,78 +115,66 @@ def caption(study: Study, drifts: pl.DataFrame) -> str:
     )
 
 
-def largest(values: np.ndarray) -> float:
-    """Return the largest over seeds."""
-    return float(values.max())
+def median_imbalance(study: an.Study, panel: str, kind: str = "") -> an.Estimate:
+    """Return the median over seeds of the largest imbalance at the end of a panel's runs."""
+    return an.median_over_seeds(an.read_by_seed(study.select(panel=panel), f"{kind}imbalance_max"))
 
 
-def median_imbalance(study: Study, panel: str, column: str) -> Estimate:
-    """Return the median over seeds of an imbalance at the end; without an interval where there is one seed."""
-    values = study.select(panel=panel).final.sort("seed")[column].to_numpy()
-    return over_seeds(lambda index: np.median(values[index], axis=1), len(values))
-
-
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(DERIVED)
     drifts = tabulate_drifts(study)
-    smallest = {panel: by_rate(drifts, panel)[1][:, 0] for panel in (*NAMES, *DECAYED)}
-    gelu, spared = "GELU net, not homogeneous", "decay of weights, not biases"
-    neurons = "for the neurons that carry the function"
-    balanced = at_most(1e-2, of="largest imbalance, median over seeds")
+    drift = {panel: an.pivot_seeds(own, "rate", "largest") for (panel,), own in drifts.group_by("panel")}
+    smallest = {panel: values[:, 0] for panel, (_, values) in drift.items()}
+    gelu, spared, neurons = "GELU net, not homogeneous", "decay of weights, not biases", "neurons that carry the function"
+    balanced = an.at_most(1e-2, of="largest imbalance, median over seeds")
     return [
-        judge(
+        an.judge(
             id="conservation/flow-conserves",
             source=DU,
             statement="Gradient flow conserves |w_k|^2 + b_k^2 - v_k^2 of every ReLU neuron",
-            expects=at_most(1e-3, of="largest relative drift at the smallest step"),
-            evidence=compare(largest, smallest["flow"], control={gelu: smallest["flow_gelu"]}),
+            expects=an.at_most(1e-3, of="largest relative drift at the smallest step"),
+            evidence=an.compare(np.max, smallest["flow"], control={gelu: smallest["flow_gelu"]}),
         ),
-        judge(
+        an.judge(
             id="conservation/flow-drift-vanishes",
             source=DU,
             statement="What drift there is comes from the integrator: it vanishes with its step",
-            expects=at_least(0.5, of="slope of the drift against the step"),
-            evidence=compare(fit_slope, by_rate(drifts, "flow"), control={gelu: by_rate(drifts, "flow_gelu")}),
+            expects=an.at_least(0.5, of="slope of the drift against the step"),
+            evidence=an.compare(an.fit_slope, drift["flow"], control={gelu: drift["flow_gelu"]}),
         ),
-        judge(
+        claim(
             id="conservation/gd-drift-is-first-order",
-            source=DERIVED,
             statement="GD drifts from it by O(eta) over a fixed time",
-            expects=within(0.9, 1.1, of="slope of the drift against eta"),
-            evidence=compare(fit_slope, by_rate(drifts, "gd"), control={gelu: by_rate(drifts, "flow_gelu")}),
+            expects=an.within(0.9, 1.1, of="slope of the drift against eta"),
+            evidence=an.compare(an.fit_slope, drift["gd"], control={gelu: drift["flow_gelu"]}),
         ),
-        judge(
+        claim(
             id="conservation/decay-law",
-            source=DERIVED,
             statement="With decay of all parameters |w_k|^2 + b_k^2 - v_k^2 = exp(-2 decay t) times its first value",
-            expects=at_most(1e-3, of="largest relative distance at the end"),
-            evidence=compare(largest, smallest["decay_all"], control={spared: smallest["decay_weights"]}),
+            expects=an.at_most(1e-3, of="largest relative distance at the end"),
+            evidence=an.compare(np.max, smallest["decay_all"], control={spared: smallest["decay_weights"]}),
         ),
-        *(
-            judge(
-                id=f"conservation/{name}",
-                source=DERIVED,
-                statement=statement,
-                expects=balanced,
-                evidence=compare(
-                    median_imbalance, (study, panel), control={text: (study, other)}, column=f"{kind}imbalance_max"
-                ),
-            )
-            for name, statement, panel, other, text, kind in (
-                (
-                    "balance-all",
-                    f"With decay of all parameters v_k^2 = |w_k|^2 + b_k^2 in the end, {neurons}",
-                    *("decay_all", "decay_gelu", gelu, ""),
-                ),
-                (
-                    "balance-all-counts-biases",
-                    "The same, against decay that spares the biases",
-                    *("decay_all", "decay_weights", spared, ""),
-                ),
-                (
-                    "balance-weights",
-                    "With decay of weights alone v_k^2 = |w_k|^2 in the end",
-                    *("decay_weights", "decay_all", "decay of all parameters", "weights_"),
-                ),
-            )
+        claim(
+            id="conservation/balance-all",
+            statement=f"With decay of all parameters v_k^2 = |w_k|^2 + b_k^2 in the end, for the {neurons}",
+            expects=balanced,
+            evidence=an.compare(median_imbalance, (study, "decay_all"), control={gelu: (study, "decay_gelu")}),
+        ),
+        claim(
+            id="conservation/balance-all-counts-biases",
+            statement="The same, against decay that spares the biases",
+            expects=balanced,
+            evidence=an.compare(median_imbalance, (study, "decay_all"), control={spared: (study, "decay_weights")}),
+        ),
+        claim(
+            id="conservation/balance-weights",
+            statement="With decay of weights alone v_k^2 = |w_k|^2 in the end",
+            expects=balanced,
+            evidence=an.compare(
+                median_imbalance,
+                (study, "decay_weights"),
+                control={"decay of all parameters": (study, "decay_all")},
+                kind="weights_",
+            ),
         ),
     ]

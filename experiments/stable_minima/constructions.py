@@ -1,7 +1,5 @@
 """The lower bound's construction in pictures: a cap, the packed caps, the hard function, the bumps of d = 1."""
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -11,17 +9,14 @@ import numpy as np
 import polars as pl
 from matplotlib.patches import Arc, Circle, Polygon
 
-from dynamics.analysis.bounds import at_least, at_most, near
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.figures import COLORS, Page, new_figure
+import dynamics.analysis.words as an
 from dynamics.data.law import draw_inputs
 from dynamics.study.reload import final_state
-from dynamics.study.tables import Study
 from dynamics.systems.cap_packing import CapsSpec, geometry, held
 from dynamics.theory import cap_geometry as theory
 
 SOURCE = "Liang et al. 2025, Section 3.2 and Figures 1, 16, 17"
-EMPTY, TAKEN, POINT = COLORS[2], COLORS[1], "0.35"
+EMPTY, TAKEN, POINT = an.COLORS[2], an.COLORS[1], "0.35"
 DRAWS = 200_000  # fresh inputs for a mean
 
 
@@ -36,7 +31,7 @@ class Construction(NamedTuple):
     signs: np.ndarray
 
 
-def load_constructions(part: Study) -> list[Construction]:
+def load_constructions(part: an.Study) -> list[Construction]:
     found = []
     for run in part.runs["run"].unique(maintain_order=True):
         spec = part.specs[run]
@@ -95,11 +90,11 @@ def measure_separations(c: Construction) -> np.ndarray:
     return 2 * np.arcsin(np.minimum(chord / 2, 1)) / (2 * np.arccos(1 - c.eps**2))
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """A cap; the packed caps and the data; the hard function from above and as a surface; the bumps of d = 1."""
     by_dim = {c.spec.input_dim: c for c in load_constructions(study.select(panel="drawn"))}
     disk, line = by_dim[2], by_dim[1]
-    fig = new_figure(11, 8)
+    fig = an.new_figure(11, 8)
     grid = fig.add_gridspec(2, 6, height_ratios=[1.15, 1])
     draw_cap(fig.add_subplot(grid[0, :2]), disk)
     draw_packing(fig.add_subplot(grid[0, 2:4]), disk)
@@ -107,7 +102,7 @@ def figure(study: Study) -> Page:
     draw_surface(fig.add_subplot(grid[1, :2], projection="3d"), disk)
     draw_bumps(fig.add_subplot(grid[1, 2:]), line)
     table = pl.DataFrame([describe(c) for c in load_constructions(study)])
-    return Page(fig, caption(disk, line), {"constructions": table}, {"constructions": table.head(2)})
+    return an.Page(fig, caption(disk, line), {"constructions": table}, {"constructions": table.head(2)})
 
 
 def describe(c: Construction) -> dict[str, float]:
@@ -249,30 +244,28 @@ def worst_height(found: list[Construction]) -> float:
     return max(tops, key=lambda top: abs(top - 1))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
+    claim = an.judge_from(SOURCE)
     found = load_constructions(study)
     span = f"d = {', '.join(map(str, sorted({c.spec.input_dim for c in found})))}, {len(found)} packings"
     control = {"every atom doubled by an overlapping one": [double(c) for c in found]}
     return [
-        judge(
+        claim(
             id="constructions/atoms-disjoint",
-            source=SOURCE,
             statement=f"All atoms of a construction are disjoint, {span}",
-            expects=at_least(1 - 1e-9, of="smallest distance of centres over the allowed one"),
-            evidence=compare(least_separation, found, control=control),
+            expects=an.at_least(1 - 1e-9, of="smallest distance of centres over the allowed one"),
+            evidence=an.compare(least_separation, found, control=control),
         ),
-        judge(
+        claim(
             id="constructions/mean-square",
-            source=SOURCE,
             statement=f"E f_xi^2 is N E Phi^2 with its closed form, {span}",
-            expects=at_most(4, of=f"distance in standard errors of {DRAWS} draws, at the worst,"),
-            evidence=compare(worst_mean_square, found, control=control),
+            expects=an.at_most(4, of=f"distance in standard errors of {DRAWS} draws, at the worst,"),
+            evidence=an.compare(worst_mean_square, found, control=control),
         ),
-        judge(
+        claim(
             id="constructions/height-one",
-            source=SOURCE,
             statement=f"f_xi has sup norm 1, {span}",
-            expects=near(1, 1e-9, of="sup norm"),
-            evidence=compare(worst_height, found, control=control),
+            expects=an.near(1, 1e-9, of="sup norm"),
+            evidence=an.compare(worst_height, found, control=control),
         ),
     ]

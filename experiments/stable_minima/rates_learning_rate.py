@@ -1,63 +1,48 @@
 """Figures 9 and 10 of Liang et al. 2025: the rates of stable minima over learning rates, at equal eta * steps."""
 
-from __future__ import annotations
-
-from dynamics.analysis.bounds import at_most
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.figures import Page
-from dynamics.analysis.rate_claims import (
-    AT_THE_EDGE,
-    LOSES_HALF,
-    greatest_steepness,
-    judge_larger_rate,
-    kept_share,
-    worst_edge,
-)
-from dynamics.analysis.rate_pages import over_learning_rates
-from dynamics.analysis.stability_claims import judge_stability
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 NAME, SOURCE = "rates_learning_rate", "Liang et al. 2025, Figures 9 and 10"
 LARGE = 0.1  # learning rates from here on are claimed to lose their slope
 
 
-def figure(study: Study) -> Page:
-    return over_learning_rates(study, "The low-norm runs are our control, the paper shows none here.")
+def figure(study: an.Study) -> an.Page:
+    return an.make_rate_page(study, "The low-norm runs are our control, the paper shows none here.")
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     stable, control = study.select(panel="stable"), {"low-norm runs": study.select(panel="low_norm")}
     dims, etas = study.values("input_dim"), stable.values("learning_rate")
     large = [eta for eta in etas if eta >= LARGE]
     first, last = (stable.select(input_dim=d, learning_rate=large) for d in (dims[0], dims[-1]))
     return [
         *(
-            judge(
+            an.judge(
                 id=f"{NAME}/slope-falls-at-eta-{eta:g}",
                 source=SOURCE,
                 statement=f"At eta = {eta:g} the slope's magnitude falls with d (d = {dims[0]} to {dims[-1]})",
-                expects=LOSES_HALF,
-                evidence=compare(kept_share, stable.select(learning_rate=eta), control=control),
+                expects=an.LOSES_HALF,
+                evidence=an.compare(an.kept_share, stable.select(learning_rate=eta), control=control),
             )
             for eta in large
         ),
-        judge(
+        an.judge(
             id=f"{NAME}/flat-at-large-d",
             source=SOURCE,
             statement=f"At d = {dims[-1]} stable minima hardly improve with n at any eta >= {LARGE:g}",
-            expects=at_most(0.2, of="largest |slope| over eta"),
-            evidence=compare(greatest_steepness, last, control={f"d = {dims[0]}": first}),
+            expects=an.at_most(0.2, of="largest |slope| over eta"),
+            evidence=an.compare(an.greatest_steepness, last, control={f"d = {dims[0]}": first}),
         ),
-        *judge_larger_rate(stable, NAME, SOURCE),
+        *an.judge_larger_rate(stable, NAME, SOURCE),
         *(
-            judge(
+            an.judge(
                 id=f"{NAME}/edge-at-eta-{eta:g}",
                 source=f"{SOURCE}; Cohen et al. 2021",
                 statement=f"Late in training stable minima at eta = {eta:g} have sharpness 2/eta",
-                expects=AT_THE_EDGE,
-                evidence=compare(worst_edge, stable.select(learning_rate=eta), control=control),
+                expects=an.AT_THE_EDGE,
+                evidence=an.compare(an.worst_edge, stable.select(learning_rate=eta), control=control),
             )
             for eta in etas
         ),
-        *judge_stability(study, NAME),
+        *an.judge_stability(study, NAME),
     ]

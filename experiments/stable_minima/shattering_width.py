@@ -1,19 +1,11 @@
 """Figures 6 and 7 of Liang et al. 2025: shattering in networks with fewer parameters than samples."""
 
-from __future__ import annotations
-
-from dynamics.analysis.activation_pages import STATISTICS, describe_networks, draw_scatter_grid
-from dynamics.analysis.bounds import below
-from dynamics.analysis.claims import Claim, judge
-from dynamics.analysis.figures import Page
-from dynamics.analysis.seed_values import before_training, median_final, spread_groups, strip_math, tabulate_medians
-from dynamics.analysis.stability_claims import judge_stability
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 
 FIGURES = {"plain": "Figure 6", "decay": "Figure 6", "narrow": "Figure 7"}
 
 
-def split_settings(study: Study) -> dict[str, Study]:
+def split_settings(study: an.Study) -> dict[str, an.Study]:
     """Return one part for each panel, width and dimension, titled."""
     found = {}
     for panel in FIGURES:
@@ -26,26 +18,26 @@ def split_settings(study: Study) -> dict[str, Study]:
     return found
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     groups = split_settings(study)
-    fig, _ = draw_scatter_grid(groups, columns=3, share="row")
-    table = tabulate_medians(groups, STATISTICS)
+    fig, _ = an.draw_scatter_grid(groups, columns=3, share="row")
+    table = an.tabulate_medians(groups, an.STATISTICS)
     parameters = {part.runs["model.width"][0] * (part.runs["data.input_dim"][0] + 2) + 1 for part in groups.values()}
-    text = describe_networks(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
-    return Page(fig, text, {"shattering_width": table}, {"medians over seeds": spread_groups(table)})
+    text = an.describe_networks(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
+    return an.Page(fig, text, {"shattering_width": table}, {"medians over seeds": an.spread_groups(table)})
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     found = []
     for title, part in split_settings(study).items():
         run = part.runs.row(0, named=True)
         found.append(
-            judge(
+            an.judge(
                 id=f"shattering_width/{run['panel']}-{run['model.width']}-{run['data.input_dim']}",
                 source=f"Liang et al. 2025, {FIGURES[run['panel']]}",
-                statement=f"Activation rate and weight norm are negatively correlated ({strip_math(title)})",
-                expects=below(0, of="median rank correlation"),
-                evidence=before_training(median_final, part, metric="rate_weight_norm_correlation"),
+                statement=f"Activation rate and weight norm are negatively correlated ({an.strip_math(title)})",
+                expects=an.below(0, of="median rank correlation"),
+                evidence=an.before_training(an.median_final, part, metric="rate_weight_norm_correlation"),
             )
         )
-    return [*found, *judge_stability(study, "shattering_width")]
+    return [*found, *an.judge_stability(study, "shattering_width")]

@@ -1,27 +1,19 @@
 """How tight is the generalisation bound? The worst gap a search of the flat set finds, against n, beside both exponents."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, above, at_least, at_most
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import assign_shades, draw_intervals, label_ticks, make_table, place_below, place_beside
-from dynamics.analysis.figures import COLORS, Page, new_axes
-from dynamics.analysis.slopes import fit_slope, median_slope
-from dynamics.study.tables import Study
+import dynamics.analysis.words as an
 from dynamics.theory import rate_exponents as rates
 
 SOURCE = "Liang et al. 2025, Theorem 3.5"
 KEYS = ["panel", "learning_rate", "data.noise_std"]
 CELL = ["data.input_dim", "data.num_samples", "seed"]
 STARTS = {"descent": "GD solution", "caps": "empty caps", "random": "fresh net"}
-SHADES = dict(zip(STARTS, (COLORS[1], COLORS[2], COLORS[0]), strict=True))
+SHADES = dict(zip(STARTS, (an.COLORS[1], an.COLORS[2], an.COLORS[0]), strict=True))
 
 
 class Gaps(NamedTuple):
@@ -34,7 +26,7 @@ class Gaps(NamedTuple):
     descended: np.ndarray
 
 
-def shares(study: Study) -> pl.DataFrame:
+def shares(study: an.Study) -> pl.DataFrame:
     """One row a run at its end, with `found` and `begun`: the gap of the best feasible net and of the start, over M^2.
 
     M = max(D, |f|_inf, 1), and D = bound >= 1; a start may exceed the bound, a net that was found does not.
@@ -46,7 +38,7 @@ def shares(study: Study) -> pl.DataFrame:
     return study.final.with_columns(found=over("gap", "sup_norm"), begun=over("start_gap", "start_sup_norm"))
 
 
-def winners(study: Study) -> pl.DataFrame:
+def winners(study: an.Study) -> pl.DataFrame:
     """For every setting, dimension, n and seed the start that led to the largest gap, and that gap."""
     return shares(study).sort("found", descending=True).group_by(*KEYS, *CELL, maintain_order=True).first().sort(*KEYS, *CELL)
 
@@ -55,7 +47,7 @@ def title_of(rate: float, noise: float) -> str:
     return rf"$\eta$ = {rate:g}, $\sigma$ = {noise:g}"
 
 
-def gaps(study: Study) -> list[Gaps]:
+def gaps(study: an.Study) -> list[Gaps]:
     """Worst gaps and GD's, one entry a setting and dimension."""
     found, begun = winners(study), shares(study).filter(start="descent")
 
@@ -71,9 +63,9 @@ def gaps(study: Study) -> list[Gaps]:
     return out
 
 
-def fit_gaps(n: np.ndarray, values: np.ndarray) -> Estimate:
+def fit_gaps(n: np.ndarray, values: np.ndarray) -> an.Estimate:
     """Return the slope on log-log scales; unknown where a gap is not positive or there is one n only."""
-    return fit_slope(n, values) if len(n) > 1 and (values > 0).all() else UNKNOWN
+    return an.fit_slope(n, values) if len(n) > 1 and (values > 0).all() else an.UNKNOWN
 
 
 def tabulate_slopes(table: list[Gaps]) -> pl.DataFrame:
@@ -84,15 +76,15 @@ def tabulate_slopes(table: list[Gaps]) -> pl.DataFrame:
         last = [float(np.median(values[:, -1])) for values in (g.found, g.descended)]
         rows.append((g.title, g.input_dim, *fit_gaps(g.n, g.found), *fit_gaps(g.n, g.descended), *bounds, *last))
     names = "setting, d, slope, low, high, gd_slope, gd_low, gd_high, upper, lower, last_gap, gd_last_gap"
-    return make_table(rows, names)
+    return an.make_table(rows, names)
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """A row a setting: worst gap against n; slopes against d; progress of the search; which start won."""
     table = gaps(study)
     summary = tabulate_slopes(table)
     settings = study.runs.select(KEYS).unique(maintain_order=True).sort(KEYS).rows()
-    fig, axes = new_axes(len(settings), 4, (14, 3.8 * len(settings)), squeeze=False, width_ratios=[1.2, 1, 1, 0.8])
+    fig, axes = an.new_axes(len(settings), 4, (14, 3.8 * len(settings)), squeeze=False, width_ratios=[1.2, 1, 1, 0.8])
     for (panel, rate, noise), row in zip(settings, axes, strict=True):
         title, part = title_of(rate, noise), study.select(panel=panel, learning_rate=rate)
         draw_gaps(row[0], [g for g in table if g.title == title], title)
@@ -100,37 +92,37 @@ def figure(study: Study) -> Page:
         draw_progress(row[2], part)
         draw_winners(row[3], winners(part))
     for axis in axes[-1, 1:]:
-        place_below(axis, 1 if axis is axes[-1, 3] else 2)
-    return Page(fig, caption(study), {"tightness_slopes": summary}, {"slopes of the worst gap found": summary})
+        an.place_below(axis, 1 if axis is axes[-1, 3] else 2)
+    return an.Page(fig, caption(study), {"tightness_slopes": summary}, {"slopes of the worst gap found": summary})
 
 
 def draw_gaps(axis, own: list[Gaps], title: str) -> None:
     """Worst gap found (filled, every seed lightly) and the GD solutions' (open), medians over seeds."""
-    for g, shade, marker, _ in assign_shades(own, 0.85):
+    for g, shade, marker, _ in an.assign_shades(own, 0.85):
         axis.plot(np.broadcast_to(g.n, g.found.shape).T, g.found.T, marker, color=shade, alpha=0.25, ms=3)
         axis.plot(g.n, np.median(g.found, axis=0), f"{marker}-", color=shade, label=f"$d={g.input_dim}$")
         axis.plot(g.n, np.median(g.descended, axis=0), f"{marker}--", color=shade, mfc="white", lw=0.8)
     axis.plot([], [], "o-", color="0.4", label="worst found")
     axis.plot([], [], "o--", color="0.4", mfc="white", lw=0.8, label="GD solution")
     axis.set(title=title, xlabel="$n$", ylabel=r"gap / $M^2$", xscale="log", yscale="log")
-    label_ticks(axis, own[0].n.tolist())
+    an.label_ticks(axis, own[0].n.tolist())
     axis.minorticks_off()
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    place_beside(axis)
+    an.place_beside(axis)
 
 
 def draw_slopes(axis, summary: pl.DataFrame) -> None:
     d = summary["d"].to_numpy()
     axis.plot(d, summary["upper"], "--", color="0.45", label="upper bound $-1/(2d+4)$")
     axis.plot(d, summary["lower"], ":", color="0.45", label="lower bound $-2/(d+1)$, $-1/2$ at 1")
-    for prefix, color, marker, label in (("", COLORS[0], "o", "worst found"), ("gd_", COLORS[1], "s", "GD solutions")):
+    for prefix, color, marker, label in (("", an.COLORS[0], "o", "worst found"), ("gd_", an.COLORS[1], "s", "GD solutions")):
         own = summary.select(pl.col(prefix + c).alias(c) for c in ("slope", "low", "high"))
-        draw_intervals(axis, d + 0.08 * (1 if prefix else -1), own, fmt=marker, color=color, capsize=3, label=label)
+        an.draw_intervals(axis, d + 0.08 * (1 if prefix else -1), own, fmt=marker, color=color, capsize=3, label=label)
     axis.set(title="slope against dimension", xlabel="$d$", ylabel="slope of the gap in $n$", xticks=d)
 
 
-def draw_progress(axis, part: Study) -> None:
+def draw_progress(axis, part: an.Study) -> None:
     """Best feasible gap so far at the largest n, median over seeds, at the smallest and the largest dimension."""
     n, dims = max(part.values("num_samples")), part.values("input_dim")
     seen = part.select(num_samples=n).records.filter(pl.col("step") > 0)
@@ -154,14 +146,14 @@ def draw_winners(axis, best: pl.DataFrame) -> None:
     axis.set(title="which start won", xlabel="$d$", ylabel="share of data sets", ylim=(0, 1))
 
 
-def growth(study: Study) -> float:
+def growth(study: an.Study) -> float:
     """Median over runs of the share of the final gap that the last two fifths of the search added."""
     late = study.records.filter(pl.col("step") >= pl.col("steps") * 0.6).sort("step")
     ends = late.group_by("panel", "run").agg(first=pl.col("gap").first(), last=pl.col("gap").last())
     return ends.select((1 - pl.col("first") / pl.col("last")).median()).item()
 
 
-def caption(study: Study) -> str:
+def caption(study: an.Study) -> str:
     run = study.runs.row(0, named=True)
     end = study.final
     return (
@@ -175,55 +167,55 @@ def caption(study: Study) -> str:
     )
 
 
-def read_largest(study: Study, edge: str, sup_norm: str) -> np.ndarray:
+def read_largest(study: an.Study, edge: str, sup_norm: str) -> np.ndarray:
     """Return the larger of eta lambda_max / 2 (plus its residual) and |f| / bound at every record, (N,)."""
     seen = study.records.filter(pl.col("step") > 0)
     return seen.select(pl.max_horizontal(edge, pl.col(sup_norm) / pl.col("bound"))).to_series().to_numpy()
 
 
-def smallest_difference(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+def smallest_difference(pairs: list[tuple[np.ndarray, np.ndarray]]) -> an.Estimate:
     """Return the median over seeds of the difference of two gaps (S, N), where it is smallest over settings, d and n."""
     differences = np.concatenate([one - other for one, other in pairs], axis=1)
-    return over_seeds(lambda index: np.median(differences[index], axis=1).min(axis=1), len(differences))
+    return an.over_seeds(lambda index: np.median(differences[index], axis=1).min(axis=1), len(differences))
 
 
-def least_slack(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> Estimate:
+def least_slack(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> an.Estimate:
     """Return slope + 2/(d+1) (1/2 for d = 1) at the setting and d where it is smallest."""
     if any(len(n) < 2 or not (values > 0).all() for _, n, values in cells):
-        return UNKNOWN
-    fits = [(median_slope(n, values), rates.stable_lower(d)) for d, n, values in cells]
+        return an.UNKNOWN
+    fits = [(an.median_slope(n, values), rates.stable_lower(d)) for d, n, values in cells]
     smallest = lambda index: np.min([fit(index) + exponent for fit, exponent in fits], axis=0)  # noqa: E731
-    return over_seeds(smallest, len(cells[0][2]))
+    return an.over_seeds(smallest, len(cells[0][2]))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     table, reported = gaps(study), read_largest(study, "edge", "sup_norm")
     unshrunk = read_largest(study, "ascent_edge", "ascent_sup_norm")
     return [
-        judge(
+        an.judge(
             id="tightness/feasible",
             source=SOURCE,
             statement=f"Every net reported is in the flat set and within the bound ({len(reported)} records)",
-            expects=at_most(1, of="largest of eta lambda_max / 2 and |f| / bound"),
-            evidence=compare(np.max, reported, control={"the ascent's points before they are shrunk": unshrunk}),
+            expects=an.at_most(1, of="largest of eta lambda_max / 2 and |f| / bound"),
+            evidence=an.compare(np.max, reported, control={"the ascent's points before they are shrunk": unshrunk}),
         ),
-        judge(
+        an.judge(
             id="tightness/worse-than-gd",
             source="the suite's own question",
             statement="The flat set holds nets that generalise worse than the GD solution on the same data, at every d and n",
-            expects=above(0, of="smallest median difference of gap / M^2"),
-            evidence=compare(
+            expects=an.above(0, of="smallest median difference of gap / M^2"),
+            evidence=an.compare(
                 smallest_difference,
                 [(g.found, g.descended) for g in table],
                 control={"the GD solutions against themselves": [(g.descended, g.descended) for g in table]},
             ),
         ),
-        judge(
+        an.judge(
             id="tightness/no-faster-than-the-lower-bound",
             source=f"{SOURCE} (lower bound) and 3.7",
             statement="The worst gap found falls no faster than the lower bound's n^(-2/(d+1)), n^(-1/2) for d = 1",
-            expects=at_least(0, of="slope + exponent at the worst d"),
-            evidence=compare(
+            expects=an.at_least(0, of="slope + exponent at the worst d"),
+            evidence=an.compare(
                 least_slack,
                 [(g.input_dim, g.n, g.found) for g in table],
                 control={"the same gaps divided by n": [(g.input_dim, g.n, g.found / g.n) for g in table]},

@@ -1,24 +1,16 @@
 """One input dimension: what gradient descent at small and large rates learns, and its curvature against the weight function."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, at_least, at_most
-from dynamics.analysis.claims import Claim, compare, judge
-from dynamics.analysis.drawing import draw_quartiles, make_table
-from dynamics.analysis.figures import COLORS, MARKERS, Page, new_axes
-from dynamics.analysis.stability_claims import ROUNDING, judge_stability
+import dynamics.analysis.words as an
 from dynamics.models.two_layer import TwoLayer
+from dynamics.stability.one_dimension import curvature_integral, effective_knots, knots
 from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
-from dynamics.stability.univariate import curvature_integral, effective_knots, knots
 from dynamics.stability.weight import line_weight
 from dynamics.study.reload import final_state, restart
-from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec
 
 MULAYOFF, QIAO = "Mulayoff et al. 2021", "Qiao et al. 2024"
@@ -43,7 +35,7 @@ class Net:
         return np.maximum(z, 0) @ np.asarray(self.end.readout, float) + float(self.end.offset)
 
 
-def load_nets(study: Study) -> list[Net]:
+def load_nets(study: an.Study) -> list[Net]:
     found = []
     for run in study.runs["run"].unique(maintain_order=True):
         spec = study.specs[run]
@@ -68,35 +60,29 @@ def tabulate_nets(all_nets: list[Net]) -> pl.DataFrame:
         unweighted = (path_norm(form), float(np.abs(knots(net.end, net.inputs)[1]).sum()))
         count = [effective_knots(params, net.inputs) for params in (net.begin, net.end)]
         rows.append((net.rate, net.seed, *weighted, curvature_integral(net, net.inputs), *unweighted, *count))
-    return make_table(rows, "rate, seed, weighted, neurons, integral, plain, inside, first_knots, knots")
+    return an.make_table(rows, "rate, seed, weighted, neurons, integral, plain, inside, first_knots, knots")
 
 
-def per_rate(table: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rates (K,), values (S, K)) of a column."""
-    pivot = table.sort("rate").pivot(on="rate", index="seed", values=column, maintain_order=True).sort("seed")
-    return np.array(pivot.columns[1:], float), pivot.drop("seed").to_numpy().astype(float)
-
-
-def finals(study: Study) -> pl.DataFrame:
+def finals(study: an.Study) -> pl.DataFrame:
     return study.final.with_columns(rate=pl.col("optimizer.learning_rate"))
 
 
-def figure(study: Study) -> Page:
+def figure(study: an.Study) -> an.Page:
     """Learned functions at the least and largest rate, their curvature against g; norm, sharpness, knots against 1/eta."""
     all_nets = load_nets(study)
     table = tabulate_nets(all_nets)
-    fig, axes = new_axes(2, 3, (12, 6.8))
+    fig, axes = an.new_axes(2, 3, (12, 6.8))
     seed = study.values("seed")[0]
     ends = (table["rate"].min(), table["rate"].max())
     pair = [next(n for n in all_nets if n.rate == rate and n.seed == seed) for rate in ends]
-    for axis, net, color in zip(axes[0], pair, COLORS, strict=False):
+    for axis, net, color in zip(axes[0], pair, an.COLORS, strict=False):
         draw_function(axis, net, color)
     draw_curvature(axes[0, 2], pair)
     draw_norms(axes[1, 0], study, table)
     draw_sharpness(axes[1, 1], study)
     draw_knots(axes[1, 2], study, table)
     summary = table.group_by("rate").agg(pl.exclude("seed").median()).sort("rate")
-    return Page(fig, caption(study, table), {"univariate": table}, {"medians over seeds": summary})
+    return an.Page(fig, caption(study, table), {"univariate": table}, {"medians over seeds": summary})
 
 
 def draw_function(axis, net: Net, color: str) -> None:
@@ -113,7 +99,7 @@ def draw_function(axis, net: Net, color: str) -> None:
 
 def draw_curvature(axis, pair: list[Net]) -> None:
     """Every kink as a point (its place, the size of its jump), over the empirical g of the data."""
-    for net, color, marker in zip(pair, COLORS, MARKERS, strict=False):
+    for net, color, marker in zip(pair, an.COLORS, an.MARKERS, strict=False):
         at, jump = knots(net.end, net.inputs)
         axis.semilogy(at, np.abs(jump), marker, color=color, ms=3.5, label=rf"jumps of f', $\eta={net.rate:g}$")
     t = np.linspace(-1, 1, 1001)
@@ -125,16 +111,17 @@ def draw_curvature(axis, pair: list[Net]) -> None:
 
 def draw_over_rates(axis, rates: np.ndarray, values: np.ndarray, color: str, marker: str, label: str) -> None:
     """Draw values (S, K) against 1/eta, which is labelled at these rates."""
-    draw_quartiles(axis, 1 / rates, values, fmt=f"{marker}-", color=color, label=label)
+    an.draw_quartiles(axis, 1 / rates, values, fmt=f"{marker}-", color=color, label=label)
     axis.set(xscale="log", xlabel=r"$1/\eta$")
     axis.set_xticks(1 / rates, [f"{1 / rate:.3g}" for rate in rates])
     axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 
 
-def draw_norms(axis, study: Study, table: pl.DataFrame) -> None:
-    draw_over_rates(axis, *per_rate(table, "plain"), COLORS[1], "s", "unweighted norm ($g=1$)")
-    draw_over_rates(axis, *per_rate(table, "weighted"), COLORS[0], "o", "weighted norm $|f|_{V_g}$")
-    rates, bound = per_rate(finals(study).with_columns(bound=pl.col("corollary_slack") + pl.col("weighted_path_norm")), "bound")
+def draw_norms(axis, study: an.Study, table: pl.DataFrame) -> None:
+    draw_over_rates(axis, *an.pivot_seeds(table, "rate", "plain"), an.COLORS[1], "s", "unweighted norm ($g=1$)")
+    draw_over_rates(axis, *an.pivot_seeds(table, "rate", "weighted"), an.COLORS[0], "o", "weighted norm $|f|_{V_g}$")
+    bound = pl.col("corollary_slack") + pl.col("weighted_path_norm")
+    rates, bound = an.pivot_seeds(finals(study).with_columns(bound=bound), "rate", "bound")
     axis.plot(1 / rates, 1 / rates - 0.5, "--", color="0.4", label=r"$1/\eta-1/2$")
     seen = np.isfinite(bound).any(axis=0)
     axis.plot(1 / rates[seen], np.nanmedian(bound[:, seen], axis=0), ":", color="0.4", label="the same, with loss term")
@@ -142,29 +129,29 @@ def draw_norms(axis, study: Study, table: pl.DataFrame) -> None:
     axis.legend(fontsize=7)
 
 
-def draw_sharpness(axis, study: Study) -> None:
-    draw_over_rates(axis, *per_rate(finals(study), "sharpness"), COLORS[0], "o", "final sharpness")
+def draw_sharpness(axis, study: an.Study) -> None:
+    draw_over_rates(axis, *an.pivot_seeds(finals(study), "rate", "sharpness"), an.COLORS[0], "o", "final sharpness")
     rates = np.array(study.values("learning_rate"))
     axis.plot(1 / rates, 2 / rates, "--", color="0.4", label=r"$2/\eta$")
     start = study.records.filter(step=0)["sharpness"].to_numpy()
-    axis.axhline(np.median(start), color=COLORS[1], ls=":", label="at the start")
+    axis.axhline(np.median(start), color=an.COLORS[1], ls=":", label="at the start")
     axis.set(title="sharpness", yscale="log")
     axis.legend(fontsize=7)
 
 
-def draw_knots(axis, study: Study, table: pl.DataFrame) -> None:
-    draw_over_rates(axis, *per_rate(table, "knots"), COLORS[0], "o", "effective number of knots")
-    rates, risk = per_rate(finals(study), "excess_risk")
-    draw_over_rates(axis, rates, 10 * risk, COLORS[1], "s", "10 x excess risk")
+def draw_knots(axis, study: an.Study, table: pl.DataFrame) -> None:
+    draw_over_rates(axis, *an.pivot_seeds(table, "rate", "knots"), an.COLORS[0], "o", "effective number of knots")
+    rates, risk = an.pivot_seeds(finals(study), "rate", "excess_risk")
+    draw_over_rates(axis, rates, 10 * risk, an.COLORS[1], "s", "10 x excess risk")
     axis.set(title="simplicity and error", ylim=(0, 1.3 * axis.get_ylim()[1]))
     axis.legend(fontsize=7)
 
 
-def caption(study: Study, table: pl.DataFrame) -> str:
+def caption(study: an.Study, table: pl.DataFrame) -> str:
     run, last = study.runs.row(0, named=True), finals(study)
-    rates, norm = per_rate(table, "weighted")
+    rates, norm = an.pivot_seeds(table, "rate", "weighted")
     merged = float((table["neurons"] - table["weighted"]).to_numpy().max())
-    edge = per_rate(last.with_columns(edge=pl.col("sharpness") * pl.col("rate") / 2), "edge")[1]
+    edge = an.pivot_seeds(last.with_columns(edge=pl.col("sharpness") * pl.col("rate") / 2), "rate", "edge")[1]
     time, ends = run["optimizer.learning_rate"] * run["steps"], np.median(norm, axis=0)
     edges = np.median(edge, axis=0)
     return (
@@ -177,90 +164,88 @@ def caption(study: Study, table: pl.DataFrame) -> str:
     )
 
 
-def worst_agreement(one: np.ndarray, other: np.ndarray) -> Estimate | float:
+def worst_agreement(one: np.ndarray, other: np.ndarray) -> an.Estimate | float:
     """Return the largest relative difference over runs; nets without curvature are left out, unknown if none has any."""
     curved = one > 1e-9
-    return float(np.max(np.abs(other[curved] / one[curved] - 1))) if curved.any() else UNKNOWN
+    return float(np.max(np.abs(other[curved] / one[curved] - 1))) if curved.any() else an.UNKNOWN
 
 
-def least_stationary_slack(last: pl.DataFrame, norm: str) -> Estimate | float:
+def least_stationary_slack(last: pl.DataFrame, norm: str) -> an.Estimate | float:
     """Return the least (lambda / 2 - 1/2 - norm) / (lambda / 2) of the final nets, without a loss term."""
     half = last["sharpness"].to_numpy() / 2
-    return float(((half - 0.5 - last[norm].to_numpy()) / half).min()) if len(last) else UNKNOWN
+    return float(((half - 0.5 - last[norm].to_numpy()) / half).min()) if len(last) else an.UNKNOWN
 
 
-def least_edge_slack(last: pl.DataFrame, norm: str) -> Estimate | float:
+def least_edge_slack(last: pl.DataFrame, norm: str) -> an.Estimate | float:
     """Return the least (1 / eta - 1/2 - norm) eta of the final nets below the edge, without a loss term."""
     below = last.filter("below_edge")
-    return float((1 - below["rate"] * (0.5 + below[norm])).to_numpy().min()) if len(below) else UNKNOWN
+    return float((1 - below["rate"] * (0.5 + below[norm])).to_numpy().min()) if len(below) else an.UNKNOWN
 
 
-def ratio_of_ends(values: np.ndarray) -> Estimate:
-    """Return the median at the largest rate over that at the smallest, of values (S, K)."""
-    ratio = lambda index: np.median(values[index, -1], axis=1) / np.median(values[index, 0], axis=1)  # noqa: E731
-    return over_seeds(ratio, len(values))
-
-
-def largest_edge(rates: np.ndarray, sharpness: np.ndarray) -> Estimate:
+def largest_edge(rates: np.ndarray, sharpness: np.ndarray) -> an.Estimate:
     """Return eta * sharpness / 2, median over seeds, at the rate where it is largest."""
-    return over_seeds(lambda i: np.max(np.median(sharpness[i], axis=1) * rates / 2, axis=1), len(sharpness))
+    return an.over_seeds(lambda i: np.max(np.median(sharpness[i], axis=1) * rates / 2, axis=1), len(sharpness))
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(study: an.Study) -> list[an.Claim]:
     table, last = tabulate_nets(load_nets(study)), finals(study)
     weighted, integral, inside = (table[c].to_numpy() for c in ("weighted", "integral", "inside"))
-    rates, norm = per_rate(table, "weighted")
+    rates, norm = an.pivot_seeds(table, "rate", "weighted")
     first = study.records.filter(step=0).with_columns(rate=pl.col("optimizer.learning_rate"))
-    sharpness = per_rate(last, "sharpness")[1]
+    sharpness = an.pivot_seeds(last, "rate", "sharpness")[1]
     unweighted = {"unweighted path norm": (last, "path_norm")}
-    before = "the same networks before training"
+    before, ends = "the same networks before training", lambda values: (values[:, -1], values[:, 0])
     kept = np.repeat(sharpness[:, :1], len(rates), axis=1)
     return [
-        *judge_stability(study, "univariate"),
-        judge(
+        *an.judge_stability(study, "univariate"),
+        an.judge(
             id="univariate/norm-is-curvature",
             source="Liang et al. 2025, Theorem 3.4; Mulayoff et al. 2021",
             statement="The reduced form's weighted path norm is int |f''| g, found from values of f alone",
-            expects=at_most(0.01, of="largest relative difference over runs"),
-            evidence=compare(worst_agreement, (weighted, integral), control={"g = 1 inside the data": (inside, integral)}),
+            expects=an.at_most(0.01, of="largest relative difference over runs"),
+            evidence=an.compare(worst_agreement, (weighted, integral), control={"g = 1 inside the data": (inside, integral)}),
         ),
-        judge(
+        an.judge(
             id="univariate/no-loss-term-at-the-end",
             source="derived: H = GN at stationary points",
             statement="Final nets have int |f''| g <= lambda / 2 - 1/2 without the loss term",
-            expects=at_least(-ROUNDING["float64"], of="smallest slack / (lambda / 2)"),
-            evidence=compare(least_stationary_slack, (last, "weighted_path_norm"), control=unweighted),
+            expects=an.at_least(-an.ROUNDING["float64"], of="smallest slack / (lambda / 2)"),
+            evidence=an.compare(least_stationary_slack, (last, "weighted_path_norm"), control=unweighted),
         ),
-        judge(
+        an.judge(
             id="univariate/below-one-over-eta",
             source=f"{MULAYOFF}, Theorem 1 (stated for interpolation)",
             statement="Final nets below the edge have int |f''| g <= 1/eta - 1/2 without the loss term",
-            expects=at_least(-ROUNDING["float64"], of="smallest eta * slack"),
-            evidence=compare(least_edge_slack, (last, "weighted_path_norm"), control=unweighted),
+            expects=an.at_least(-an.ROUNDING["float64"], of="smallest eta * slack"),
+            evidence=an.compare(least_edge_slack, (last, "weighted_path_norm"), control=unweighted),
         ),
-        judge(
+        an.judge(
             id="univariate/norm-falls-with-eta",
             source=QIAO,
             statement=f"The weighted norm at eta = {rates[-1]:g} is less than half of that at eta = {rates[0]:g}",
-            expects=at_most(0.5, of="ratio of medians"),
-            evidence=compare(ratio_of_ends, norm, control={before: per_rate(first, "weighted_path_norm")[1]}),
+            expects=an.at_most(0.5, of="ratio of medians"),
+            evidence=an.compare(
+                an.ratio_over_seeds, ends(norm), control={before: ends(an.pivot_seeds(first, "rate", "weighted_path_norm")[1])}
+            ),
         ),
-        judge(
+        an.judge(
             id="univariate/fewer-knots-at-large-eta",
             source=QIAO,
             statement=f"Nets at eta = {rates[-1]:g} have fewer effective knots than at eta = {rates[0]:g}",
-            expects=at_most(0.9, of="ratio of medians"),
-            evidence=compare(ratio_of_ends, per_rate(table, "knots")[1], control={before: per_rate(table, "first_knots")[1]}),
+            expects=an.at_most(0.9, of="ratio of medians"),
+            evidence=an.compare(
+                an.ratio_over_seeds,
+                ends(an.pivot_seeds(table, "rate", "knots")[1]),
+                control={before: ends(an.pivot_seeds(table, "rate", "first_knots")[1])},
+            ),
         ),
-        judge(
+        an.judge(
             id="univariate/settles-below-the-edge",
             source=f"{MULAYOFF}, Lemma 1",
             statement="GD ends with sharpness at most 2/eta at every rate",
-            expects=at_most(1.05, of="eta * sharpness / 2, median over seeds, where it is largest,"),
-            evidence=compare(
-                largest_edge,
-                (rates, sharpness),
-                control={"nets of the smallest rate, held to the other rates": (rates, kept)},
+            expects=an.at_most(1.05, of="eta * sharpness / 2, median over seeds, where it is largest,"),
+            evidence=an.compare(
+                largest_edge, (rates, sharpness), control={"nets of the smallest rate, held to the other rates": (rates, kept)}
             ),
         ),
     ]

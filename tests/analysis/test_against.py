@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dynamics.analysis.curves import band
+from dynamics.analysis.curves import measure_band
 from dynamics.analysis.depth_index import bound_depths, correlate_ranks, own_directions
 from dynamics.analysis.slope_groups import (
     fit_slopes,
@@ -76,7 +76,7 @@ def test_ratios_pair_the_seeds_of_two_parts():
 
 def test_bands_leave_out_step_0_and_what_is_not_finite():
     study = study_of(lambda n, seed, step: np.inf if seed == 2 else FACTORS[seed] * step, steps=(0, 5, 10))
-    seen = band(study.select(num_samples=16), "error")
+    seen = measure_band(study.select(num_samples=16), "error")
     assert seen.step.tolist() == [5, 10]
     assert (seen.low.tolist(), seen.middle.tolist(), seen.high.tolist()) == ([2.5, 5], [3.75, 7.5], [5, 10])
 

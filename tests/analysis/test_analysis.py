@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds, tail
-from dynamics.analysis.slopes import fit_slope, median_slope, trend, weights
+from dynamics.analysis.bootstrap import Estimate, over_seeds, tail_quantile
+from dynamics.analysis.slopes import fit_slope, fit_trend, inverse_variances, median_slope
 from dynamics.theory import rate_exponents as rates
 
 SIZES = np.array([32, 64, 128, 256, 512])
@@ -21,14 +21,14 @@ SIZES = np.array([32, 64, 128, 256, 512])
 
 def test_tail_of_the_expanded_percentile_interval_by_hand():
     """S = 5: t_{.975, 4} = 2.776445, times sqrt(5/4) = 3.104160, and Phi(-3.104160) = 0.000954. S = 3: 4.302653 sqrt(3/2)."""
-    assert tail(5) == pytest.approx(0.000954, abs=1e-6)
-    assert tail(5) == pytest.approx(0.5 * math.erfc(3.104160 / math.sqrt(2)), rel=1e-5)
-    assert tail(3) == pytest.approx(0.5 * math.erfc(4.302653 * math.sqrt(1.5) / math.sqrt(2)), rel=1e-5)
-    assert tail(5, level=0.9) == pytest.approx(0.5 * math.erfc(2.131847 * math.sqrt(1.25) / math.sqrt(2)), rel=1e-5)
+    assert tail_quantile(5) == pytest.approx(0.000954, abs=1e-6)
+    assert tail_quantile(5) == pytest.approx(0.5 * math.erfc(3.104160 / math.sqrt(2)), rel=1e-5)
+    assert tail_quantile(3) == pytest.approx(0.5 * math.erfc(4.302653 * math.sqrt(1.5) / math.sqrt(2)), rel=1e-5)
+    assert tail_quantile(5, level=0.9) == pytest.approx(0.5 * math.erfc(2.131847 * math.sqrt(1.25) / math.sqrt(2)), rel=1e-5)
 
 
 def test_tail_grows_to_the_plain_percentile_with_many_seeds():
-    seen = [tail(s) for s in (2, 3, 5, 10, 100, 100_000)]
+    seen = [tail_quantile(s) for s in (2, 3, 5, 10, 100, 100_000)]
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(0.025, abs=1e-5)
 
@@ -108,9 +108,9 @@ def test_slope_does_not_depend_on_the_units_of_n_or_of_the_values(a, b, seed):
 
 def test_weights_are_inverse_variances_shrunk_by_four_seeds():
     """S = 3, variances 1 and 4, mean 2.5: (4 * 2.5 + 2 v) / 6 = 2 and 3."""
-    assert weights(np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])) == pytest.approx([1 / 2, 1 / 3], rel=1e-12)
-    np.testing.assert_array_equal(weights(np.array([[1.0, 5.0]])), [1, 1])
-    np.testing.assert_array_equal(weights(np.array([[1.0, 5.0], [1.0, 5.0]])), [1, 1])
+    assert inverse_variances(np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])) == pytest.approx([1 / 2, 1 / 3], rel=1e-12)
+    np.testing.assert_array_equal(inverse_variances(np.array([[1.0, 5.0]])), [1, 1])
+    np.testing.assert_array_equal(inverse_variances(np.array([[1.0, 5.0], [1.0, 5.0]])), [1, 1])
 
 
 def test_a_noisy_column_counts_for_less():
@@ -119,7 +119,7 @@ def test_a_noisy_column_counts_for_less():
     log_values = np.array([[0.0, -1.0, 0.0], [0.0, -1.0, 2.0], [0.1, -1.1, 4.0]])
     slope = fit_slope(n, np.exp(log_values)).value
     median = np.median(log_values, axis=0)
-    assert slope == pytest.approx(np.polyfit(np.log(n), median, 1, w=np.sqrt(weights(log_values)))[0], rel=1e-10)
+    assert slope == pytest.approx(np.polyfit(np.log(n), median, 1, w=np.sqrt(inverse_variances(log_values)))[0], rel=1e-10)
     assert slope < np.polyfit(np.log(n), median, 1)[0] - 0.2
 
 
@@ -148,7 +148,7 @@ def test_too_few_seeds_do_not_cover():
 def test_trend_by_hand():
     """Over d = 1, 2, 4 the values 1, 3, 2 have least-squares slope (d - 7/3) . v / |d - 7/3|^2 = 1 / (14/3)."""
     statistics = [lambda index, v=v: np.full(len(index), float(v)) for v in (1, 3, 2)]
-    estimate = trend(np.array([1, 2, 4]), statistics, 3)
+    estimate = fit_trend(np.array([1, 2, 4]), statistics, 3)
     assert estimate == pytest.approx((3 / 14, 3 / 14, 3 / 14), rel=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_trend_resamples_the_same_seeds_in_every_statistic():
     """Slopes that share their noise have a trend without any."""
     noise = np.random.default_rng(0).normal(size=6)
     statistics = [lambda index, d=d: noise[index].mean(axis=1) - 0.1 * d for d in (1, 2, 3)]
-    estimate = trend(np.array([1, 2, 3]), statistics, 6)
+    estimate = fit_trend(np.array([1, 2, 3]), statistics, 6)
     assert estimate == pytest.approx((-0.1, -0.1, -0.1), rel=1e-9)
 
 

@@ -91,3 +91,17 @@ def test_shades_and_ticks():
     ax.set(xscale="log", xlim=(1, 100))
     label_ticks(ax, [2, 20])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "20"]
+
+
+def test_words_that_experiments_write_with_have_one_meaning():
+    """`dynamics.analysis.words` gathers modules; a name that two of them define would hide one of the two."""
+    import ast
+    from collections import Counter
+    from pathlib import Path
+
+    import dynamics.analysis.words as an
+
+    trees = [ast.parse(file.read_text()) for file in Path(an.__file__).parent.glob("*.py")]
+    defined = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert not [name for name, count in Counter(defined).items() if count > 1]
+    assert {"judge", "compare", "at_most", "Page", "new_axes", "Study"} <= set(dir(an))

@@ -21,8 +21,15 @@ from dynamics.analysis.rate_claims import (
     least_steepness,
     measure_steepness,
 )
-from dynamics.analysis.rate_pages import level_table, losses, over_learning_rates
-from dynamics.analysis.slopes import common_steps, num_diverged, seed_table, settings, slope_table, stopping_times
+from dynamics.analysis.rate_pages import describe_losses, make_rate_page, tabulate_levels
+from dynamics.analysis.slopes import (
+    count_diverged,
+    list_common_steps,
+    list_settings,
+    list_stopping_times,
+    read_seed_table,
+    tabulate_slopes,
+)
 from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec, freeze
 from dynamics.study.tables import Study
@@ -88,29 +95,29 @@ def dying(rows: list[dict], metric: str, dies) -> list[dict]:
 
 
 def test_seed_table_has_a_row_a_seed_and_a_column_an_n():
-    n, values = seed_table(study_of(rows_of(lambda n, s, t, d: n + s + 1000 * t)[::-1]), "error", 5)
+    n, values = read_seed_table(study_of(rows_of(lambda n, s, t, d: n + s + 1000 * t)[::-1]), "error", 5)
     assert n.tolist() == [10, 100]
     assert values.tolist() == [[5010, 5100], [5011, 5101], [5012, 5102]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
 def test_seed_table_leaves_out_a_seed_with_any_value_without_a_logarithm(bad):
-    _, values = seed_table(study_of(rows_of(lambda n, s, t, d: bad if (s, n) == (1, 100) else n + s)), "error", 5)
+    _, values = read_seed_table(study_of(rows_of(lambda n, s, t, d: bad if (s, n) == (1, 100) else n + s)), "error", 5)
     assert values.tolist() == [[10, 100], [12, 102]]
 
 
 def test_seed_table_leaves_out_a_seed_that_was_not_recorded_at_some_n():
     rows = [r for r in rows_of(lambda n, s, t, d: n + s) if (r["seed"], r["data.num_samples"]) != (0, 10)]
-    assert seed_table(study_of(rows), "error", 5)[1].tolist() == [[11, 101], [12, 102]]
+    assert read_seed_table(study_of(rows), "error", 5)[1].tolist() == [[11, 101], [12, 102]]
 
 
 def test_common_steps_are_those_that_every_run_is_due_at():
     rows = rows_of(lambda n, s, t, d: 1, steps=(1, 5, 9)) + rows_of(lambda n, s, t, d: 1, dims=(2,), steps=(5, 9, 100))
     study = study_of(rows)
-    assert common_steps(study.select(input_dim=1)) == [0, 1, 5, 9]
-    assert common_steps(study) == [0, 5, 9]
-    assert common_steps(study.select(panel="none such")) == []
-    assert stopping_times(study.select(input_dim=2)) == [5, 9, 100]
+    assert list_common_steps(study.select(input_dim=1)) == [0, 1, 5, 9]
+    assert list_common_steps(study) == [0, 5, 9]
+    assert list_common_steps(replace(study, runs=study.runs.head(0))) == []
+    assert list_stopping_times(study.select(input_dim=2)) == [5, 9, 100]
 
 
 def early(row) -> float:
@@ -123,21 +130,21 @@ def test_a_diverged_run_takes_its_seed_out_and_no_step():
     rows = rows_of(lambda n, s, t, d: n ** (7.0 if s == 1 else -1.0), seeds=(0, 1, 2), steps=(1, 5, 9))
     rows += rows_of(lambda n, s, t, d: n ** (7.0 if s == 1 else -1.0), seeds=(3,), steps=(1, 5, 9))
     study = study_of(dying(rows, "error", early))
-    assert common_steps(study) == [0, 1, 5, 9]
-    assert [num_diverged(study, "error", t) for t in (1, 5, 9)] == [0, 1, 1]
-    table = slope_table(study, ["error"])
+    assert list_common_steps(study) == [0, 1, 5, 9]
+    assert [count_diverged(study, "error", t) for t in (1, 5, 9)] == [0, 1, 1]
+    table = tabulate_slopes(study, ["error"])
     assert table["step"].to_list() == [1, 5, 9]
     assert table["slope"].to_list() == pytest.approx([-1, -1, -1])
     assert table["num_seeds"].to_list() == [4, 3, 3] and table["num_diverged"].to_list() == [0, 1, 1]
-    assert slope_table(study_of(rows), ["error"])["num_diverged"].to_list() == [0, 0, 0]
+    assert tabulate_slopes(study_of(rows), ["error"])["num_diverged"].to_list() == [0, 0, 0]
 
 
 def test_an_n_at_which_every_run_diverged_leaves_no_slope_instead_of_one_over_fewer_n():
     rows = rows_of(lambda n, s, t, d: n**-1.0, sizes=(10, 100, 1000), steps=(1, 5, 9))
     study = study_of(dying(rows, "error", lambda row: 5 if row["data.num_samples"] == 1000 else np.inf))
-    n, values = seed_table(study, "error", 9)
+    n, values = read_seed_table(study, "error", 9)
     assert n.tolist() == [10, 100, 1000] and values.shape == (0, 3)
-    table = slope_table(study, ["error"])
+    table = tabulate_slopes(study, ["error"])
     assert table["slope"].to_list() == pytest.approx([-1, np.nan, np.nan], nan_ok=True)
     assert table["num_seeds"].to_list() == [3, 0, 0] and table["num_diverged"].to_list() == [0, 3, 3]
 
@@ -145,7 +152,7 @@ def test_an_n_at_which_every_run_diverged_leaves_no_slope_instead_of_one_over_fe
 def test_a_cell_all_of_whose_runs_diverged_is_told():
     rows = rows_of(lambda n, s, t, d: n**-1.0, steps=(1, 5, 9), dims=(1, 2))
     study = study_of(dying(rows, "error", lambda row: 1 if row["data.input_dim"] == 2 else np.inf))
-    table = slope_table(study, ["error"]).filter(input_dim=2)
+    table = tabulate_slopes(study, ["error"]).filter(input_dim=2)
     assert table["step"].to_list() == [1, 5, 9] and table["num_diverged"].to_list() == [6, 6, 6]
     assert table["slope"].is_nan().all() and table["low"].is_nan().all()
 
@@ -154,17 +161,17 @@ def test_settings_of_different_length_have_stopping_times_of_their_own():
     """At equal rate * steps their last times are equal, whatever the steps."""
     slow = rows_of(lambda n, s, t, d: n ** -(t / 100), rate=0.1, steps=(1, 50, 100))
     fast = rows_of(lambda n, s, t, d: n ** -(t / 50), rate=0.4, steps=(1, 13, 25))
-    table = slope_table(study_of(slow + fast), ["error"])
+    table = tabulate_slopes(study_of(slow + fast), ["error"])
     assert table.select("learning_rate", "step").rows() == [(0.1, 50), (0.1, 100), (0.4, 13), (0.4, 25)]
     assert table["time"].to_list() == pytest.approx([5, 10, 5.2, 10])
     assert table["slope"].to_list() == pytest.approx([-0.5, -1, -0.26, -0.5])
-    assert [s.learning_rate for s in settings(study_of(fast + slow))] == [0.4, 0.1]
+    assert [s.learning_rate for s in list_settings(study_of(fast + slow))] == [0.4, 0.1]
 
 
 def test_slope_table_by_hand():
     rows = rows_of(lambda n, s, t, d: n ** (-d / t) * (1 + s), dims=(1, 2), steps=(2, 4))
     rows += rows_of(lambda n, s, t, d: n, rate=0.2, sizes=(10,), steps=(2, 4))  # one n: no slope
-    table = slope_table(study_of(rows), ["error"], [2, 4, 8])
+    table = tabulate_slopes(study_of(rows), ["error"], [2, 4, 8])
     expected = [(1, 2, -0.5), (1, 4, -0.25), (2, 2, -1.0), (2, 4, -0.5)]
     assert table.select("input_dim", "step").rows() == [(d, t) for d, t, _ in expected]
     assert table["slope"].to_list() == pytest.approx([slope for *_, slope in expected], abs=1e-12)
@@ -304,9 +311,9 @@ def test_claims_of_stable_against_low_norm_and_their_controls():
 
 def test_caption_counts_runs_whose_error_overflowed_too():
     rows = powers(lambda d: -1.0, seeds=range(2), dims=(1, 2))
-    assert losses(study_of(rows)) == "None of the 12 runs diverged."
+    assert describe_losses(study_of(rows)) == "None of the 12 runs diverged."
     lost = [{**r, "clean_train_error": np.inf} if (r["data.num_samples"], r["data.input_dim"]) == (10, 2) else r for r in rows]
-    assert losses(study_of(lost)).startswith("2 of the 12 runs diverged")
+    assert describe_losses(study_of(lost)).startswith("2 of the 12 runs diverged")
 
 
 @pytest.mark.parametrize("dies", [lambda r: np.inf, lambda r: 5 if r["optimizer.learning_rate"] == 0.4 else np.inf])
@@ -314,12 +321,12 @@ def test_page_over_learning_rates_is_drawn_whatever_diverged(dies):
     study = study_of(dying(variants({"stable": 0.18, "low_norm": 0.0}), "clean_train_error", dies))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        page = over_learning_rates(study, "A note.")
+        page = make_rate_page(study, "A note.")
         page.figure.canvas.draw()
     lost = 90 if dies(study.runs.row(-1, named=True)) == 5 else 0
     told = f"{lost} of the 135 runs diverged" if lost else "None of the 135 runs diverged"
     assert told in page.caption and "eta * steps = 4 (" in page.caption and "width 2n" in page.caption
     assert page.caption.endswith("A note.") and set(page.tables) == {"by_hand_slopes", "by_hand_levels"}
-    levels = level_table(study)
+    levels = tabulate_levels(study)
     assert levels["num_diverged"].sum() == lost and len(levels) == 9
     assert levels["edge"].to_list()[:3] == pytest.approx([0.1 * 4 / 2] * 3)

@@ -8,7 +8,7 @@ from dynamics.core import spec as specs
 from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 
 NAME = "atlas/catapult"
 

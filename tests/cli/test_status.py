@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from dynamics.store.layout import folder_bytes
 from dynamics.store.store import Store
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 
 
 def test_status_counts_what_is_there_and_changes_nothing(cli, tmp_path, store, good, bad):

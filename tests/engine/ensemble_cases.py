@@ -15,7 +15,7 @@ from dynamics.data.problem import DataSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Group, Machine, make_plan
 from dynamics.models.model_spec import ModelSpec
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 
 MACHINE = Machine("cpu", 4, 2.5e10, 2e-6, 2.0, 1e9, 0)  # one run a lane, unless a test asks for more

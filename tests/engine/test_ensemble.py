@@ -16,7 +16,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.core.simulate import drive, simulate
 from dynamics.engine.execute import Executor, build_programs, stack_hyperparameters
 from dynamics.engine.plan import Plan
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 
 

@@ -14,7 +14,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.engine.worker import ExecutionOptions
 from dynamics.store.files import write_manifest
 from dynamics.store.store import Store
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 
 
 def test_a_plan_does_not_depend_on_how_far_it_was_carried_out():

@@ -15,7 +15,7 @@ from dynamics.core.recording import RecordSpec
 from dynamics.engine import execute
 from dynamics.engine.execute import Executor, stack_hyperparameters
 from dynamics.engine.plan import make_plan
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 
 

@@ -11,7 +11,7 @@ from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import make_plan
 from dynamics.engine.worker import ExecutionOptions, ProgressReporter, work_on_plan
 from dynamics.store.store import Store
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 
 
 class Diary(ProgressReporter):

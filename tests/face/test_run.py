@@ -121,7 +121,7 @@ def test_open_names_the_folder_and_what_is_missing(output, tmp_path):
 
 
 def test_a_run_that_cannot_be_computed_is_told_and_listed_and_the_others_are_there(output, monkeypatch):
-    from dynamics.systems.catapult import CatapultSpec
+    from dynamics.systems.one_sample_descent import CatapultSpec
 
     build = CatapultSpec.dynamics
 

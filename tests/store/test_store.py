@@ -15,7 +15,7 @@ from dynamics.engine.plan import make_plan
 from dynamics.errors import InputError
 from dynamics.store import files
 from dynamics.store.store import FORMAT, Store
-from dynamics.systems.catapult import CatapultSpec
+from dynamics.systems.one_sample_descent import CatapultSpec
 from dynamics.systems.training import TrainingSpec
 
 

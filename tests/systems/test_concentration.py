@@ -17,8 +17,8 @@ from dynamics.measures.balance import conserved
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
+from dynamics.stability.one_dimension import curvature_integral, effective_knots, knots
 from dynamics.stability.ridges import reduced, ridges, weighted_path_norm
-from dynamics.stability.univariate import curvature_integral, effective_knots, knots
 from dynamics.stability.weight import empirical_weight, population_weight
 from dynamics.systems.deviation_search import ConcentrationSpec, gap_weights
 from dynamics.theory import uniform_deviation as theory
