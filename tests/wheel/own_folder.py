@@ -25,44 +25,45 @@ EXTENSIONS = '''
 
 import jax.numpy as jnp
 
-from dynamics.measures.table import MEASURES, Measure
+import dynamics as dyn
 
-MEASURES.add("largest_parameter", Measure(lambda view: {"largest_parameter": jnp.max(jnp.abs(view.params))}))
+
+@dyn.register.measure(fields={"floor": dyn.option(0.0, at_least=0)})
+def largest_parameter(view):
+    return jnp.maximum(jnp.max(jnp.abs(view.params)), view.hyper["measure_options.floor"])
 '''
 
 PIECES = '''
-"""A law, a target, views, a model and a rule of my own, each with a field of its own where it has one."""
+"""A law, target, view scheme, model, loss and rule of my own, each with a field of its own."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from dynamics.core.options import option
+import dynamics as dyn
+from dynamics.data.views import list_views
 from dynamics.models.base import plain_model
-from dynamics.optimizers.rules import RULES, Rule, RuleKind
-from dynamics.systems import register
 
 
-@register.law(fields={"skew": option(0.5, above=0)})
+@dyn.register.law(fields={"skew": dyn.option(0.5, above=0)})
 def skewed(key, data, hyper, dtype):
     return lambda key: jax.random.uniform(key, (data.input_dim,), dtype) ** hyper["data.skew"]
 
 
-@register.target(fields={"bend": option(2.0, at_least=0)})
+@dyn.register.target(fields={"bend": dyn.option(2.0, at_least=0)})
 def bent(key, setting):
     return lambda inputs, parts: inputs[:, 0] + setting.hyper["target.bend"] * inputs[:, 1] ** 2
 
 
-@register.views(fields={"gap": option(1, at_least=1)})
+@dyn.register.views(fields={"gap": dyn.option(1, at_least=1)})
 def spread(frame, rng):
     starts = np.arange(0, frame.pixels - frame.size + 1, frame.options.gap)
     return starts[:, None] + np.arange(frame.size)
 
 
-@register.model(fields={"power": option(1, at_least=1)}, uses=("views",), patches=True)
+@dyn.register.model(fields={"power": dyn.option(1.0, above=0)}, uses=("views",), patches=True)
 def powers(spec, grid, dtype, outputs):
-    from dynamics.data.views import list_views
-
     seen = list_views(spec.views, grid)
 
     def init(key, hyper):
@@ -71,15 +72,14 @@ def powers(spec, grid, dtype, outputs):
     return plain_model(init, lambda params, inputs: (jnp.abs(inputs[:, seen]) ** spec.power @ params).mean(axis=1))
 
 
-def half_steps(hyper, mask):
-    def update(params, state, gradient, *, step, key):
-        rate = hyper["optimizer.learning_rate"] / 2
-        return jax.tree.map(lambda p, g: p - rate * g, params, gradient(params)), state
-
-    return Rule(lambda params: (), update)
+@dyn.register.loss(fields={"delta": dyn.option(1.0, above=0)})
+def huber(prediction, labels, spec):
+    return optax.losses.huber_loss(prediction, labels, delta=spec.delta)
 
 
-RULES.add("half_steps", RuleKind(half_steps))
+@dyn.register.optimizer(fields={"mix": dyn.option(0.99, at_least=0, below=1)})
+def lion(spec, hyper, mask):
+    return optax.scale_by_lion(b1=0.9, b2=spec.mix)
 '''
 
 PIECES_CONFIG = """# @package _global_
@@ -87,11 +87,19 @@ defaults: [/system/training, _self_]
 data: {law: skewed, input_dim: 4, num_samples: 8, num_test: 8, noise_std: 0.0}
 target: {kind: bent}
 model: {kind: powers, views: {scheme: spread, size: 2, gap: 2}}
-optimizer: {kind: half_steps, learning_rate: 0.1}
+loss: {kind: huber}
+optimizer: {kind: lion, learning_rate: 0.1}
 measures: [train_loss, largest_parameter]
 steps: 10
 record: {num: 2}
-sweep: {data.skew: [0.5, 1.0], target.bend: [1.0, 2.0], seed: [0, 1]}
+panels:  # a number of each piece's own, the others as they are
+  law: {data.skew: [0.5, 1.0]}
+  target: {target.bend: [1.0, 3.0]}
+  views: {model.views.gap: [1, 3]}
+  model: {model.power: [1.5, 2.5]}
+  loss: {loss.delta: [0.25, 0.5]}
+  optimizer: {optimizer.mix: [0.1, 0.7]}
+  measure: {measure_options.floor: [50.0, 60.0]}
 sizes: {smoke: {}}
 """
 
@@ -103,16 +111,13 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from dynamics.core.dynamics import Dynamics
-from dynamics.core.options import option
-from dynamics.core.spec import RunSpec
-from dynamics.systems import register
+import dynamics as dyn
 
 
-@register.system
+@dyn.register.system
 @dataclass(frozen=True)
-class Pendulum(RunSpec):
-    damping: float = option(0.1, at_least=0)
+class Pendulum(dyn.RunSpec):
+    damping: float = dyn.option(0.1, at_least=0)
     system: ClassVar[str] = "pendulum"
 
     def dynamics(self):
@@ -120,7 +125,7 @@ class Pendulum(RunSpec):
             position, speed = state
             return position + 0.1 * speed, speed - 0.1 * (position + hyper["damping"] * speed)
 
-        return Dynamics(
+        return dyn.Dynamics(
             lambda key, hyper: (hyper, (jnp.ones(()), jnp.zeros(()))), step, lambda state, hyper: {"position": state[0]}
         )
 '''
