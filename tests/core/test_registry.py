@@ -14,7 +14,10 @@ from dynamics.data.law import LAWS, DataSpec
 from dynamics.data.targets import TARGETS
 from dynamics.data.views import SCHEMES
 from dynamics.errors import InputError, choose
+from dynamics.measures.table import MEASURES
+from dynamics.models.losses import LOSSES
 from dynamics.models.model_spec import MODELS
+from dynamics.optimizers.rules import RULES
 from dynamics.systems import SYSTEMS
 
 SUITE, CELL, NEXT_CELL = Origin("dynamics.data.law", "law.py"), Origin("__main__", "cell 1"), Origin("__main__", "cell 2")
@@ -37,7 +40,7 @@ def colours(monkeypatch):
 
 
 def test_every_kind_of_piece_is_in_a_registry_that_knows_the_suites():
-    for registry in (LAWS, TARGETS, MODELS, SCHEMES, SYSTEMS):
+    for registry in (LAWS, TARGETS, MODELS, RULES, LOSSES, MEASURES, SCHEMES, SYSTEMS):
         assert isinstance(registry, Registry) and len(registry) >= 2 and registry.own_pieces() == []
     assert registry_of(DataSpec) is LAWS and registry_of(int) is None
 

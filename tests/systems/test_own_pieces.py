@@ -32,8 +32,11 @@ from dynamics.engine.axes import expand_runs, parse_axes
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import Machine, make_plan
 from dynamics.errors import InputError
+from dynamics.measures.table import MEASURES
 from dynamics.models.base import plain_model
+from dynamics.models.losses import LOSSES
 from dynamics.models.model_spec import MODELS, ModelSpec
+from dynamics.optimizers.rules import RULES, Rule
 from dynamics.systems import SYSTEMS, register
 from dynamics.systems.training import TrainingSpec
 
@@ -47,7 +50,7 @@ BASE = TrainingSpec(
     measures=["train_loss", "excess_risk"],
 )
 CLOSE = {"rtol": 1e-10, "atol": 1e-13}
-REGISTRIES = (LAWS, TARGETS, MODELS, SCHEMES, SYSTEMS)
+REGISTRIES = (LAWS, TARGETS, MODELS, RULES, LOSSES, MEASURES, SCHEMES, SYSTEMS)
 
 
 def own_law() -> None:
@@ -123,6 +126,35 @@ def own_system() -> None:
             return Dynamics(init, step, lambda state, hyper: {"excess_risk": jnp.sum(state[0] ** 2)})
 
 
+def own_optimizer() -> None:
+    @register.optimizer(
+        "sluggish", uses=("clip_norm",), fields={"drag": option(0.5, at_least=0, below=1), "signed": option(False)}
+    )
+    def build_sluggish(spec, hyper, mask):
+        def update(params, state, gradient, *, step, key):
+            change = jax.tree.map(lambda g: jnp.sign(g) if spec.signed else g, gradient(params))
+            rate = hyper["optimizer.learning_rate"] * (1 - spec.drag) * (1 + step)
+            return jax.tree.map(lambda p, g: p - rate * g, params, change), state
+
+        return Rule(lambda params: (), update)
+
+
+def own_loss() -> None:
+    @register.loss("power", fields={"degree": option(1.5, above=1), "shape": option("even", choices=("even", "steep"))})
+    def power_loss(prediction, labels, spec):
+        gap = jnp.abs(prediction - labels)
+        return gap**spec.degree * jnp.where(prediction > labels, 2.0 if spec.shape == "steep" else 1.0, 1.0)
+
+
+def own_measure() -> None:
+    @register.measure(
+        fields={"level": option(0.5, at_least=0), "side": option("both", choices=("both", "over"))}, padding="exact"
+    )
+    def shrunken_error(view):
+        size = jnp.abs(view.residual) if view.options.side == "both" else jnp.maximum(view.residual, 0)
+        return {"excess_risk": jnp.sum(view.train.weights * jnp.maximum(size - view.hyper["measure_options.level"], 0))}
+
+
 class Case(NamedTuple):
     """A piece: how it is registered, how a run names it, its number and its choice with other values, and a refused
     value.
@@ -180,6 +212,33 @@ CASES = {
             (8, 5),
         ),
         Case(
+            "optimizer",
+            own_optimizer,
+            {"optimizer.kind": "sluggish"},
+            ("optimizer.drag", [0.0, 0.5]),
+            ("optimizer.signed", True),
+            ("optimizer.drag", 1.0, "optimizer.drag = 1.0: must be a number at least 0 and below 1"),
+            (5, 8, 6),
+        ),
+        Case(
+            "loss",
+            own_loss,
+            {"loss.kind": "power"},
+            ("loss.degree", [1.5, 3.0]),
+            ("loss.shape", "steep"),
+            ("loss.degree", 1.0, "loss.degree = 1.0: must be a number above 1"),
+            (5, 8, 6),
+        ),
+        Case(
+            "measure",
+            own_measure,
+            {"measures": ["shrunken_error"]},
+            ("measure_options.level", [0.1, 0.5]),
+            ("measure_options.side", "over"),
+            ("measure_options.level", -1.0, "measure_options.level = -1.0: must be a number, at least 0"),
+            (5, 8, 6),
+        ),
+        Case(
             "system",
             own_system,
             {},
@@ -192,7 +251,7 @@ CASES = {
 }
 
 
-@pytest.fixture(params=[kind for kind in CASES if kind != "model"])
+@pytest.fixture(params=CASES)
 def case(request):
     found = CASES[request.param]
     before = specs.run_id(specs.freeze(BASE.resolve()))
