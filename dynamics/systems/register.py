@@ -188,11 +188,13 @@ def model(
     activations, inits: the names that `model.activation` and `model.init` may have
     several_outputs, patches, one_hidden_layer, shared_filters: see `ModelKind`
 
+        from dynamics.models.base import plain_model
+
         @dyn.register.model(fields={"power": dyn.option(2.0, above=0)}, pads=("data.num_samples",))
         def powers(spec, grid, dtype, outputs):
             def init(key, hyper):
                 return jax.random.normal(key, (grid[0],), dtype)
-            return dyn.plain_model(init, lambda params, inputs: jnp.abs(inputs) ** spec.power @ params)
+            return plain_model(init, lambda params, inputs: jnp.abs(inputs) ** spec.power @ params)
     """
     from dynamics.models.model_spec import MODELS, ModelKind
 
