@@ -175,7 +175,7 @@ def model(
     """Register a kind of network, `model.kind=<name>`.
 
     The function is called as `model(spec, grid, dtype, outputs)` and returns a `Model`, for which
-    `dyn.plain_model(init, apply)` is enough: gradients and curvature then come from automatic differentiation. `spec`
+    `plain_model(init, apply)` is enough: gradients and curvature then come from automatic differentiation. `spec`
     is the `ModelSpec`, with fields of one's own; swept ones are arrays there. `grid` is the shape of a sample, (d,)
     or (height, width, channels); `outputs` is 0 for a scalar.
 
