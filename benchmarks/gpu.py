@@ -31,7 +31,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from dynamics.kernels.gpu import Tiles, default_tiles, gradient  # noqa: E402
 from dynamics.kernels.gpu_blocks import Tile  # noqa: E402
-from dynamics.kernels.gpu_descent import descend, fits  # noqa: E402
+from dynamics.kernels.gpu_descent import descend, fits_on_chip  # noqa: E402
 from dynamics.models.two_layer import TwoLayer  # noqa: E402
 
 LEARNING_RATE, CLIP_NORM, CHECK_STEPS = 0.01, 50.0, 20
@@ -98,7 +98,7 @@ def ways(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segme
     for name, tiles in cuts(shape.d + 1, tune):
         options: dict[str, Any] = {"runs": shape.runs, "tiles": tiles, "interpret": interpret}
         yield name, by_steps(lambda p, x, y, w, options=options: gradient(p, x, y, w, 1.0, **options))
-    if fits(shape.n, shape.width, shape.d):
+    if fits_on_chip(shape.n, shape.width, shape.d):
         yield "descend", at_once(interpret)
 
 

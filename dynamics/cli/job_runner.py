@@ -132,7 +132,7 @@ def run_stores(jobs: Sequence[Job], stores: list[StoreJobs], settings: StudySpec
 
 def compute(jobs: Sequence[Job], store: Store, settings: StudySpec) -> list[Failure]:
     """Compute and store what is missing of these jobs' runs, all of them in one plan; return what failed."""
-    store.mend(log.warning)
+    store.repair(log.warning)
     runs = unique_runs(jobs)
     begun = time.monotonic()
     plan = plan_runs(runs, settings, store)
@@ -141,7 +141,7 @@ def compute(jobs: Sequence[Job], store: Store, settings: StudySpec) -> list[Fail
         for name, text in job.files().items():
             (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (job.folder / name).write_text(text)
-    store.write_asked(map(specs.run_id, runs), size=settings.size)
+    store.write_request(map(specs.run_id, runs), size=settings.size)
     if not plan.groups:
         return []
     with Interrupt() as interrupt, LiveProgress(plan) as progress:

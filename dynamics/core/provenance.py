@@ -16,14 +16,14 @@ def provenance() -> dict[str, str | bool | int]:
     """Device, kernels, versions, git commit with its dirty flag, and command line: columns of every run table."""
     import jax
 
-    from dynamics.kernels.build import library
+    from dynamics.kernels.build import find_library
 
     device = jax.local_devices()[0]
     commit = _git("rev-parse", "HEAD")
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "num_devices": jax.local_device_count(),
-        "kernels": library() is not None,  # those for CPUs, if any were wanted
+        "kernels": find_library() is not None,  # those for CPUs, if any were wanted
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "version_dynamics": version("learning-dynamics"),

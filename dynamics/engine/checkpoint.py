@@ -15,7 +15,7 @@ import numpy as np
 
 from dynamics.core.simulate import ResumeState, SegmentHook
 from dynamics.engine.interrupt import Interrupt
-from dynamics.store.files import Damage, write_file
+from dynamics.store.files import DamageError, write_file
 
 MAX_SIGNAL_DELAY = 5.0  # seconds of stepping between two checks for a signal
 MAX_SAVE_SHARE = 0.02  # largest share of the run time spent on saving
@@ -100,7 +100,7 @@ def read_checkpoint(file: Path, fingerprint: str, state: Any) -> ResumeState | N
     except FileNotFoundError:
         return None
     if hashlib.sha256(data).hexdigest().encode() != digest:
-        raise Damage(f"{file.name} does not match its checksum")
+        raise DamageError(f"{file.name} does not match its checksum")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         about = json.loads(str(arrays["about"]))
         if about["fingerprint"] != fingerprint:

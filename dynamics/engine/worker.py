@@ -26,7 +26,7 @@ from dynamics.engine.execute import Executor, OutOfMemory, RecordCallback
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.plan import Group, Plan
 from dynamics.engine.resume import resume_from_shorter_runs
-from dynamics.store.files import Damage
+from dynamics.store.files import DamageError
 from dynamics.store.store import Store, chunk_name
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Worker:
             result = self.executor.compute(group, runs, self.reporter.watch(group, runs), hook)
         except OutOfMemory as error:
             excess = error.with_traceback(None)  # handled below: until then the traceback keeps the arrays alive
-        except Damage as reason:
+        except DamageError as reason:
             aside = checkpoint.with_name(f"checkpoint.damaged.{time.time_ns()}")
             os.rename(checkpoint, aside)
             self.reporter.tell(

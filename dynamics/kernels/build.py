@@ -1,7 +1,7 @@
-"""Building `gates.cc` for this very processor, once, with the C++ compiler that is there; without one nothing is built.
+"""Compile `gates.cc` once for this processor, if there is a C++ compiler.
 
-The library lies in the user's cache folder under a name made of the source, the compiler, the processor and jaxlib, so that
-machines which share a home folder do not share machine code. `DYNAMICS_KERNELS=off` does without.
+The library is stored in the user's cache folder under a hash of the source, compiler, processor and jaxlib version, so
+that machines with a common home folder do not share machine code. `DYNAMICS_KERNELS=off` disables it.
 """
 
 from __future__ import annotations
@@ -29,45 +29,48 @@ SWITCH = "DYNAMICS_KERNELS"
 SOURCE = Path(__file__).with_name("gates.cc")
 HEADERS = [SOURCE.with_name(name) for name in ("gates.h", "descend.h")]
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC", "-w")
-DOORS = ("gates", "moments", "sums", "descend", "line_gates", "line_moments", "line_sums")
+CALLS = ("gates", "moments", "sums", "descend", "line_gates", "line_moments", "line_sums")
 
 
 class Unavailable(Exception):
-    """Why there is no library: told where someone asks, never in the way of a run."""
+    """Raised when the library cannot be built or loaded; runs then use plain JAX."""
 
 
 @cache
-def opened() -> tuple[ctypes.CDLL | None, str]:
-    """The library, its calls registered with JAX, or None and the reason in one line."""
+def open_library() -> tuple[ctypes.CDLL | None, str]:
+    """Return the library with its calls registered in JAX and an empty string, or None and the reason in one line."""
     try:
-        return load(build()), ""
+        return load_library(build_library()), ""
     except Unavailable as reason:
         return None, str(reason)
 
 
-def library() -> ctypes.CDLL | None:
-    """The library, or None where it cannot be had."""
-    return opened()[0]
+def find_library() -> ctypes.CDLL | None:
+    """Return the library, built on first use, or None if it is unavailable."""
+    return open_library()[0]
 
 
-def why_not() -> str:
-    """Why there is no library, in one line; empty where there is one."""
-    return opened()[1]
+def explain_missing_library() -> str:
+    """Return in one line why there is no library; an empty string if there is one."""
+    return open_library()[1]
 
 
-def switched_off() -> bool:
-    """Whether the user wants plain JAX only."""
+def is_switched_off() -> bool:
+    """Return whether `DYNAMICS_KERNELS=off` is set; raises `InputError` for a value other than auto and off."""
     return choose(SWITCH, os.environ.get(SWITCH, "auto"), {"auto": False, "off": True})
 
 
 def cache_folder() -> Path:
-    """Where what is built or found out for this machine lies."""
+    """Return the folder for compiled libraries and backend timings of this machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamics" / "kernels"
 
 
-def build(flags: tuple[str, ...] = FLAGS) -> Path:
-    """The built library's file; raises `Unavailable`."""
-    if switched_off():
+def build_library(flags: tuple[str, ...] = FLAGS) -> Path:
+    """Compile the library unless it exists and return its file; raises `Unavailable`.
+
+    flags: command-line flags of the compiler
+    """
+    if is_switched_off():
         raise Unavailable(f"{SWITCH}=off")
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise Unavailable(f"written for x86-64, not for {platform.machine()}")
@@ -90,8 +93,8 @@ def build(flags: tuple[str, ...] = FLAGS) -> Path:
         with FileLock(target.with_suffix(".lock")):
             if not _ours_and_whole(target):
                 if failed.exists():
-                    raise Unavailable(f"{failed.read_text()} (noted in {failed})")
-                log.info("building the CPU kernels for this processor (once)")
+                    raise Unavailable(f"{failed.read_text()} (recorded in {failed}; delete that file to try again)")
+                log.info("compiling the CPU kernels for this processor (once)")
                 with tempfile.TemporaryDirectory(dir=folder) as workshop:
                     made = Path(workshop) / target.name
                     try:
@@ -112,7 +115,7 @@ def _digest(file: Path) -> str:
 
 
 def _ours_and_whole(file: Path) -> bool:
-    """Whether the library is there, as it was built, and nobody else could have put it there."""
+    """Return whether the library exists, matches its checksum, and is writable by this user only."""
     noted = file.with_suffix(".sha256")
     if not file.exists() or not noted.exists() or noted.read_text() != _digest(file):
         return False
@@ -120,11 +123,11 @@ def _ours_and_whole(file: Path) -> bool:
     return not hasattr(os, "getuid") or (seen.st_uid == os.getuid() and not seen.st_mode & 0o022)
 
 
-def load(file: Path) -> ctypes.CDLL:
-    """The library in this file, its calls registered with JAX under `dynamics_*`."""
+def load_library(file: Path) -> ctypes.CDLL:
+    """Load a library file, register its calls in JAX as `dynamics_*` and return it; raises `Unavailable`."""
     try:
         made = ctypes.cdll.LoadLibrary(str(file))
-        calls = {f"dynamics_{name}": getattr(made, f"dynamics_{name}") for name in DOORS}
+        calls = {f"dynamics_{name}": getattr(made, f"dynamics_{name}") for name in CALLS}
     except (OSError, AttributeError) as error:
         raise Unavailable(str(error)) from None
     for name, call in calls.items():
@@ -142,12 +145,16 @@ def _run(command: list[str]) -> str:
 
 
 def _processor() -> str:
-    """What the machine code depends on."""
+    """Return the processor architecture and its feature flags, which the machine code depends on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return f"{platform.machine()} {platform.processor()} {flags}"
 
 
-if __name__ == "__main__":  # at installation, so that no run has to wait
-    print(f"no CPU kernels ({why_not()}): plain JAX does the same, slower" if library() is None else "CPU kernels are built")
+if __name__ == "__main__":  # run at installation, so that no run has to wait for the compiler
+    print(
+        f"no CPU kernels ({explain_missing_library()}): runs use plain JAX, which is slower"
+        if find_library() is None
+        else "CPU kernels are built"
+    )

@@ -1,12 +1,12 @@
-"""Many steps of full-batch gradient descent on a two-layer ReLU net in one kernel launch, for problems that fit on chip.
+"""Take many steps of full-batch gradient descent on a two-layer ReLU net in one kernel launch, if it fits on chip.
 
-One program is one run: its parameters and their gradient stay in registers from the first step to the last, its data in the
-first-level cache of its processor. A step needs no launch and no traffic with the device's memory, and since a block of
-samples sees all neurons at once, pre-activations are computed once instead of twice (`gpu.py`). A GPU takes as many
-runs at a time as it has processors (132 on an H100) or a few times that; with fewer runs the rest of it idles.
+One program computes one run: its parameters and their gradient stay in registers from the first step to the last, and
+its data in the first-level cache of its processor. A step needs no launch and no access to device memory. As a block of
+samples sees all neurons at once, pre-activations are computed once, not twice as in `gpu.py`. A GPU computes as many
+runs at a time as it has processors (132 on an H100), or a few times that; with fewer runs part of it is idle.
 
-The step is that of the rule `gd`, in its order: the gradient is clipped to a global norm as by
-`optax.clip_by_global_norm`, decay is added, learning rate times the sum is subtracted.
+The step equals that of the rule `gd`, with operations in the same order: clip the gradient to a global norm as in
+`optax.clip_by_global_norm`, add the decay, subtract the learning rate times the sum.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from dynamics.kernels.gpu_blocks import UNROLLED_ROWS, columns, lines, load, repeat, span, unrolled
+from dynamics.kernels.gpu_blocks import (
+    UNROLLED_ROWS,
+    load_input_columns,
+    load_masked,
+    load_weight_rows,
+    repeat_body,
+    span,
+    unrolled_dot,
+)
 
-SAMPLES = 8  # in a block: a thread holds their pre-activations
-THREAD_NEURONS = 4  # wanted: fewer, and the sums over neurons cost more than the rest
-WARPS = (4, 16)  # a program has at least and at most
-CACHE_BYTES = 128 * 1024  # of a processor's 256 KB first-level cache and shared memory, left for data
-REGISTERS = 65536  # of a processor, 4 bytes each
-THREAD_REGISTERS = 255  # at most
-OVERHEAD = 40  # registers a thread for indices, a block's inputs and what is on its way
+SAMPLES = 8  # per block; a thread holds their pre-activations
+THREAD_NEURONS = 4  # target per thread; with fewer, the sums over neurons dominate
+WARPS = (4, 16)  # smallest and largest number per program
+CACHE_BYTES = 128 * 1024  # for data, of the 256 KB first-level cache and shared memory of a processor
+REGISTERS = 65536  # per processor, 4 bytes each
+THREAD_REGISTERS = 255  # limit per thread
+OVERHEAD = 40  # registers per thread for indices, the inputs of a block and pending loads
 
 
-def fits(num_samples: int, width: int, input_dim: int) -> bool:
-    """Whether `descend` is meant for this shape in float32: an estimate for processors of the H100's size."""
+def fits_on_chip(num_samples: int, width: int, input_dim: int) -> bool:
+    """Return whether `descend` suits this shape in float32; an estimate for GPUs like the H100."""
     rows, warps = input_dim + 1, _warps(width)
     held = _padded(width) // (32 * warps)
     registers = held * (2 * (rows + 1) + SAMPLES) + OVERHEAD
@@ -65,15 +73,17 @@ def descend(
     decay: str = "all",
     interpret: bool = False,
 ) -> Any:
-    """The parameters after the steps `begin` to `end` of gradient descent on factor * sum_i weights_i (f(x_i) - y_i)^2.
+    """Take the steps `begin` to `end` of gradient descent on factor * sum_i weights_i (f(x_i) - y_i)^2.
+
+    Returns the parameters in the form of `params`. Not differentiable.
 
     inputs (n, d + 1) with a leading 1, labels and weights (n,)
     begin, end: traced integers; only their difference matters
     learning_rate, clip_norm (may be inf), weight_decay: traced scalars
     decay: what weight_decay acts on, `all` parameters or `weights` alone
-    interpret: run as plain JAX, on any device and slowly
+    interpret: run as plain JAX, slowly, on any device
 
-    An ensemble is a `jax.vmap`: a program a run.
+    An ensemble is a `jax.vmap`: one program per run.
     """
     dtype, (rows, width) = inputs.dtype, params.hidden.shape
     bounds = jnp.stack([jnp.asarray(begin, jnp.int32), jnp.asarray(end, jnp.int32)])
@@ -113,7 +123,7 @@ def _kernel(
         gradient = _clip(_gradient(params, inputs_ref, labels_ref, weights_ref, factor), clip_norm)
         return _move(params, gradient, rate, coefficient, decay)
 
-    start = tuple(lines(hidden_ref, neurons)), load(readout_ref, *neurons)[None], offset_ref[0]
+    start = tuple(load_weight_rows(hidden_ref, neurons)), load_masked(readout_ref, *neurons)[None], offset_ref[0]
     w, v, c = lax.fori_loop(bounds_ref[0], bounds_ref[1], step, start)
     for j in range(rows):
         triton.store(hidden_out.at[pl.ds(j * width + first, neurons.inside.size)], w[j].reshape(-1), mask=neurons.inside)
@@ -122,28 +132,28 @@ def _kernel(
 
 
 def _gradient(params, inputs_ref, labels_ref, weights_ref, factor: float):
-    """In one pass over the samples: their residuals need all neurons, and these are at hand."""
+    """Return the gradient in one pass over the samples, possible because a program holds all neurons."""
     (w, v, c), n, dtype = params, labels_ref.size, inputs_ref.dtype
 
     def add(i, sums):
         samples = span(i * SAMPLES, SAMPLES, n)
-        x = columns(inputs_ref, samples)
-        z = unrolled(x, w)
-        error = jnp.sum(v * jnp.where(z <= 0, 0, z), axis=1) + c - load(labels_ref, *samples)
-        r = 2 * factor * load(weights_ref, *samples) * error
+        x = load_input_columns(inputs_ref, samples)
+        z = unrolled_dot(x, w)
+        error = jnp.sum(v * jnp.where(z <= 0, 0, z), axis=1) + c - load_masked(labels_ref, *samples)
+        r = 2 * factor * load_masked(weights_ref, *samples) * error
         active = jnp.where(z <= 0, 0, r[:, None])
         slope, total = sums
         return tuple(s + jnp.sum(active * a, axis=0, keepdims=True) for s, a in zip(slope, x, strict=True)), total + jnp.sum(r)
 
     zero = (jnp.zeros_like(v),) * len(w), jnp.zeros((), dtype)
-    slope, total = repeat(pl.cdiv(n, SAMPLES), add, zero)
-    return tuple(v * s for s in slope), unrolled(slope, w), total
+    slope, total = repeat_body(pl.cdiv(n, SAMPLES), add, zero)
+    return tuple(v * s for s in slope), unrolled_dot(slope, w), total
 
 
 def _clip(gradient, clip_norm):
-    """As optax does: untouched below the norm, so that inf is no clipping."""
+    """Return the gradient clipped as in optax; it is unchanged below the norm, so inf means no clipping."""
     w, v, c = gradient
-    norm = jnp.sqrt(jnp.sum(unrolled((*w, v), (*w, v))) + c * c)
+    norm = jnp.sqrt(jnp.sum(unrolled_dot((*w, v), (*w, v))) + c * c)
     return jax.tree.map(lambda g: jnp.where(norm < clip_norm, g, g / norm * clip_norm), gradient)
 
 

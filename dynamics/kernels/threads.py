@@ -1,4 +1,4 @@
-"""How many threads a kernel may use while a program is traced."""
+"""The number of threads that a kernel may use, set while a program is traced."""
 
 from contextvars import ContextVar
 

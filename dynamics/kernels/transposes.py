@@ -1,6 +1,6 @@
-"""A JAX primitive that is linear in its last argument, made of a kernel and of that of its transpose.
+"""Define JAX primitives that are linear in their last argument, from a kernel and the kernel of its transpose.
 
-With the pair given, every derivative in either mode and `vmap` come by themselves.
+Forward and reverse derivatives of any order and `vmap` follow from the pair.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from jax.interpreters import ad, batching, mlir
 
 
 def transposed_pair(forth: Callable[..., jax.Array], back: Callable[..., jax.Array]) -> tuple[Callable, Callable]:
-    """Two functions `f(*held, v, **static)`, linear in v, of which each is the other's transpose, as primitives.
+    """Return two primitives `f(*held, v, **static)`, linear in v and transposes of each other.
 
-    They must take arrays with any number of leading ensemble axes (the same for all), and the same `static` keywords.
+    forth, back: the kernels; they must accept arrays with any number of leading ensemble axes, the same for all
+    arguments, and the same `static` keywords. Derivatives in `held` raise `NotImplementedError`.
     """
     first, second = Primitive(f"dynamics_{forth.__name__}"), Primitive(f"dynamics_{back.__name__}")
     _define(first, forth, second)
@@ -34,7 +35,7 @@ def _define(primitive: Primitive, function: Callable[..., jax.Array], other: Pri
 
     def derivative(primals: tuple, tangents: tuple, **static: Any) -> tuple[Any, Any]:
         if any(not isinstance(t, ad.Zero) and t.dtype != jax.dtypes.float0 for t in tangents[:-1]):
-            raise NotImplementedError(f"{primitive.name}: no derivative in what it holds fixed")
+            raise NotImplementedError(f"{primitive.name}: not differentiable in any argument but the last")
         *held, along = (*primals[:-1], ad.instantiate_zeros(tangents[-1]))
         return primitive.bind(*primals, **static), primitive.bind(*held, along, **static)
 

@@ -53,7 +53,7 @@ def locally_connected(
     share = 1 / num_views if pooling == "mean" else 1.0
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
-    fused = kernels and homogeneous and size > 1 and gates.usable(size + 1, dtype)
+    fused = kernels and homogeneous and size > 1 and gates.has_kernels(size + 1, dtype)
 
     def init_params(key: jax.Array, hyper: Hyper) -> LocallyConnected:
         """Fan-in is m for a filter, and for the readout the number of its weights."""

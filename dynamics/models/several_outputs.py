@@ -59,7 +59,7 @@ def several_outputs(
     filters, readouts = (1 if shared_filters else num_views), (1 if readout == "shared" else num_views)
     phi, draw = ACTIVATIONS[activation], INITS[init]
     pools = shared_filters and readout == "shared" and activation == "relu" and size + 1 < num_views
-    fused = pools and kernels and size > 1 and gates.usable(size + 1, dtype)
+    fused = pools and kernels and size > 1 and gates.has_kernels(size + 1, dtype)
 
     def init_params(key: jax.Array, hyper: Hyper) -> SeveralOutputs:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))

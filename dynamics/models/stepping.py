@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from dynamics.kernels import gates
-from dynamics.kernels.build import cache_folder, switched_off
+from dynamics.kernels.build import cache_folder, is_switched_off
 from dynamics.models.base import Batch
 
 RUNS, STEPS, TRIES = 16, 64, 3
@@ -36,9 +36,9 @@ Way = Callable[[Any, Batch, jax.Array], Any]  # params, batch, steps -> params
 
 def quickest(num_samples: int, width: int, input_dim: int, plain: Gradient, *, descends: bool) -> str:
     """The quickest way for this shape in float32; descends: whether plain gradient descent on all data is meant."""
-    if jax.default_backend() == "cpu" and descends and gates.usable(input_dim + 1, jnp.float32):
+    if jax.default_backend() == "cpu" and descends and gates.has_kernels(input_dim + 1, jnp.float32):
         return DESCEND
-    if jax.default_backend() != "gpu" or switched_off():
+    if jax.default_backend() != "gpu" or is_switched_off():
         return PLAIN
     device = jax.local_devices()[0].device_kind
     key = f"{device}, jax {jax.__version__}, n {num_samples}, K {width}, d {input_dim}, {'descent' if descends else 'gradient'}"
@@ -97,7 +97,7 @@ def ways(num_samples: int, width: int, input_dim: int, plain: Gradient, *, desce
         return lambda params, batch, steps: lax.fori_loop(0, steps, lambda _, p: step(p, batch), params)
 
     found = {PLAIN: steps_of(plain), GRADIENT: steps_of(fused_gradient)}
-    if descends and gpu_descent.fits(num_samples, width, input_dim):
+    if descends and gpu_descent.fits_on_chip(num_samples, width, input_dim):
         found[DESCEND] = lambda params, batch, steps: descend(params, batch, 1.0, steps, (rate, jnp.inf, 0.0), "all")
     return found
 

@@ -138,7 +138,7 @@ def two_layer(
     sorts = input_dim == 1 and views is None
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
-    fused = kernels and homogeneous and gates.usable(input_dim + 1, dtype) and (sorts or input_dim > 1)
+    fused = kernels and homogeneous and gates.has_kernels(input_dim + 1, dtype) and (sorts or input_dim > 1)
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))

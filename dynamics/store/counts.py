@@ -11,7 +11,7 @@ from dynamics.store.store import NO_RUNS, Store
 
 
 @dataclass(frozen=True)
-class Count:
+class RunCounts:
     """Of one study: runs that ended well (`done`), `diverged`, or could not be computed (`failed`); runs that commands
     asked for and that are not stored (`left`, the failed ones among them); chunks that a living process has
     (`computing`) and chunks with a checkpoint that none has (`waiting`); parts that are not what was written
@@ -28,19 +28,19 @@ class Count:
     parts: int = 0
     disk: int = 0
 
-    def __add__(self, other: Count) -> Count:
-        return Count(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def count(store: Store) -> Count:
-    """What a store holds, what is left of it, who is at it."""
+def count_runs(store: Store) -> RunCounts:
+    """Return the counts of a store: runs done, diverged, failed and left; chunks; parts; bytes on disk."""
     intact = {name: table for name, table in store.contents().items() if name not in store.damaged}
     tables = [table.select("run", "status") for table in intact.values()] or [NO_RUNS.with_columns(status=pl.lit("ok"))]
     runs = pl.concat(tables).unique("run", keep="last", maintain_order=True)
     diverged = int((runs["status"] == "diverged").sum())
-    asked = {run for note in store.asked() for run in note["runs"]}
-    chunks = store.under_way().values()
-    return Count(
+    asked = {run for note in store.requests() for run in note["runs"]}
+    chunks = store.list_chunks().values()
+    return RunCounts(
         done=len(runs) - diverged,
         diverged=diverged,
         failed=len(store.failures()),

@@ -1,4 +1,4 @@
-"""How a finished chunk becomes tables and files, and how a final state is read back."""
+"""Convert a finished chunk to tables and files, and read final states back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs no
 
 
 def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The run table and the record table of a chunk. A diverged run's records end with the first non-finite one."""
+    """Return the run table and the record table of a chunk; a diverged run has no records after it diverged."""
     from dynamics.core import spec as specs
 
     trajectory, runs = result.trajectory, result.runs
     ids = [specs.run_id(run) for run in runs]
-    steps, finite, status, lost = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
+    steps, finite, status, diverged_at = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
     kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
     shared = {
         "group": result.program,
@@ -39,7 +39,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
             **encode_config(run),
             **run.derived_columns(),
             "status": str(status[i]),
-            "diverged_at": int(lost[i]) if lost[i] >= 0 else None,
+            "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
             "steps_done": int(steps[kept[i] - 1]),
             **shared,
         }
@@ -62,6 +62,7 @@ def encode_config(run: RunSpec) -> dict[str, Any]:
 
 
 def write_final(folder: Path, result: ChunkResult) -> None:
+    """Write the final states of a chunk: one .npy file per leaf of the state, with one row per run."""
     import jax
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(result.trajectory.state):
@@ -71,7 +72,7 @@ def write_final(folder: Path, result: ChunkResult) -> None:
 
 
 def read_final(folder: Path, run: str, row: int) -> dict[str, np.ndarray] | None:
-    """Return the final state of a run as arrays by path, from a part's folder `final/`; None if it is not there.
+    """Return the final state of a run as arrays by path, from a part's folder `final/`; None if there is none.
 
     row: the run's place in the part's run table. Links are not followed.
     """

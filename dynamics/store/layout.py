@@ -1,4 +1,4 @@
-"""Where the studies of an output folder lie, and how large their files are."""
+"""Find the studies of an output folder and the size of their files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dynamics.errors import require
 STORE_FOLDERS = ("parts", "work", "failed", "asked", "damaged")
 
 
-def studies(folder: Path, *, follow: bool = True) -> Iterator[tuple[str, Path]]:
-    """(name, store) of every study in an output folder; through symbolic links only if asked, and no folder twice."""
+def find_studies(folder: Path, *, follow: bool = True) -> Iterator[tuple[str, Path]]:
+    """Yield the name and store folder of every study in an output folder, each once.
+
+    follow: follow symbolic links. Raises `InputError` if the folder holds no results.
+    """
     results = folder / "results"
     require(results.is_dir(), "folder", str(folder), "holds no results; name the output folder of a study")
     seen: set[Path] = set()
 
-    def look(inside: Path) -> Iterator[tuple[str, Path]]:
+    def search(inside: Path) -> Iterator[tuple[str, Path]]:
         kinds = {child.name for child in inside.iterdir()}
         is_store = "store.json" in kinds or any(kind in kinds for kind in STORE_FOLDERS)
         if is_store and inside != results:
@@ -27,13 +30,13 @@ def studies(folder: Path, *, follow: bool = True) -> Iterator[tuple[str, Path]]:
                 continue
             if child.resolve() not in seen:
                 seen.add(child.resolve())
-                yield from look(child)
+                yield from search(child)
 
-    return look(results)
+    return search(results)
 
 
 def folder_bytes(path: Path) -> int:
-    """What the files of a folder (or a file) hold; symbolic links are not followed, and what vanishes meanwhile is nothing."""
+    """Return the total bytes of the files in a folder (or of one file); symbolic links are not followed."""
     try:
         if path.is_symlink() or not path.is_dir():
             return path.lstat().st_size

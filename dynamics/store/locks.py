@@ -1,4 +1,4 @@
-"""Who computes which chunk: locks in the file system that die with their process."""
+"""Claim chunks with file locks, which the operating system releases when their process dies."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from dynamics.store.files import remove_leftovers
 
 
 def refuse_link(path: Path) -> None:
-    """Raise `InputError` if the path is a link: a store from elsewhere must not lead us to write or delete beside it."""
+    """Raise `InputError` if the path is a symbolic link, so that writes and deletions stay in the store."""
     if path.is_symlink():
-        raise InputError("output", str(path), "is a link; a store keeps its files itself")
+        raise InputError("output", str(path), "is a symbolic link; a store must contain its files itself")
 
 
 class ChunkLocks:
-    """The chunks under way in a store's folder `work/`, each with a lock and perhaps a checkpoint."""
+    """The unfinished chunks in a store's folder `work/`, each with a lock and perhaps a checkpoint."""
 
     folder: Path
     parts: Path
 
     @contextmanager
     def claim(self, chunk: str) -> Iterator[Path | None]:
-        """The folder where a chunk's work is kept, or None while another process has it; a process that dies lets go."""
+        """Claim a chunk and yield its work folder; yield None if another process has claimed it."""
         folder = self.folder / "work" / chunk
         refuse_link(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,17 +44,17 @@ class ChunkLocks:
         finally:
             lock.release()
 
-    def under_way(self) -> dict[str, bool]:
-        """The chunks that a living process has (True) or that have a checkpoint and wait to be gone on with (False)."""
+    def list_chunks(self) -> dict[str, bool]:
+        """Return the unfinished chunks: True if a living process has claimed it, False if its checkpoint waits."""
         found = {}
         for folder in sorted((self.folder / "work").glob("[!.]*")):
-            held = self.held(folder.name)
-            if held or (folder / "checkpoint").exists():
-                found[folder.name] = held
+            locked = self.is_locked(folder.name)
+            if locked or (folder / "checkpoint").exists():
+                found[folder.name] = locked
         return found
 
-    def held(self, chunk: str) -> bool:
-        """Whether a living process has a chunk; only looks, and creates no file."""
+    def is_locked(self, chunk: str) -> bool:
+        """Return whether a living process has claimed a chunk. Read-only: creates no file."""
         require_posix("finding out which process computes what")
         try:
             descriptor = os.open(self.folder / "work" / chunk / "lock", os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Small JSON notes beside a store's parts: what was asked for, what failed and why, which chunks had to be cut."""
+"""Small JSON files beside a store's parts: requested runs, failures and their reasons, chunk-size limits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs no
 
 
 class Notes:
-    """The notes of a store. A note is no result: a torn one is as good as none."""
+    """The notes of a store. A note is not a result, so a damaged one is ignored."""
 
     folder: Path
 
     def finished(self, *, with_final: bool = False) -> set[str]:
-        """Return the identities of the runs that are stored; the store knows."""
+        """Return the identities of the stored runs; implemented by `Store`."""
         raise NotImplementedError
 
     def write_failure(self, runs: Iterable[RunSpec], reason: str) -> None:
-        """Note that these runs could not be computed; the next time they are tried again."""
+        """Record that these runs could not be computed and why; the next command tries them again."""
         from dynamics.core import spec as specs
 
         ids = [specs.run_id(run) for run in runs]
@@ -33,14 +33,14 @@ class Notes:
         write_file(self.folder / "failed" / f"{specs.content_hash(sorted(ids))}.json", json.dumps(note))
 
     def failures(self) -> dict[str, str]:
-        """Why a run could not be computed, for each that could not and has not been since."""
+        """Return the reason by run identity for every run that failed and has not been computed since."""
         there, found = self.finished(), {}
         for note in self._notes("failed"):
             found |= {run: note["reason"] for run in note["runs"] if run not in there}
         return found
 
-    def write_asked(self, ids: Iterable[str], **about: Any) -> None:
-        """Note what a command asks for, once."""
+    def write_request(self, ids: Iterable[str], **about: Any) -> None:
+        """Record the runs that this command asks for, unless an equal request is recorded already."""
         from dynamics.core import spec as specs
 
         ids = sorted(set(ids))
@@ -49,16 +49,16 @@ class Notes:
             when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             write_file(file, json.dumps({"runs": ids, "command": provenance()["command"], "when": when, **about}))
 
-    def asked(self) -> list[dict]:
-        """What commands have asked for: the identities of the runs, the command, when."""
+    def requests(self) -> list[dict]:
+        """Return the recorded requests, each with its run identities, command and time."""
         return self._notes("asked")
 
     def write_chunk_limit(self, key: str, size: int) -> None:
-        """Note into parts of how many runs a chunk was cut that did not fit, so that it is cut so again."""
+        """Store the number of runs per part into which a chunk that did not fit was split, for later commands."""
         write_file(self.folder / "work" / f"{key}.cut.json", json.dumps({"size": size}))
 
     def read_chunk_limit(self, key: str) -> int | None:
-        """What `write_cut` noted, if it did."""
+        """Return the stored limit on runs per chunk, or None."""
         try:
             size = json.loads((self.folder / "work" / f"{key}.cut.json").read_bytes())["size"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -71,7 +71,7 @@ class Notes:
 
     @staticmethod
     def note(file: Path) -> dict | None:
-        """What a file in failed/ or asked/ says; None if it is torn: a note is no result, a torn one as good as none."""
+        """Return the content of a file in failed/ or asked/, or None if it is damaged."""
         try:
             note = json.loads(file.read_bytes())
             return note if isinstance(note["runs"], list) else None

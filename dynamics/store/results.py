@@ -1,4 +1,4 @@
-"""What the sweep hands to the store: a finished chunk."""
+"""The result of a chunk, as the engine passes it to the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dynamics.core.spec import RunSpec
 
 
 class ChunkResult(NamedTuple):
-    """A finished chunk: the program it was computed by, its runs, their trajectory, seconds of computing and of compiling."""
+    """A finished chunk: its program, its runs, their trajectory, and the seconds of computing and compiling."""
 
     program: str
     runs: tuple[RunSpec, ...]

@@ -1,17 +1,17 @@
-"""The store: what was computed, as Parquet. A folder per experiment, a part per computed chunk.
+"""Store results as Parquet: one folder per experiment, one part per computed chunk.
 
     results/<experiment>/store.json                       format number
-    results/<experiment>/parts/<chunk>/runs.parquet       one row a run: identity, configuration, status, provenance
-                                      /records.parquet    one row a run and recorded step: the metrics
-                                      /final/<leaf>.npy   final states where asked for, one row a run
+    results/<experiment>/parts/<chunk>/runs.parquet       one row per run: identity, configuration, status, provenance
+                                      /records.parquet    one row per run and recorded step: the metrics
+                                      /final/<leaf>.npy   final states if requested, one row per run
                                       /checksums.json     SHA-256 of each of them
-    results/<experiment>/work/<chunk>/                    a chunk under way: its lock, its checkpoint
+    results/<experiment>/work/<chunk>/                    an unfinished chunk: its lock and checkpoint
     results/<experiment>/failed/<chunk>.json              runs that could not be computed, and why
-    results/<experiment>/asked/<hash>.json                what a command asked for, so that what is left is known
-    results/<experiment>/damaged/                         parts that were not what was written
+    results/<experiment>/asked/<hash>.json                the runs that a command requested
+    results/<experiment>/damaged/                         parts that did not match their checksums
 
-A part is there whole or not at all, and what does not match its checksum is not read. Runs are known by content
-hash, so a run is never computed twice and a grown study computes only what is new. No pickle anywhere.
+Parts are written atomically, and a part that does not match its checksums is not read. Runs are identified by content
+hash, so no run is computed twice and an extended study computes only its new runs. Pickle is never used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dynamics.errors import InputError
 from dynamics.store.encoding import encode_tables, read_final, write_final
 from dynamics.store.files import (
     MANIFEST,
-    Damage,
+    DamageError,
     check_folder,
     check_inside,
     new_folder,
@@ -54,16 +54,16 @@ NO_RUNS = pl.DataFrame({"run": []}, {"run": pl.String})
 
 
 def chunk_name(runs: Iterable[RunSpec], *, with_final: bool) -> str:
-    """What a chunk of runs is called: a hash of which runs they are."""
+    """Return the name of a chunk: a hash of the identities of its runs."""
     from dynamics.core import spec as specs
 
     return specs.content_hash(sorted(specs.run_id(run) for run in runs)) + ("-final" if with_final else "")
 
 
 class Store(ChunkLocks, Notes):
-    """A study's results on disk. Opening it reads the run tables; nothing is created before the first write.
+    """The results of a study on disk. Opening it reads the run tables; no file is created before the first write.
 
-    damaged: parts that are not what was written, and why; they are not read. `mend` sets them aside.
+    damaged: parts that do not match their checksums, with the reason; they are not read, and `repair` moves them away
     """
 
     def __init__(self, folder: str | Path):
@@ -78,7 +78,7 @@ class Store(ChunkLocks, Notes):
         self.refresh()
 
     def _read_format(self) -> int | None:
-        """The store's format, None if there is no store yet (or its marker is lost)."""
+        """Return the format number of the store, None if there is no store yet or its marker is missing."""
         try:
             text = (self.folder / "store.json").read_text(errors="replace")
         except FileNotFoundError:
@@ -90,7 +90,7 @@ class Store(ChunkLocks, Notes):
         try:
             found = json.loads(text)["format"]
         except (ValueError, KeyError, TypeError):
-            # a torn marker, written anew with the next part; where no part has checksums it was one of format 1
+            # a damaged marker is rewritten with the next part; parts without checksums indicate format 1
             unchecked = self.parts.exists() and not any(self.parts.glob(f"[!.]*/{MANIFEST}"))
             return 1 if unchecked and any(self.parts.glob("[!.]*")) else None
         if found not in range(1, FORMAT + 1):
@@ -99,7 +99,7 @@ class Store(ChunkLocks, Notes):
         return found
 
     def refresh(self) -> None:
-        """Take in the parts that have come since, from this process or another."""
+        """Read the run tables of parts written since by this or another process."""
         names = sorted(p.name for p in self.parts.glob("[!.]*")) if self.parts.exists() else []
         if self._tables.keys() - names:
             self._tables.clear()
@@ -109,8 +109,8 @@ class Store(ChunkLocks, Notes):
             if name not in self._tables and name not in self.damaged:
                 try:
                     self._take_in(name)
-                except Damage as reason:
-                    if (self.parts / name).exists():  # else it was set aside just now
+                except DamageError as reason:
+                    if (self.parts / name).exists():  # else another process has just moved it away
                         self.damaged[name] = str(reason)
 
     def _take_in(self, name: str) -> None:
@@ -120,30 +120,30 @@ class Store(ChunkLocks, Notes):
 
     @property
     def runs(self) -> pl.DataFrame:
-        """The run tables of all parts."""
+        """Return the run tables of all parts as one table."""
         tables = [self._tables[name] for name in sorted(self._tables)]
         return pl.concat(tables, how="diagonal_relaxed") if tables else NO_RUNS
 
     def _read(self, part: str, name: str) -> bytes:
-        """A file of a part, checked; in a store of format 1 there is nothing to check it by."""
+        """Return a file of a part, verified by checksum; format 1 has no checksums."""
         folder = self.parts / part
         if folder.is_symlink():
-            raise Damage("is a link")
+            raise DamageError("is a link")
         try:
             if self.format == 1 and not os.path.lexists(folder / MANIFEST):
                 check_inside(folder, name)
                 return (folder / name).read_bytes()
             return read_checked(folder, name)
         except OSError as e:
-            raise Damage(f"{name} cannot be read: {e.strerror}") from None
+            raise DamageError(f"{name} cannot be read: {e.strerror}") from None
 
     def _table(self, part: str, name: str) -> pl.DataFrame:
         try:
             table = pl.read_parquet(io.BytesIO(self._read(part, name)))
         except pl.exceptions.PolarsError as e:
-            raise Damage(f"{name} is not a Parquet file ({str(e).splitlines()[0]})") from None
+            raise DamageError(f"{name} is not a Parquet file ({str(e).splitlines()[0]})") from None
         if "run" not in table.columns:
-            raise Damage(f"{name} has no column `run`")
+            raise DamageError(f"{name} has no column `run`")
         return table
 
     # ---- before computing
@@ -162,21 +162,24 @@ class Store(ChunkLocks, Notes):
             raise InputError("output", str(base), f"cannot be written to: {e.strerror}") from None
 
     def check(self) -> None:
-        """Check every file of every part; `damaged` then names all that are not what was written. Changes nothing on disk."""
+        """Verify every file of every part and list the damaged parts in `damaged`. Changes nothing on disk."""
 
         def damage(name: str) -> tuple[str, str | None]:
             try:
                 if self.format != 1 or os.path.lexists(self.parts / name / MANIFEST):
                     check_folder(self.parts / name)
-            except (Damage, OSError) as reason:
+            except (DamageError, OSError) as reason:
                 return name, str(reason)
             return name, None
 
         with ThreadPoolExecutor() as pool:
             self.damaged |= {name: reason for name, reason in pool.map(damage, list(self._tables)) if reason}
 
-    def mend(self, tell: Callable[[str], Any] = lambda line: None) -> None:
-        """Check every file of every part and set aside the parts that are damaged, so that they are computed again."""
+    def repair(self, tell: Callable[[str], Any] = lambda line: None) -> None:
+        """Verify every file of every part and move damaged parts to `damaged/`, so that they are computed again.
+
+        tell: called with one line per damaged part
+        """
         if self.format == 1:
             for name in self._tables:
                 if not os.path.lexists(self.parts / name / MANIFEST):
@@ -195,12 +198,12 @@ class Store(ChunkLocks, Notes):
         self.refresh()
 
     def _set_aside(self, name: str, tell: Callable[[str], Any]) -> None:
-        """Move a part to `damaged/`, if it is still there and still damaged: another process may have mended it since."""
+        """Move a part to `damaged/` unless another process has repaired it meanwhile."""
         try:
             check_folder(self.parts / name)
             self._table(name, "runs.parquet")
             return
-        except (Damage, OSError) as error:
+        except (DamageError, OSError) as error:
             reason = error
         aside = self.folder / "damaged" / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         aside.parent.mkdir(exist_ok=True)
@@ -219,20 +222,20 @@ class Store(ChunkLocks, Notes):
     # ---- after computing
 
     def contents(self) -> dict[str, pl.DataFrame]:
-        """The run table of each part, by the part's name."""
+        """Return the run table of each part by part name."""
         return dict(self._tables)
 
     def finished(self, *, with_final: bool = False) -> set[str]:
-        """Identities of the runs that are there (with their final state, if asked)."""
+        """Return the identities of the stored runs; with `with_final` only those with a stored final state."""
         return self._finished[with_final]
 
     def final_steps(self) -> list[int]:
-        """How long the runs are whose final states are there, the longest first."""
+        """Return the step counts of the runs with stored final states, largest first."""
         tables = [table.filter("has_final")["steps"] for table in self._tables.values()]
         return sorted({steps for column in tables for steps in column.unique()}, reverse=True)
 
     def write(self, result: ChunkResult, *, save_final: bool = False) -> Path:
-        """Write one part, whole or not at all: on failure (a full disk, say) nothing partial stays."""
+        """Write a chunk as one part and return its folder; an error such as a full disk leaves no partial part."""
         runs, records = encode_tables(result)
         runs = runs.with_columns(pl.lit(save_final).alias("has_final"))
         target = self.parts / chunk_name(result.runs, with_final=save_final)
@@ -250,7 +253,7 @@ class Store(ChunkLocks, Notes):
         return target
 
     def read(self, ids: Iterable[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Run table and record table of these runs; a run stored twice is read once."""
+        """Return the run table and the record table of these runs; raises `InputError` if a part is damaged."""
         wanted = pl.DataFrame({"run": list(dict.fromkeys(ids))}, {"run": pl.String})
         runs = self.runs.join(wanted, on="run", how="semi").unique("run", keep="last", maintain_order=True)
         tables = []
@@ -258,8 +261,8 @@ class Store(ChunkLocks, Notes):
             if len(table.join(wanted, on="run", how="semi")):
                 try:
                     tables.append(self._table(name, "records.parquet").join(wanted, on="run", how="semi"))
-                except Damage as reason:
-                    allowed = f"is damaged: {reason}; run the study again and it will be set aside and computed anew"
+                except DamageError as reason:
+                    allowed = f"is damaged: {reason}; rerun the study to compute it again"
                     raise InputError("output", str(self.parts / name), allowed) from None
         records = pl.concat(tables, how="diagonal_relaxed") if tables else NO_RUNS
         if len(records):
@@ -267,7 +270,7 @@ class Store(ChunkLocks, Notes):
         return runs, records
 
     def final(self, run: str) -> dict[str, np.ndarray]:
-        """Return the final state of a run as arrays by path, if it was saved."""
+        """Return the final state of a run as arrays by path; raises `InputError` if it was not saved."""
         for name, table in self._tables.items():
             rows = table.with_row_index().filter(pl.col("run") == run, pl.col("has_final"))["index"]
             found = read_final(self.parts / name / "final", run, rows[0]) if len(rows) else None

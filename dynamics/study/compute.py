@@ -30,9 +30,9 @@ def compute(request: Request, store: Store | None = None, *, progress: bool = Fa
             LOG.info(line)
     store = store or open_store(request)
     store.check_writable()
-    store.mend(LOG.warning)
+    store.repair(LOG.warning)
     todo = plan_study(request, store)
-    store.write_asked(map(specs.run_id, request.runs), size=request.settings.size)
+    store.write_request(map(specs.run_id, request.runs), size=request.settings.size)
     if todo.groups:
         bar = ProgressBar(todo) if progress else None
         with Interrupt() as interrupt:

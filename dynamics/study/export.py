@@ -14,7 +14,7 @@ import polars as pl
 
 from dynamics.core import spec as specs
 from dynamics.errors import InputError, choose, require
-from dynamics.store.files import flush
+from dynamics.store.files import flush_to_disk
 from dynamics.study import trust
 from dynamics.study.config import compose
 from dynamics.study.run import load_study, open_store
@@ -91,6 +91,6 @@ def new_file(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         file = Path(folder) / target.name
         yield file
-        flush(file)
+        flush_to_disk(file)
         os.replace(file, target)
-    flush(target.parent)
+    flush_to_disk(target.parent)

@@ -49,7 +49,7 @@ class UnreferencedReport:
 
 def find_unreferenced(name: str, store: Store, swept: Set[str], *, days: float, unasked: bool) -> UnreferencedReport:
     """Look through a study's store. swept: the runs that folders of sweeps list."""
-    notes = store.asked()
+    notes = store.requests()
     of_config = config_runs(name, store.finished() | runs_of(notes))
     wanted = swept | (of_config or set())
     forgotten = [n for n in notes if unasked and is_older_than(n, days) and not set(n["runs"]) <= wanted]
@@ -115,7 +115,7 @@ def _work(store: Store, older_than: float | None) -> Iterator[Candidate]:
     """Checkpoints of stored chunks or (if nothing that was asked for is left) old ones; damaged ones; locks of no work."""
     for folder in children(store.folder / "work"):
         chunk, checkpoint = folder.name, folder / "checkpoint"
-        if store.held(chunk):
+        if store.is_locked(chunk):
             continue
         stored = chunk in store.contents()
         if checkpoint.exists() and (stored or (older_than is not None and older(checkpoint, older_than))):

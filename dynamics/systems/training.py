@@ -138,7 +138,7 @@ class TrainingSpec(RunSpec):
             and model.activation == "relu"
             and model.gradient == "closed_form"
         )
-        if not gated or not gates.usable(inputs + 1, self.precision):
+        if not gated or not gates.has_kernels(inputs + 1, self.precision):
             return 1.0
         if inputs > 1:
             return 8.0

@@ -41,7 +41,7 @@ def make_old(path):
 
 
 def ask(store, runs, *, when="2020-01-01T00:00:00Z", command="python /x/dynamics experiment=atlas/catapult width=7"):
-    store.write_asked(runs)
+    store.write_request(runs)
     file = store.folder / "asked" / f"{specs.content_hash(sorted(runs))}.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when, "command": command}))
     return file

@@ -109,14 +109,14 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_finished(cli, tmp_path, mon
     from dynamics.store.store import Store
 
     arguments = [*TINY, f"output={tmp_path}"]
-    flush = files.flush
+    flush = files.flush_to_disk
 
     def full_after_the_first_part(path):
         if list((tmp_path / "results").rglob("parts/[!.]*")) and "parts" in str(path) and path.name == "records.parquet":
             raise OSError(28, "No space left on device", str(path))
         flush(path)
 
-    monkeypatch.setattr(files, "flush", full_after_the_first_part)
+    monkeypatch.setattr(files, "flush_to_disk", full_after_the_first_part)
     code, _, err = cli(*arguments, "optimizer.kind=gd", "sweep.model.activation=[relu,gelu]")
     monkeypatch.undo()
     assert (code, len([x for x in err.splitlines() if x.startswith("error")])) == (3, 1)

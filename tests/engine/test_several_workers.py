@@ -85,5 +85,5 @@ def test_a_part_that_another_process_has_mended_stays(tmp_path):
     assert late.damaged
     (part / "runs.parquet").write_bytes(sound)
     told = []
-    late.mend(told.append)
+    late.repair(told.append)
     assert not told and part.exists() and late.finished() == set(ids_of(runs_of()))

@@ -12,7 +12,7 @@ def anew(monkeypatch, tmp_path):
     """An empty cache folder, and whether there is a library not decided yet; afterwards as it was."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(build.SWITCH, raising=False)
-    build.opened.cache_clear()
+    build.open_library.cache_clear()
     yield tmp_path
     monkeypatch.undo()
-    build.opened.cache_clear()
+    build.open_library.cache_clear()

@@ -26,13 +26,13 @@ from dynamics.systems.training import TrainingSpec
 module = importlib.import_module("dynamics.models.two_layer")  # the package exports a function of this name
 
 
-BUILT = build.library()
+BUILT = build.find_library()
 
 
 MOST = BUILT.dynamics_most() if BUILT else 2  # entries of a row, the leading 1 included
 
 
-needs_kernels = pytest.mark.skipif(not BUILT, reason=build.why_not() or "built")
+needs_kernels = pytest.mark.skipif(not BUILT, reason=build.explain_missing_library() or "built")
 
 
 ROUNDING = 2e-6  # of sums in 32 bits, relative to the sum of their terms' magnitudes
@@ -62,7 +62,7 @@ def draw_layer(rng: np.random.Generator, n: int, width: int, num_inputs: int) ->
     x, hidden = rng.integers(-8, 9, size=(n, num_inputs)) / 4, rng.integers(-8, 9, size=(num_inputs, width)) / 4
     x[:, 0] = 1
     hidden[1:, ::5] = 0
-    if num_inputs == gates.LINE:
+    if num_inputs == gates.LINE_ROWS:
         x = x[np.argsort(x[:, 1])]
     arrays = x, hidden, rng.normal(size=width), rng.normal(size=n), rng.normal(size=(num_inputs, width))
     return Layer(*(a.astype(np.float32) for a in arrays))
@@ -200,6 +200,6 @@ RUNS = {
 
 def refusal(word: str) -> None:
     """There is no library, and one line that says why."""
-    assert build.library() is None
-    assert word in build.why_not() and len(build.why_not().splitlines()) == 1
-    assert not gates.usable(3, "float32")
+    assert build.find_library() is None
+    assert word in build.explain_missing_library() and len(build.explain_missing_library().splitlines()) == 1
+    assert not gates.has_kernels(3, "float32")

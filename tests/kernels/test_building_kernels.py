@@ -45,7 +45,7 @@ def test_a_compiler_that_does_not_tell_its_version(anew, monkeypatch):
     refusal("fake++: failed")
     next((anew / "cache" / "dynamics" / "kernels").glob("*.failed")).unlink()  # its note: it is not asked again
     Path(compiler(anew, "")).write_text("#!/bin/sh\nexit 0\n")
-    build.opened.cache_clear()
+    build.open_library.cache_clear()
     refusal("No such file")
 
 
@@ -53,9 +53,9 @@ def test_the_switch_turns_them_off_and_knows_no_third_word(anew, monkeypatch, cl
     monkeypatch.setenv(build.SWITCH, "off")
     refusal("DYNAMICS_KERNELS=off")
     monkeypatch.setenv(build.SWITCH, "maybe")
-    build.opened.cache_clear()
+    build.open_library.cache_clear()
     with pytest.raises(InputError, match="DYNAMICS_KERNELS = 'maybe': choose one of auto, off"):
-        build.library()
+        build.find_library()
     code, _, err = cli("experiment=stable_minima/rates", "size=smoke", "mode=plan", f"output={anew / 'out'}")
     assert code == 2 and err.startswith("error: DYNAMICS_KERNELS = 'maybe'") and len(err.splitlines()) == 1
 
@@ -66,7 +66,7 @@ def test_a_cache_folder_that_cannot_be_written_is_a_reason_and_no_crash(anew, mo
     refusal(str(anew / "cache"))
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(anew / ("x" * 300)))
-    build.opened.cache_clear()
+    build.open_library.cache_clear()
     refusal("File name too long")
 
 
@@ -85,23 +85,23 @@ SLOW = 'echo built >> "$(dirname "$0")/count"; sleep 1; echo library > "$out"'
 
 def test_two_processes_at_once_build_once_and_a_third_not_at_all(anew, monkeypatch):
     monkeypatch.setenv("CXX", compiler(anew, SLOW))
-    code = "import logging; logging.basicConfig(level='INFO'); from dynamics.kernels.build import build; print(build())"
+    code = "import logging; logging.basicConfig(level='INFO'); from dynamics.kernels import build; print(build.build_library())"
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=600) for process in both]
     assert len({out for out, _ in outputs}) == 1
-    assert sum("building the CPU kernels" in err for _, err in outputs) == 1
+    assert sum("compiling the CPU kernels" in err for _, err in outputs) == 1
     assert (anew / "count").read_text() == "built\n"
-    assert build.build() == Path(outputs[0][0].strip())
+    assert build.build_library() == Path(outputs[0][0].strip())
     assert (anew / "count").read_text() == "built\n"
-    build.build((*build.FLAGS, "-DOTHER"))  # what is built otherwise is another library
+    build.build_library((*build.FLAGS, "-DOTHER"))  # what is built otherwise is another library
     assert (anew / "count").read_text() == "built\n" * 2
 
 
 def test_threads_that_ask_at_once_build_once(anew, monkeypatch):
     """Programs are compiled in several threads, and each asks."""
     monkeypatch.setenv("CXX", compiler(anew, SLOW))
-    threads = [threading.Thread(target=build.library) for _ in range(4)]
+    threads = [threading.Thread(target=build.find_library) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -121,24 +121,24 @@ def calls(folder: Path) -> int:
 def test_a_compiler_that_failed_is_not_asked_again(anew, monkeypatch, capfd):
     monkeypatch.setenv("CXX", counting(anew, "echo no header >&2; exit 1"))
     refusal("fake++: no header")
-    build.opened.cache_clear()
+    build.open_library.cache_clear()
     capfd.readouterr()
-    refusal("fake++: no header (noted in ")
+    refusal("fake++: no header (recorded in ")
     assert calls(anew) == 1
     assert capfd.readouterr().err == ""
 
 
 def test_a_library_that_is_not_whole_or_not_ours_alone_is_built_again(anew, monkeypatch):
     monkeypatch.setenv("CXX", counting(anew, 'echo library > "$out"'))
-    file = build.build()
-    assert build.build() == file and calls(anew) == 1
+    file = build.build_library()
+    assert build.build_library() == file and calls(anew) == 1
     assert not file.parent.stat().st_mode & 0o077 and not file.stat().st_mode & 0o077
     file.write_text("lib")  # torn
-    assert build.build().read_text() == "library\n" and calls(anew) == 2
+    assert build.build_library().read_text() == "library\n" and calls(anew) == 2
     file.chmod(0o770)  # others may have written it
-    assert build.build() == file and calls(anew) == 3
+    assert build.build_library() == file and calls(anew) == 3
     file.with_suffix(".sha256").unlink()
-    assert build.build() == file and calls(anew) == 4
+    assert build.build_library() == file and calls(anew) == 4
 
 
 def test_other_processors_are_told_without_asking_a_compiler(anew, monkeypatch, capfd):

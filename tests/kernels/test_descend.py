@@ -14,7 +14,7 @@ from dynamics.kernels import gates
 from dynamics.models import stepping
 from dynamics.models.two_layer import TwoLayer, two_layer
 
-pytestmark = pytest.mark.skipif(not gates.usable(3, jnp.float32), reason="no kernels on this machine")
+pytestmark = pytest.mark.skipif(not gates.has_kernels(3, jnp.float32), reason="no kernels on this machine")
 
 STEPS, FACTOR = 100, 0.5
 SHAPES = [(1, 1, 1), (45, 1, 70), (9, 16, 5), (33, 3, 40), (200, 5, 33)]  # n, d, K

@@ -21,9 +21,13 @@ from dynamics.kernels.threads import cores_per_device
 
 def test_where_there_is_a_compiler_and_a_processor_for_it_there_are_kernels():
     """Else everything below is skipped, and nobody sees it."""
-    if os.environ.get(build.SWITCH) == "off" or "avx2" not in features() or "compiler (set CXX)" in build.why_not():
-        pytest.skip(build.why_not())
-    assert build.why_not() == "" and BUILT and MOST >= 12
+    if (
+        os.environ.get(build.SWITCH) == "off"
+        or "avx2" not in features()
+        or "compiler (set CXX)" in build.explain_missing_library()
+    ):
+        pytest.skip(build.explain_missing_library())
+    assert build.explain_missing_library() == "" and BUILT and MOST >= 12
 
 
 COUNTS = (1, 2, 7, 8, 9, 23, 24, 25, 31, 32, 33, 48, 63, 64, 65, 191, 192, 193, 255, 256, 257, 300)
@@ -134,8 +138,8 @@ import numpy as np
 from dynamics.kernels import build, gates
 
 other = {"-O3": "-O0", "-march=native": "-march=haswell"}
-made = build.load(build.build(tuple(other.get(flag, flag) for flag in build.FLAGS)))
-build.opened = lambda: (made, "")
+made = build.load_library(build.build_library(tuple(other.get(flag, flag) for flag in build.FLAGS)))
+build.open_library = lambda: (made, "")
 import gate_nets, test_gate_passes
 
 rng = np.random.default_rng(3)

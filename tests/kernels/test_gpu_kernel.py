@@ -18,9 +18,9 @@ from dynamics.core.recording import RecordSpec
 from dynamics.data.problem import DataSpec
 from dynamics.engine.execute import Executor
 from dynamics.engine.plan import make_plan
-from dynamics.kernels.gpu import Tiles, default_tiles, gradient, shared_out
+from dynamics.kernels.gpu import Tiles, default_tiles, gradient, split_loop
 from dynamics.kernels.gpu_blocks import Tile
-from dynamics.kernels.gpu_descent import descend, fits
+from dynamics.kernels.gpu_descent import descend, fits_on_chip
 from dynamics.models import stepping
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer, two_layer
@@ -184,17 +184,17 @@ def test_descent_leaves_padding_where_it_is(rng):
 
 
 def test_what_fits_on_chip():
-    assert fits(128, 512, 5) and fits(512, 2048, 1)
-    assert not fits(128, 4096, 5)  # registers for the neurons
-    assert not fits(8192, 512, 5)  # cache for the samples
-    assert not fits(128, 512, 16)  # products not written out
+    assert fits_on_chip(128, 512, 5) and fits_on_chip(512, 2048, 1)
+    assert not fits_on_chip(128, 4096, 5)  # registers for the neurons
+    assert not fits_on_chip(8192, 512, 5)  # cache for the samples
+    assert not fits_on_chip(128, 512, 16)  # products not written out
 
 
 @pytest.mark.parametrize(
     "loop, programs, most", [(1, 1, 9), (7, 1, 9), (100, 3, 512), (100, 3, 2), (32, 600, 9), (5000, 1, 512)]
 )
 def test_a_loop_is_shared_out_whole_and_enough(loop, programs, most):
-    share, parts = shared_out(loop, programs, most)
+    share, parts = split_loop(loop, programs, most)
     assert (parts - 1) * share < loop <= parts * share
     assert share >= 4 or parts == 1
     assert parts <= most and parts >= 0.9 * min(512 / programs, loop / 8, most)

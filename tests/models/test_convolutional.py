@@ -202,8 +202,8 @@ def test_an_ensemble_of_padded_runs_in_lanes_is_numpy_run_by_run():
 
 
 def test_the_speed_that_a_plan_counts_with_is_that_of_kernels_where_there_are_some():
-    if build.library() is None:
-        pytest.skip(build.why_not())
+    if build.find_library() is None:
+        pytest.skip(build.explain_missing_library())
     base = change(RUN, measures=["train_loss"])
     ways = [(size, way) for size in (1, 2) for way in ("closed_form", "autodiff")]
     for size, way in ways:

@@ -125,8 +125,8 @@ def test_half_spaces_are_sums_over_open_and_closed_gates(rng, spec):
 
 
 def test_kernels_are_used_where_there_are_some():
-    if build.library() is None:
-        pytest.skip(build.why_not())
+    if build.find_library() is None:
+        pytest.skip(build.explain_missing_library())
     for net in NETS:
         for way in ("closed_form", "autodiff"):
             model = replace(net, gradient=way).build((DIM,), jnp.dtype("float32"))

@@ -174,7 +174,7 @@ def test_only_a_constant_rate_leaps(precision):
     assert change(plain, optimizer__schedule=SPECS["step"]).dynamics().leap is None
     from dynamics.kernels import gates
 
-    fast = precision == "float32" and jax.default_backend() == "cpu" and gates.usable(3, jnp.float32)
+    fast = precision == "float32" and jax.default_backend() == "cpu" and gates.has_kernels(3, jnp.float32)
     assert (plain.dynamics().leap is not None) == fast
 
 

@@ -85,7 +85,7 @@ def test_an_interrupted_write_leaves_finished_parts_and_nothing_else(tmp_path, c
     def full(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(files, "flush", full)
+    monkeypatch.setattr(files, "flush_to_disk", full)
     with pytest.raises(OSError, match="No space left"):
         Store(tmp_path).write(other)
     monkeypatch.undo()
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named_and_its_part_set_aside(tmp_path, computed, name
     if (name, damage) == ("checksums.json", "a byte more"):
         (part / name).write_text("{")
     store, told = Store(tmp_path), []
-    store.mend(told.append)
+    store.repair(told.append)
     assert len(told) == 1 and name.split("/")[-1] in told[0] and "3 runs" in told[0].replace("its runs", "3 runs")
     assert store.finished() == set()
     assert not part.exists() and len(list((tmp_path / "damaged").iterdir())) == 1
@@ -170,7 +170,7 @@ def test_a_store_of_the_first_format_is_read_and_gets_checksums(tmp_path, comput
     assert store.finished(with_final=True) == set(ids)
     for run, arrays in zip(ids, expected, strict=True):
         assert all(np.array_equal(store.final(run)[name], value) for name, value in arrays.items())
-    store.mend()
+    store.repair()
     assert json.loads((tmp_path / "store.json").read_text())["format"] == FORMAT
     DAMAGES["one bit"](part / "runs.parquet")
     assert Store(tmp_path).finished() == set()

@@ -86,7 +86,7 @@ def linked_chunk(store: Path, outside: Path) -> None:
 
 def use(folder: Path) -> Store:
     store = Store(folder)
-    store.mend()
+    store.repair()
     with store.claim("chunk"):
         pass
     return store

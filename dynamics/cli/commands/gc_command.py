@@ -40,7 +40,7 @@ def modernize(arguments: list[str]) -> list[str]:
 def run(options: Namespace) -> None:
     """List what can go, and delete it with `--yes` or where the answer on a terminal is yes."""
     from dynamics.core import devices
-    from dynamics.store.layout import studies
+    from dynamics.store.layout import find_studies
     from dynamics.store.store import Store
     from dynamics.study import trust
     from dynamics.study.deletion import delete_candidates, delete_empty_store
@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
 
     devices.prepare()
     ask = not options.yes and sys.stdin.isatty() and sys.stdout.isatty()
-    folders = list(studies(options.folder, follow=False))
+    folders = list(find_studies(options.folder, follow=False))
     trust.check([])
     find = partial(find_unreferenced, swept=sweep_runs(options.folder), days=options.days, unasked=options.unasked)
     listed, freed, in_use = 0, 0, 0

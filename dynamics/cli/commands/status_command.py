@@ -30,17 +30,17 @@ def run(options: Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dynamics.store.counts import Count
+    from dynamics.store.counts import RunCounts
 
     counts, problems = _count(options.folder, options.check)
     table = Table(header_style="bold")
     table.add_column("study", overflow="fold")
-    for field in fields(Count):
+    for field in fields(RunCounts):
         table.add_column(field.name, justify="right")
     for name, row in counts.items():
         table.add_row(name, *_cells(row))
     table.add_section()
-    table.add_row("all" if counts else "no studies", *_cells(sum(counts.values(), Count())))
+    table.add_row("all" if counts else "no studies", *_cells(sum(counts.values(), RunCounts())))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     for line in problems:
         log.warning(line)
@@ -48,12 +48,12 @@ def run(options: Namespace) -> None:
 
 def _count(folder: Path, check: bool) -> tuple[dict, list[str]]:
     """The counts of each study, and a line for everything that could not be read."""
-    from dynamics.store.counts import count
-    from dynamics.store.layout import studies
+    from dynamics.store.counts import count_runs
+    from dynamics.store.layout import find_studies
     from dynamics.store.store import Store
 
     counts, problems = {}, []
-    for name, path in studies(folder):
+    for name, path in find_studies(folder):
         try:
             store = Store(path)
         except InputError as error:
@@ -61,7 +61,7 @@ def _count(folder: Path, check: bool) -> tuple[dict, list[str]]:
             continue
         if check:
             store.check()
-        counts[name] = count(store)
+        counts[name] = count_runs(store)
         problems += [f"damaged: {store.parts / part}: {reason}" for part, reason in store.damaged.items()]
     return counts, problems
 
