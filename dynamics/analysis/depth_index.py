@@ -82,15 +82,30 @@ def correlate_ranks(table: pl.DataFrame, index: str, metric: str, num_resamples:
     if len(groups) < 4:
         return UNKNOWN
     rng = np.random.default_rng(0)
+    sizes = [len(own) for own in groups]
+    values = np.full((num_resamples, len(groups), max(sizes), 2), np.nan)
+    counts = np.empty((num_resamples, len(groups)), int)
+    for resample in range(num_resamples):
+        for place, law in enumerate(rng.integers(len(groups), size=len(groups))):
+            values[resample, place, : sizes[law]] = groups[law][rng.integers(sizes[law], size=sizes[law])]
+            counts[resample, place] = sizes[law]
+    low, high = np.nanquantile(_correlate_medians(values, counts), [0.025, 0.975])
+    filled = [np.pad(own, ((0, max(sizes) - len(own)), (0, 0)), constant_values=np.nan) for own in groups]
+    return Estimate(float(_correlate_medians(np.stack(filled)[None], np.array([sizes]))[0]), float(low), float(high))
 
-    def correlation(chosen: list[np.ndarray]) -> float:
-        a, b = np.array([np.median(own, axis=0) for own in chosen]).T
-        ranks = [stats.rankdata(side) for side in (a, b)]
-        return float(np.corrcoef(ranks)[0, 1]) if np.ptp(a) and np.ptp(b) else np.nan
 
-    def resampled() -> float:
-        laws = rng.integers(len(groups), size=len(groups))
-        return correlation([groups[i][rng.integers(len(groups[i]), size=len(groups[i]))] for i in laws])
+def _correlate_medians(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Spearman's correlation (R,) of the medians over seeds of values (R, laws, seeds, 2).
 
-    low, high = np.nanquantile([resampled() for _ in range(num_resamples)], [0.025, 0.975])
-    return Estimate(correlation(groups), float(low), float(high))
+    counts: how many seeds (R, laws) are valid, the first ones; NaN where either side is the same for all laws.
+    """
+    ordered = np.sort(values, axis=2)  # NaN last
+    middle = [np.take_along_axis(ordered, place[:, :, None, None], axis=2) for place in ((counts - 1) // 2, counts // 2)]
+    medians = (middle[0] + middle[1])[:, :, 0] / 2
+    ranks = stats.rankdata(medians, axis=1)
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    products = np.einsum("rla,rlb->rab", centred, centred) * (1 / (centred.shape[1] - 1))
+    spread = np.sqrt(products[:, [0, 1], [0, 1]])
+    with np.errstate(invalid="ignore"):
+        correlations = np.clip(products[:, 0, 1] / spread[:, 0] / spread[:, 1], -1, 1)
+    return np.where(np.ptp(medians, axis=1).all(axis=1), correlations, np.nan)

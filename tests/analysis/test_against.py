@@ -30,7 +30,7 @@ def study_of(error, steps=(5, 10), seeds=SEEDS) -> Study:
     runs, rows, specs = [], [], {}
     for n in SIZES:
         for seed in seeds:
-            own = {"run": f"{n}-{seed}", "data.num_samples": n, "seed": seed, "steps": steps[-1]}
+            own = {"panel": "all", "run": f"{n}-{seed}", "data.num_samples": n, "seed": seed, "steps": steps[-1]}
             runs.append(own)
             specs[own["run"]] = freeze(RunSpec(steps=steps[-1], record=RecordSpec(num=0, at=list(steps))))
             rows += [{**own, "step": step, "error": error(n, seed, step)} for step in steps]

@@ -35,7 +35,7 @@ def study_of(gap, dims=(50, 100, 200), sizes=(64, 128), seeds=range(3), steps=(5
         for n in sizes:
             for seed in seeds:
                 run = f"{d}-{n}-{seed}"
-                own = {"run": run, "data.input_dim": d, "data.num_samples": n, "seed": seed, "steps": steps[-1]}
+                own = {"panel": "all", "run": run, "data.input_dim": d, "data.num_samples": n, "seed": seed, "steps": steps[-1]}
                 runs.append(own)
                 specs[run] = freeze(RunSpec(steps=steps[-1], record=RecordSpec(num=0, at=list(steps))))
                 rows += [{**own, "step": step, GAP: gap(d, n, seed, step)} for step in steps]
