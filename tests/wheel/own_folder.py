@@ -78,8 +78,8 @@ def huber(prediction, labels, spec):
 
 
 @dyn.register.optimizer(fields={"mix": dyn.option(0.99, at_least=0, below=1)})
-def lion(spec, hyper, mask):
-    return optax.scale_by_lion(b1=0.9, b2=spec.mix)
+def heavy_ball(spec, hyper, mask):
+    return optax.trace(decay=spec.mix)
 '''
 
 PIECES_CONFIG = """# @package _global_
@@ -88,7 +88,7 @@ data: {law: skewed, input_dim: 4, num_samples: 8, num_test: 8, noise_std: 0.0}
 target: {kind: bent}
 model: {kind: powers, views: {scheme: spread, size: 2, gap: 2}}
 loss: {kind: huber}
-optimizer: {kind: lion, learning_rate: 0.1}
+optimizer: {kind: heavy_ball, learning_rate: 0.1}
 measures: [train_loss, largest_parameter]
 steps: 10
 record: {num: 2}
