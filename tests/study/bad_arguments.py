@@ -24,7 +24,7 @@ EXPERIMENTS = {
 RATES = EXPERIMENTS["training"]
 
 
-EITHER_SIGN = {"initial_output", "model.init_scale"}
+EITHER_SIGN = {"margin", "initial_output", "model.init_scale"}
 
 
 NO_CHOICE = {"model.width", "data.root"}  # text, but not one of a table
