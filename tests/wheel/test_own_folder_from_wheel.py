@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from own_folder import write_folder
 
-CIFAR = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10" / "cifar10-jpeg.zip"
+CIFAR = Path(os.environ.get("DYNAMICS_CIFAR_ZIP", ""))  # a zip of class folders with the images of CIFAR-10, if there is one
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_new_experiment_runs_at_once(dynamics, tmp_path):
     assert (tmp_path / "figures" / "smoke" / "mine" / "first.pdf").exists()
 
 
-@pytest.mark.skipif(not CIFAR.is_file(), reason="the file is not here")
+@pytest.mark.skipif(not CIFAR.is_file(), reason="set DYNAMICS_CIFAR_ZIP to a zip of CIFAR-10's images by class")
 def test_images_of_cifar_are_trained_on(dynamics, swept):
     """From the zip file as it is: 20000 training and 10000 test images; a few steps on some of them."""
     folder, _, _ = swept
