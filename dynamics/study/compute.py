@@ -21,7 +21,7 @@ LOG = logging.getLogger("dynamics")
 def compute(request: Request, store: Store | None = None, *, progress: bool = False, is_experiment: bool = True) -> Study:
     """Compute and store what is missing of a request and return it all.
 
-    A first Ctrl-C stops at the next record with everything saved; the same call then goes on from there.
+    A first Ctrl-C stops at the next record with everything saved; the same call resumes from there.
     """
     for line in request.notices:
         if line.startswith("warning: "):

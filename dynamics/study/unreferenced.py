@@ -119,7 +119,7 @@ def _work(store: Store, older_than: float | None) -> Iterator[Candidate]:
             continue
         stored = chunk in store.contents()
         if checkpoint.exists() and (stored or (older_than is not None and older(checkpoint, older_than))):
-            yield _find(folder, "checkpoints that nobody will go on from", chunk)
+            yield _find(folder, "checkpoints of work that is stored or abandoned", chunk)
         elif {child.name for child in folder.iterdir()} <= {"lock"}:
             if older(folder, LEFTOVER_SECONDS):
                 yield _find(folder, "locks of no work", chunk)

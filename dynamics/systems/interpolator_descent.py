@@ -2,7 +2,7 @@
 
 The loss is (1/2n) sum (f - y)^2, and the learning rate edge_ratio times 2 / lambda, with lambda the built net's exact largest
 curvature: below 1 the net is a stable minimum, above 1 it is not. Where data are not on spheres only the samples that stand out
-are memorised; the others are left alone.
+are memorised; the others are ignored.
 """
 
 from __future__ import annotations

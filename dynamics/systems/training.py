@@ -172,14 +172,14 @@ def training(spec: TrainingSpec) -> Dynamics:
     closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"
     measures = [MEASURES[name] for name in spec.measures]
     batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
-    way = quickest(spec) if closed_form else stepping.PLAIN
+    backend = choose_backend(spec) if closed_form else stepping.PLAIN
 
     def rule(model: Model, hyper: Hyper, params: Any) -> Rule:
         decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
         return spec.optimizer.rule(hyper, decays)
 
     def gradient(model: Model, hyper: Hyper, params: Any, batch: Batch) -> Any:
-        closed = stepping.fused_gradient if way == stepping.GRADIENT else model.squared_gradient
+        closed = stepping.fused_gradient if backend == stepping.GRADIENT else model.squared_gradient
         if closed_form and closed is not None:
             return closed(params, batch, factor)
         descended = loss_spec(spec.loss, hyper)
@@ -218,15 +218,15 @@ def training(spec: TrainingSpec) -> Dynamics:
         params = stepping.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
         return TrainState(params, state.rule, state.step + steps)
 
-    return Dynamics(init, step, observe, leap if way == stepping.DESCEND else None)
+    return Dynamics(init, step, observe, leap if backend == stepping.DESCEND else None)
 
 
-def quickest(spec: TrainingSpec) -> str:
-    """Return the quickest way to take the steps of this run; `plain` where kernels are not for it."""
+def choose_backend(spec: TrainingSpec) -> str:
+    """Return the fastest backend for the steps of this run; `plain` where no kernel supports it."""
     layered = spec.model.kind == "two_layer" and spec.model.activation == "relu" and not spec.outputs
     if not layered or spec.precision != "float32" or spec.optimizer.batch_size:
         return stepping.PLAIN
     closed = spec.network().squared_gradient
     assert closed is not None
     data, descends = spec.data, spec.optimizer.kind == "gd" and spec.optimizer.schedule.kind == CONSTANT
-    return stepping.quickest(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)
+    return stepping.choose_backend(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

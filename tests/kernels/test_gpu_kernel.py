@@ -297,7 +297,7 @@ def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeyp
     runs = [specs.freeze(replace(spec, seed=seed).resolve()) for seed in range(3)]
     (plain,) = Executor().compute_plan(make_plan(runs))
     monkeypatch.setattr(stepping, "INTERPRET", True)
-    monkeypatch.setattr(stepping, "quickest", lambda *_, **__: way)
+    monkeypatch.setattr(stepping, "choose_backend", lambda *_, **__: way)
     assert (specs.static(runs[0]).dynamics().leap is not None) == (way == "descend")
     (quick,) = Executor().compute_plan(make_plan(runs))
     for name, values in plain.trajectory.records.items():
@@ -305,23 +305,23 @@ def test_a_run_that_is_stepped_by_the_kernels_sees_what_a_plain_one_sees(monkeyp
     assert quick.trajectory.state.step.tolist() == [25, 25, 25]
 
 
-def test_the_quickest_way_is_found_by_trial_and_one_that_fails_is_out_of_the_race(monkeypatch, tmp_path):
+def test_the_fastest_backend_is_found_by_timing_and_one_that_fails_is_skipped(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(stepping, "INTERPRET", True)
     monkeypatch.setattr(stepping, "STEPS", 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     model = two_layer(2, 8, "relu", "torch_default", jnp.float32, kernels=False)
-    raced = stepping.ways(16, 8, 2, model.squared_gradient, descends=True)
+    raced = stepping.list_backends(16, 8, 2, model.squared_gradient, descends=True)
     assert set(raced) == {"plain", "gradient", "descend"}
-    assert all(0 < stepping.seconds(way, 16, 8, 2) < math.inf for way in raced.values())
-    assert stepping.seconds(lambda *_: 1 / 0, 16, 8, 2) == math.inf
+    assert all(0 < stepping.time_backend(way, 16, 8, 2) < math.inf for way in raced.values())
+    assert stepping.time_backend(lambda *_: 1 / 0, 16, 8, 2) == math.inf
     taken = {"plain": 3.0, "gradient": 2.0, "descend": 1.0}
-    monkeypatch.setattr(stepping, "ways", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
-    monkeypatch.setattr(stepping, "seconds", lambda way, *_: taken[way])
-    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=True) == "descend"
-    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    monkeypatch.setattr(stepping, "list_backends", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
+    monkeypatch.setattr(stepping, "time_backend", lambda way, *_: taken[way])
+    assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=True) == "descend"
+    assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
     taken["gradient"] = 9.0  # found out already: not tried again, by other processes neither
-    stepping._raced.cache_clear()
-    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    stepping._time_once.cache_clear()
+    assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
     monkeypatch.setenv("DYNAMICS_KERNELS", "off")
-    assert stepping.quickest(16, 8, 2, model.squared_gradient, descends=True) == "plain"
+    assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=True) == "plain"
