@@ -1,4 +1,4 @@
-"""How JAX is set up on this machine: devices, precision, the compilation cache.
+"""Configure JAX on this machine: devices, precision, compilation cache.
 
 `prepare` must run before anything touches a device; the command line calls it first, and so do `dyn.run` and `dyn.sweep`.
 """
@@ -22,15 +22,15 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     >>> import dynamics as dyn
     >>> dyn.prepare()
     """
-    flag = "--xla_cpu_multi_thread_eigen=false"  # a device is one core; its products must not fight over the others
+    flag = "--xla_cpu_multi_thread_eigen=false"  # one device per core: matrix products must not use the other cores
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
-    os.environ.setdefault("NPROC", "1")  # as above, for XLA's own threads: a lone device runs 1.8 times faster without them
+    os.environ.setdefault("NPROC", "1")  # the same for XLA's own threads: a single device is 1.8 times faster without them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import jax
 
     if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
-        with contextlib.suppress(RuntimeError):  # the devices are already up: they stay as they are
+        with contextlib.suppress(RuntimeError):  # devices are initialised already and stay as they are
             chosen = getattr(jax.config, "jax_num_cpu_devices", -1)  # -1 until somebody chooses
             jax.config.update("jax_num_cpu_devices", devices or (chosen if chosen > 0 else available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -43,5 +43,5 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""When to look: the list of steps at which a run is observed."""
+"""The schedule: at which steps a run is recorded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from dynamics.errors import require
 
 SPACINGS = ("log", "linear")
-MOST = 1_000_000  # steps that are spread, or dense
+MOST = 1_000_000  # largest `num` and `dense`
 
 
 @dataclass(frozen=True)
 class RecordSpec:
     """When a run is recorded; step 0 and the last step always are.
 
-    num: how many steps, spread by `spacing` between 1 and the last step
+    num: number of steps, spaced by `spacing` (`log` or `linear`) up to the last step
     at: further steps, each at most the last step
-    dense: the first so many steps, each of them
-    pairs: also the step after each, to see what single steps do
+    dense: record each of the first `dense` steps
+    pairs: also record the step after each, to show the effect of single steps
 
     >>> import dynamics as dyn
     >>> dyn.Record(num=3, at=[50], dense=2).schedule(100)
@@ -35,6 +35,7 @@ class RecordSpec:
     pairs: bool = False
 
     def check(self, steps: int) -> None:
+        """Raise `InputError` if a field is out of range for a run of `steps` steps."""
         require(0 <= self.num <= MOST, "record.num", self.num, f"must be from 0 to {MOST}")
         require(self.spacing in SPACINGS, "record.spacing", self.spacing, f"choose one of {', '.join(SPACINGS)}")
         most = min(steps, MOST)
@@ -43,7 +44,7 @@ class RecordSpec:
             require(isinstance(at, int) and 0 <= at <= steps, "record.at", at, f"must be integers from 0 to steps = {steps}")
 
     def schedule(self, steps: int) -> tuple[int, ...]:
-        """The recorded steps in increasing order, from 0 to `steps`.
+        """Return the recorded steps of a run of `steps` steps in increasing order, from 0 to `steps`.
 
         >>> RecordSpec(num=4).schedule(1000)
         (0, 1, 10, 100, 1000)

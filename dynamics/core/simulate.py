@@ -1,8 +1,8 @@
-"""Run a dynamics over a measurement schedule, segment by segment.
+"""Run a dynamics over a recording schedule, segment by segment.
 
-Between two recorded steps lies a segment; its length is a traced number, so one compiled program serves
-them all. What needs the host (progress, checkpoints, the non-finite check) happens at segment boundaries only;
-a long segment is cut into pieces for it, which changes no number.
+A segment is the interval between two recorded steps. Its length is a traced number, so one compiled program serves all
+segments. Everything on the host (progress, checkpoints, the check for divergence) happens between segments; long segments
+are split for this purpose, which changes no number.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Trajectory(NamedTuple):
 
     @property
     def status(self) -> np.ndarray:
-        """`ok`, or `diverged` if the state was not finite at some record; shape (...)."""
+        """Return `ok`, or `diverged` if the state was not finite at some record; shape (...)."""
         return np.where(self.finite.all(-1), "ok", "diverged")
 
     @property
     def diverged_at(self) -> np.ndarray:
-        """First recorded step at which the state was not finite, -1 if none; shape (...)."""
+        """Return the first recorded step at which the state was not finite, -1 if none; shape (...)."""
         return np.where(self.finite.all(-1), -1, self.steps[np.argmin(self.finite, axis=-1)])
 
 
@@ -62,11 +62,11 @@ class SegmentHook:
     """Host-side hook between segments. The base class lets every segment run through and saves nothing."""
 
     def limit_steps(self, steps: int) -> int:
-        """Return how many of the next `steps` steps may be taken before the host is asked again; at least 1."""
+        """Return how many of the next `steps` steps to take before control returns to the host; at least 1."""
         return steps
 
     def after_steps(self, steps: int) -> None:
-        """Called when `steps` further steps are done."""
+        """Called after `steps` further steps have been computed."""
 
     def should_save(self) -> bool:
         """Return whether to save at this boundary."""
@@ -77,7 +77,7 @@ class SegmentHook:
 
 
 def start(dynamics: Dynamics, key: jax.Array, hyper: Hyper) -> tuple[Fixed, State]:
-    """Draw the run's fixed data and its first state."""
+    """Return the fixed data and the initial state of a run with this key and these swept scalars."""
     return dynamics.init(jax.random.fold_in(key, 0), hyper)
 
 
@@ -90,16 +90,16 @@ def advance(
     end: jax.Array,
     record: jax.Array | bool = True,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Take the steps `begin, ..., end - 1`; then return the state and, if `record`, what is observed (else zeros).
+    """Take the steps `begin, ..., end - 1`; return the state and its observations (zeros unless `record`).
 
-    Bounds and `record` are traced: one program serves every segment, whole or in pieces, so its numbers are the same.
+    The bounds and `record` are traced: one program serves every segment, whole or split, so the numbers are the same.
     """
     step_key = jax.random.fold_in(key, 1)
     if dynamics.leap is not None:
         state = dynamics.leap(state, fixed, end - begin)
     else:
         state = lax.fori_loop(begin, end, lambda t, s: dynamics.step(s, fixed, jax.random.fold_in(step_key, t)), state)
-    observe = jax.jit(dynamics.observe, inline=True)  # traced once for its shapes and its branch
+    observe = jax.jit(dynamics.observe, inline=True)  # traced once for both its shapes and the branch
     shapes = jax.eval_shape(observe, state, fixed)
     nothing = jax.tree.map(lambda seen: jnp.zeros(seen.shape, seen.dtype), shapes)
     observed = lax.cond(record, lambda s: observe(s, fixed), lambda s: nothing, state)
@@ -117,17 +117,18 @@ def drive(
 ) -> Trajectory:
     """Advance a state (of one run or of an ensemble) over the schedule and return its trajectory.
 
-    The next segment is dispatched before the last one's record is fetched, so the device does not wait for
-    the host. One segment after every run has diverged the remaining ones are skipped. With `resume_from` its state is
-    used, not `state`, and the result is that of the uninterrupted run.
+    advance: (state, begin, end, record) -> (state, observations), a compiled program
+    watch: called with the step and the observations after every segment; hook: called between segments
+    resume_from: continue from this state instead of `state`; the result equals that of an uninterrupted run
+
+    The next segment is dispatched before the last record is fetched, so the device does not wait for the host. When
+    every run has diverged, one further segment is computed and the remaining ones are skipped.
     """
     hook = hook or SegmentHook()
     position, state, steps, records = resume_from or ResumeState(0, state, [], [])
     steps, records = list(steps), list(records)
-    all_diverged_at = next(
-        (step for step, r in zip(steps, records, strict=True) if not r[FINITE].any()), None
-    )  # all diverged there
-    waiting: tuple[int, int, bool, dict[str, Any]] | None = None  # the boundary whose record is still to be fetched
+    all_diverged_at = next((step for step, r in zip(steps, records, strict=True) if not r[FINITE].any()), None)
+    waiting: tuple[int, int, bool, dict[str, Any]] | None = None  # the record that is still to be fetched
 
     def fetch() -> None:
         nonlocal waiting, all_diverged_at
@@ -156,9 +157,8 @@ def drive(
                 hook.save(ResumeState(position, state, steps, records))
             if position == end:
                 break
-        if (
-            all_diverged_at is not None and all_diverged_at < position
-        ):  # not `<=`: the same end whether or not this record was waited for
+        # not `<=`: the run must end at the same segment whether or not this record has been fetched
+        if all_diverged_at is not None and all_diverged_at < position:
             break
     fetch()
 
@@ -168,7 +168,7 @@ def drive(
 
 
 def simulate(dynamics: Dynamics, key: jax.Array | int, hyper: Hyper, schedule: Sequence[int]) -> Trajectory:
-    """Return one run, compiled and driven over the schedule.
+    """Compile and run a dynamics once over the schedule; return its trajectory.
 
     key: a JAX key, or a seed that stands for `jax.random.key(seed)`; hyper: the run's scalars, numbers or arrays, by name
     schedule: the steps to record, increasing, 0 for the start; else `InputError`

@@ -131,7 +131,7 @@ def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any
 
 
 def nest_path(path: str, value: Any) -> dict[str, Any]:
-    """Return the mapping of mappings that has `value` at a dotted path."""
+    """Return nested mappings with `value` at the dotted path and nothing else."""
     for part in reversed(path.split(".")):
         value = {part: value}
     return value

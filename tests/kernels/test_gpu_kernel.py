@@ -316,7 +316,8 @@ def test_the_fastest_backend_is_found_by_timing_and_one_that_fails_is_skipped(mo
     assert all(0 < stepping.time_backend(way, 16, 8, 2) < math.inf for way in raced.values())
     assert stepping.time_backend(lambda *_: 1 / 0, 16, 8, 2) == math.inf
     taken = {"plain": 3.0, "gradient": 2.0, "descend": 1.0}
-    monkeypatch.setattr(stepping, "list_backends", lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"})
+    listed = lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"}  # noqa: E731
+    monkeypatch.setattr(stepping, "list_backends", listed)
     monkeypatch.setattr(stepping, "time_backend", lambda way, *_: taken[way])
     assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=True) == "descend"
     assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
