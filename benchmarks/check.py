@@ -1,4 +1,4 @@
-"""Do all compute the same? Losses of every run after a few steps, with a clip norm that does nothing and one that bites."""
+"""Check that all variants reach the same losses after a few steps, with an inactive and an active clip norm."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ TOLERANCE = 1e-4
 Losses = dict[float, list[float]]
 
 
-def losses(entry: Entry) -> Losses:
-    """By clip norm."""
+def losses_by_clip_norm(entry: Entry) -> Losses:
+    """Return the losses of every run after a few steps, by clip norm."""
     return {clip: entry.losses(clip) for clip in (CLIP_NORM, entry.problem.biting_clip)}
 
 
-def gap(ones: list[float], others: list[float]) -> float:
-    """Largest relative difference of a run's loss; infinite where one is not finite."""
+def largest_relative_difference(ones: list[float], others: list[float]) -> float:
+    """Return the largest relative difference between the losses of a run; infinite if one is not finite."""
     pairs = list(zip(ones, others, strict=True))
     return max(abs(a - b) / abs(a) if math.isfinite(a) and math.isfinite(b) else math.inf for a, b in pairs)
 
 
-def can_tell(problem: Problem, reference: Losses) -> None:
-    """Stop where clipping changes nothing, for then the check of it is empty."""
-    if gap(reference[CLIP_NORM], reference[problem.biting_clip]) < 100 * TOLERANCE:
+def require_effect_of_clipping(problem: Problem, reference: Losses) -> None:
+    """Exit if clipping changes no loss, because the check of clipping would then be empty."""
+    if largest_relative_difference(reference[CLIP_NORM], reference[problem.biting_clip]) < 100 * TOLERANCE:
         raise SystemExit(f"{problem.name}: clipping to {problem.biting_clip:g} changes no loss, so the check of it is empty")
 
 
-def differences(reference: Losses, entry: Entry) -> dict[str, float]:
-    """The gaps of this way to the reference, by clip norm; stops where something else is computed."""
-    found = {f"{clip:g}": gap(reference[clip], own) for clip, own in losses(entry).items()}
+def check_losses(reference: Losses, entry: Entry) -> dict[str, float]:
+    """Return the differences from the reference by clip norm; exits if the variant computes something else."""
+    found = {f"{clip:g}": largest_relative_difference(reference[clip], own) for clip, own in losses_by_clip_norm(entry).items()}
     wrong = ", ".join(f"{off:.2e} at clip norm {clip}" for clip, off in found.items() if not off <= TOLERANCE)
     if wrong:
         raise SystemExit(

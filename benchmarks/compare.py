@@ -1,4 +1,4 @@
-"""One problem, all competitors: first that they compute the same, then how fast, in interleaved repetitions."""
+"""Compare all competitors on one problem: first verify equal losses, then time interleaved repetitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entry import DISTURBED, Entry
 from load import wait_for_quiet
 from machine import cores
 from problems import Problem, draw
-from ways import DEFAULT, OURS, PLAIN, Way, ways
+from variants import DEFAULT, OURS, PLAIN, Variant, list_variants
 from worker import Worker, WorkerError
 
 SHARPNESS = ("gauss_newton_sharpness", "sharpness")
@@ -25,9 +25,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """Repetitions of so many seconds each, and whether the cost of sharpness is measured, which compiles for a while.
+    """How much to measure.
 
-    patience: seconds that may go into taking disturbed repetitions again
+    repetitions: number of repetitions, of about `wanted` seconds each
+    patience: seconds available for repeating disturbed measurements
+    sharpness: also measure the cost of sharpness, which needs further compilation
     """
 
     repetitions: int
@@ -38,10 +40,10 @@ class Effort:
 
 @dataclass
 class Comparison:
-    """All that was found on a problem.
+    """The measurements on one problem.
 
-    differences: largest relative difference of a loss from the first way's, by label and clip norm
-    left_out: why a way has no figures, by label
+    differences: largest relative difference of a loss from the first variant's, by label and clip norm
+    left_out: why a variant has no measurements, by label
     products, copies: float32 matrix-product FLOP/s, and bytes read and written by a copy, by library, one a repetition
     sharpness: seconds of a record beyond one of the training loss, or why there is none
     threads: of PyTorch where it chooses itself
@@ -61,7 +63,7 @@ class Comparison:
         return next((e for e in self.entries if e.way.label == label), None)
 
     def best(self, competitor: str) -> Entry | None:
-        """The fastest way of a competitor, by its median."""
+        """Return the fastest variant of a competitor by median rate, or None."""
         return max((e for e in self.entries if e.way.competitor == competitor), key=lambda e: e.rate, default=None)
 
     @property
@@ -70,12 +72,12 @@ class Comparison:
 
     @property
     def recorded(self) -> Entry | None:
-        """Ours with more records."""
+        """Return our variant with more records, or None."""
         return next((e for e in self.entries if e.way.arguments.get("records")), None)
 
     @property
     def product_rate(self) -> float:
-        """The best of all libraries and repetitions: what the machine can do."""
+        """Return the best FLOP/s of a matrix product over all libraries and repetitions."""
         return max(max(rates) for rates in self.products.values())
 
     @property
@@ -84,26 +86,26 @@ class Comparison:
 
 
 def compare(problem: Problem, device: str, folder: Path, effort: Effort, say: Say) -> Comparison:
-    """The whole comparison; raises `SystemExit` where a competitor computes something else."""
+    """Return all measurements on a problem; raises `SystemExit` if a competitor computes something else."""
     found = Comparison(problem, device)
     with ExitStack() as stack:
         say(f"{problem.name}: processes start, the problem is drawn")
         crew = Crew(problem, folder, device, stack)
-        entries = [Entry(way, crew.of(way), problem) for way in ways(problem, device, cores())]
-        entries = draw_start(entries, folder, found)
-        set_up(entries, found, say)
-        timed(found, effort, say)
+        entries = [Entry(way, crew.of(way), problem) for way in list_variants(problem, device, cores())]
+        entries = write_start(entries, folder, found)
+        prepare_entries(entries, found, say)
+        time_entries(found, effort, say)
     return found
 
 
 class Crew:
-    """The processes of a problem: one for each module, number of threads and part; ways that are alike share them."""
+    """The processes of a problem; variants with equal module, number of threads and part share one."""
 
     def __init__(self, problem: Problem, folder: Path, device: str, stack: ExitStack) -> None:
         self.problem, self.folder, self.device, self.stack = problem, folder, device, stack
         self.there: dict[tuple[str, int | None, int], Worker] = {}
 
-    def of(self, way: Way) -> list[Worker]:
+    def of(self, way: Variant) -> list[Worker]:
         return [self.get((way.module, way.threads, part)) for part in range(way.processes)]
 
     def get(self, key: tuple[str, int | None, int]) -> Worker:
@@ -114,8 +116,8 @@ class Crew:
         return self.there[key]
 
 
-def draw_start(entries: list[Entry], folder: Path, found: Comparison) -> list[Entry]:
-    """Write the file in which all find data and initial weights; returns the entries that can run the problem."""
+def write_start(entries: list[Entry], folder: Path, found: Comparison) -> list[Entry]:
+    """Write the file of data and initial weights; return the entries that can run the problem."""
     ours = entries[0].workers[0].ready()
     missing = ours.call("missing")
     if missing is None:
@@ -126,19 +128,19 @@ def draw_start(entries: list[Entry], folder: Path, found: Comparison) -> list[En
     return [entry for entry in entries if entry.way.competitor != OURS]
 
 
-def set_up(entries: list[Entry], found: Comparison, say: Say) -> None:
-    """Compile every way and check its losses; what fails on this machine is told and left out."""
+def prepare_entries(entries: list[Entry], found: Comparison, say: Say) -> None:
+    """Compile every variant and check its losses; variants that fail on this machine are recorded and skipped."""
     reference = None
     for entry in entries:
         label = entry.way.label
-        say(f"{found.problem.name}: {label} compiles; does it compute the same?")
+        say(f"{found.problem.name}: {label} compiles; checking its losses")
         try:
             entry.prepare()
             if reference is None:
-                reference = check.losses(entry)
-                check.can_tell(found.problem, reference)
+                reference = check.losses_by_clip_norm(entry)
+                check.require_effect_of_clipping(found.problem, reference)
             else:
-                found.differences[label] = check.differences(reference, entry)
+                found.differences[label] = check.check_losses(reference, entry)
         except WorkerError as error:
             if entry.way.competitor == OURS:
                 raise
@@ -147,8 +149,8 @@ def set_up(entries: list[Entry], found: Comparison, say: Say) -> None:
         found.entries.append(entry)
 
 
-def timed(found: Comparison, effort: Effort, say: Say) -> None:
-    """Calibrate, then interleave the repetitions of all ways, there and back, with the machine's ceilings between."""
+def time_entries(found: Comparison, effort: Effort, say: Say) -> None:
+    """Calibrate, then time all variants in interleaved repetitions, with hardware ceilings measured in between."""
     name, patience = found.problem.name, effort.patience
     begun = time.perf_counter()
     wait_for_quiet(DISTURBED, patience)
@@ -159,7 +161,7 @@ def timed(found: Comparison, effort: Effort, say: Say) -> None:
     if found.ours and found.recorded:
         found.recorded.steps = found.ours.steps  # the same run, recorded more often
 
-    ceilings = ceiling_workers(found)
+    ceilings = list_ceiling_workers(found)
     default = found.entry(DEFAULT)
     found.threads = default.workers[0].call("threads") if default else None
     for repetition in range(effort.repetitions):
@@ -170,17 +172,17 @@ def timed(found: Comparison, effort: Effort, say: Say) -> None:
             found.products.setdefault(library, []).append(worker.call("product_rate"))
             found.copies.setdefault(library, []).append(worker.call("copy_rate"))
     if found.ours and effort.sharpness:
-        found.sharpness = sharpness_cost(found.ours, effort, say)
+        found.sharpness = measure_sharpness_cost(found.ours, effort, say)
 
 
-def ceiling_workers(found: Comparison) -> dict[str, Worker]:
-    """A process of each library, with all its threads."""
+def list_ceiling_workers(found: Comparison) -> dict[str, Worker]:
+    """Return one process per library, with all its threads, for measuring hardware ceilings."""
     there = {"jax": next((e for e in found.entries if e.way.competitor == PLAIN), None), "torch": found.entry(DEFAULT)}
     return {library: entry.workers[0] for library, entry in there.items() if entry is not None}
 
 
-def sharpness_cost(ours: Entry, effort: Effort, say: Say) -> dict[str, float | str]:
-    """Seconds of a record beyond one of the training loss: at the start of a short run and at its end."""
+def measure_sharpness_cost(ours: Entry, effort: Effort, say: Say) -> dict[str, float | str]:
+    """Return by measure the extra seconds of a record, compared with one of the training loss, or why there is none."""
     worker, steps, found = ours.workers[0], min(ours.steps, 50), {}
     for measure in SHARPNESS:
         say(f"{ours.problem.name}: a record of {measure}")

@@ -1,4 +1,4 @@
-"""A way as it is measured: its processes, how many steps a repetition takes, and every repetition's time."""
+"""The measurements of one variant: its processes, steps per repetition, and the time of every repetition."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from load import foreign_share, read, wait_for_quiet
+from load import foreign_share, read_ticks, wait_for_quiet
 from problems import Problem
-from ways import Way
+from variants import Variant
 from worker import Worker, WorkerError
 
 DISTURBED = 0.1  # share of the cores used by others above which a repetition is taken again
@@ -19,13 +19,15 @@ SINGLE_STEPS = 3  # repetitions of a single step, which tell what a run takes be
 
 @dataclass
 class Entry:
-    """steps: of one repetition, chosen so that it takes about the wanted time
+    """One variant of a problem and its measurements.
+
+    steps: steps of one repetition, chosen so that it takes about the wanted time
 
     seconds, foreign: of each repetition its wall time, and the share of the cores that others used meanwhile
     single: wall times of one step; compile_seconds: with an empty cache, and from the cache on disk; peak: bytes
     """
 
-    way: Way
+    way: Variant
     workers: list[Worker]
     problem: Problem
     steps: int = 0
@@ -36,7 +38,7 @@ class Entry:
     peak: int = 0
 
     def all(self, method: str, **arguments: Any) -> list[Any]:
-        """The answers of all processes, which work at once; raises only when all have answered."""
+        """Call a method in all processes at once and return the answers; raises after all have answered."""
         for worker in self.workers:
             worker.ready()
         for worker, own in zip(self.workers, self.way.parts(), strict=True):
@@ -52,43 +54,44 @@ class Entry:
         return answers
 
     def each(self, method: str) -> list[Any]:
-        """The same without the way's arguments."""
+        """Call a method in each process in turn, without the variant's arguments, and return the answers."""
         return [worker.call(method) for worker in self.workers]
 
     def prepare(self) -> None:
-        """Compile and warm up."""
+        """Compile, warm up and record the compile time."""
         self.compile_seconds = tuple(self.all("compile_seconds")[0])
 
     def losses(self, clip_norm: float) -> list[float]:
-        """Of every run, put together from the processes' shares."""
+        """Return the loss of every run, assembled from the shares of the processes."""
         found = [0.0] * self.problem.runs
         for part, own in enumerate(self.all("losses", clip_norm=clip_norm)):
             found[part :: len(self.workers)] = own
         return found
 
     def measure(self, steps: int) -> float:
+        """Return the wall seconds of `steps` steps of all runs, the maximum over processes."""
         return max(self.all("seconds", steps=steps))
 
     def calibrate(self, wanted: float) -> None:
-        """Steps that take about the wanted time, what a run takes beyond its steps included."""
+        """Choose the steps of a repetition so that it takes about the wanted seconds, overhead included."""
         self.steps = 1
         while (taken := self.measure(self.steps)) < 0.7 * wanted:
             self.steps = math.ceil(self.steps * min(8.0, wanted / taken))
         self.single = [self.measure(1) for _ in range(SINGLE_STEPS)]
 
     def repeat(self, patience: float) -> float:
-        """Measure once; where others disturbed it, wait for quiet and measure again while patience lasts.
+        """Time one repetition; if other processes disturbed it, wait and repeat while patience lasts.
 
-        Returns the seconds of patience that this took.
+        Returns the seconds spent on disturbed attempts and waiting.
         """
         begun = time.perf_counter()
         processes = [worker.process.pid for worker in self.workers]
         self.each("reset_peak")
         while True:
             tried = time.perf_counter()
-            before = read(processes)
+            before = read_ticks(processes)
             seconds = self.measure(self.steps)
-            foreign = foreign_share(before, read(processes))
+            foreign = foreign_share(before, read_ticks(processes))
             left = patience - (time.perf_counter() - begun)
             if foreign <= DISTURBED or left <= 0:
                 break
@@ -100,17 +103,17 @@ class Entry:
 
     @property
     def rates(self) -> list[float]:
-        """Neuron-samples per second of each repetition."""
+        """Return the neuron-samples per second of each repetition."""
         return [self.problem.neuron_samples * self.steps / s for s in self.seconds]
 
     @property
     def disturbed(self) -> bool:
-        """Whether others used the cores in every repetition."""
+        """Return whether other processes used the cores in every repetition."""
         return min(self.foreign) > DISTURBED
 
     @property
     def kept(self) -> list[float]:
-        """The rates of the repetitions that nobody disturbed, or all where there is none."""
+        """Return the rates of undisturbed repetitions, or all rates if every repetition was disturbed."""
         return [r for r, share in zip(self.rates, self.foreign, strict=True) if self.disturbed or share <= DISTURBED]
 
     @property
@@ -119,12 +122,12 @@ class Entry:
 
     @property
     def step_seconds(self) -> float:
-        """Of one step of all runs."""
+        """Return the seconds of one step of all runs."""
         return self.problem.neuron_samples / self.rate
 
     @property
     def overhead(self) -> float:
-        """Seconds a run takes beyond its steps: the line through one step and a repetition, at no step."""
+        """Return the seconds per run beyond its steps: the intercept of the line through one step and a repetition."""
         if self.steps < 2:
             return 0.0
         one, many = median(self.single), self.steps * self.step_seconds

@@ -1,4 +1,4 @@
-"""Figure 2's whole grid: wall time from the command to the figure, compile included; beside it the eager loop's, extrapolated.
+"""Wall time of Figure 2's whole grid, from the command to the figure, and that of the eager loop, extrapolated.
 
 The command is the user's own, in a process of its own with empty folders for results and compiled programs; and once more
 with the programs there but no results, so that what compiling cost is the difference. The eager loop
@@ -32,7 +32,7 @@ SHAPE = ["data.num_samples", "data.input_dim", "model.width", "steps"]
 
 @dataclass(frozen=True)
 class Figure2:
-    """Seconds of the command; the same with its programs compiled before; of the first, seconds that were waited for programs.
+    """Wall times of Figure 2: of the command, of the same with compiled programs, and of waiting for compilation.
 
     eager: seconds extrapolated from `shapes`, by how it is run; empty without PyTorch
     """
@@ -50,23 +50,24 @@ class Figure2:
 
 
 def measure(size: str, device: str, say: Callable[[str], None]) -> Figure2:
+    """Time the command with and without compiled programs, and extrapolate the eager loop."""
     with tempfile.TemporaryDirectory() as folder:
         say(f"figure2: dynamics experiment={EXPERIMENT} size={size}")
-        seconds = command(size, device, Path(folder), "cold")
+        seconds = time_command(size, device, Path(folder), "cold")
         say("figure2: again, with compiled programs")
-        warm = command(size, device, Path(folder), "warm")
+        warm = time_command(size, device, Path(folder), "warm")
         runs = pl.concat([pl.read_parquet(f) for f in Path(folder).glob("cold/results/**/runs.parquet")], how="diagonal")
     programs = runs.unique(["group", "created", "compile_seconds"]).filter(pl.col("compile_seconds") > 0)
     shapes = runs.group_by(SHAPE).len("runs").sort(SHAPE).to_dicts()
     shapes = [{"num_samples": s[SHAPE[0]], "input_dim": s[SHAPE[1]], "width": s[SHAPE[2]], **s} for s in shapes]
-    eager = extrapolate(shapes, device, say) if importlib.util.find_spec("torch") else {}
+    eager = extrapolate_eager_loop(shapes, device, say) if importlib.util.find_spec("torch") else {}
     steps = int(runs["steps"].max())  # type: ignore[arg-type]
     compiling = float(programs["compile_seconds"].sum())
     return Figure2(size, device, seconds, warm, compiling, len(programs), len(runs), steps, eager, shapes)
 
 
-def command(size: str, device: str, folder: Path, name: str) -> float:
-    """Wall seconds of the whole command; 3 says that some runs diverged, which is no failure of it."""
+def time_command(size: str, device: str, folder: Path, name: str) -> float:
+    """Return the wall seconds of the whole command; exit code 3 (some runs failed or diverged) is accepted."""
     arguments = [
         sys.executable,
         "-m",
@@ -85,8 +86,8 @@ def command(size: str, device: str, folder: Path, name: str) -> float:
     return seconds
 
 
-def extrapolate(shapes: list[dict[str, Any]], device: str, say: Callable[[str], None]) -> dict[str, float]:
-    """Seconds of all runs one after the other: with all threads; and one thread, as if a process a core did not disturb others.
+def extrapolate_eager_loop(shapes: list[dict[str, Any]], device: str, say: Callable[[str], None]) -> dict[str, float]:
+    """Return the extrapolated seconds of all runs in turn, with all threads and with one process per core.
 
     Adds to each shape the seconds of a step that were measured.
     """
@@ -104,13 +105,13 @@ def extrapolate(shapes: list[dict[str, Any]], device: str, say: Callable[[str], 
                     stack.callback(worker.close)
                     worker.ready()
                 for name, worker in workers.items():
-                    shape[f"step_seconds, {name}"] = seconds = step_seconds(worker)
+                    shape[f"step_seconds, {name}"] = seconds = measure_step_seconds(worker)
                     total[name] += seconds * shape["runs"] * shape["steps"] / ways[name][1]
     return total
 
 
-def step_seconds(worker: Worker) -> float:
-    """Of the eager loop, once warm."""
+def measure_step_seconds(worker: Worker) -> float:
+    """Return the seconds of one step of the eager loop after warm-up."""
     steps = 8
     worker.call("seconds", steps=steps)
     while (taken := worker.call("seconds", steps=steps)) < STEP_SECONDS:
@@ -123,12 +124,22 @@ def rows(found: Figure2) -> list[tuple[str, ...]]:
     share = f"{100 * cost / found.seconds:.0f} %"
     compiling = f"{cost:.1f} s of wall time ({share}) for {found.programs} groups, {found.waited_seconds:.1f} s waited"
     told = [
-        ("ours, measured: simulate, analyse, draw", duration(found.seconds), "", compiling),
-        ("ours, programs compiled before", duration(found.warm_seconds), f"{found.warm_seconds / found.seconds:.2g}", "-"),
+        ("ours, measured: simulate, analyse, draw", format_duration(found.seconds), "", compiling),
+        (
+            "ours, programs compiled before",
+            format_duration(found.warm_seconds),
+            f"{found.warm_seconds / found.seconds:.2g}",
+            "-",
+        ),
     ]
     for name, seconds in found.eager.items():
         told.append(
-            (f"PyTorch eager, {name}, **extrapolated**, steps alone", duration(seconds), f"{seconds / found.seconds:.2g}", "-")
+            (
+                f"PyTorch eager, {name}, **extrapolated**, steps alone",
+                format_duration(seconds),
+                f"{seconds / found.seconds:.2g}",
+                "-",
+            )
         )
     return told
 
@@ -146,7 +157,7 @@ def markdown(found: Figure2) -> list[str]:
     return [note, "", *markdown_table(HEAD, rows(found))]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

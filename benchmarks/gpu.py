@@ -61,7 +61,7 @@ Step = Callable[[TwoLayer, Any], TwoLayer]
 Segment = Callable[[TwoLayer, Any, Any], TwoLayer]
 
 
-def plain(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> TwoLayer:
+def plain_gradient(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> TwoLayer:
     """The gradient as XLA makes it of two matrix products; the array over neurons and samples goes through memory."""
     z = x @ params.hidden
     r = 2 * weights * (jnp.maximum(z, 0) @ params.readout + params.offset - y)
@@ -69,7 +69,7 @@ def plain(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> T
     return TwoLayer(params.readout * slope, jnp.sum(params.hidden * slope, axis=0), jnp.sum(r))
 
 
-def by_steps(one: Callable) -> Segment:
+def descend_stepwise(one: Callable) -> Segment:
     """Gradient descent of an ensemble by a gradient: a loop of steps, clipped as in the experiments."""
 
     def step(params: TwoLayer, data: Any) -> TwoLayer:
@@ -83,7 +83,7 @@ def by_steps(one: Callable) -> Segment:
     return jax.jit(segment)
 
 
-def at_once(interpret: bool) -> Segment:
+def descend_in_one_launch(interpret: bool) -> Segment:
     """The whole segment in one launch."""
 
     def one(params, data, steps):
@@ -93,16 +93,16 @@ def at_once(interpret: bool) -> Segment:
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None)))
 
 
-def ways(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segment]]:
-    yield "plain", by_steps(plain)
-    for name, tiles in cuts(shape.d + 1, tune):
+def list_segments(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segment]]:
+    yield "plain", descend_stepwise(plain_gradient)
+    for name, tiles in list_tiles(shape.d + 1, tune):
         options: dict[str, Any] = {"runs": shape.runs, "tiles": tiles, "interpret": interpret}
-        yield name, by_steps(lambda p, x, y, w, options=options: gradient(p, x, y, w, 1.0, **options))
+        yield name, descend_stepwise(lambda p, x, y, w, options=options: gradient(p, x, y, w, 1.0, **options))
     if fits_on_chip(shape.n, shape.width, shape.d):
-        yield "descend", at_once(interpret)
+        yield "descend", descend_in_one_launch(interpret)
 
 
-def cuts(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
+def list_tiles(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
     usual = default_tiles(rows)
     yield "gradient", usual
     sizes = [(8, 256), (8, 512), (16, 128), (16, 512), (32, 128)] if rows <= 16 else [(32, 32), (32, 128), (64, 64)]
@@ -124,42 +124,42 @@ def draw(shape: Shape) -> tuple[TwoLayer, tuple[jax.Array, ...]]:
     return TwoLayer(hidden, readout, jnp.zeros(runs)), (x, y, jnp.full((runs, shape.n), 1 / shape.n))
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def time_call(call: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - begun
 
 
-def ceilings(tiny: bool) -> dict[str, float]:
+def measure_ceilings(tiny: bool) -> dict[str, float]:
     """FLOP/s of a float32 matrix product and bytes/s of a copy, the best of several."""
     size, length = (256, 2**16) if tiny else (8192, 2**28)
     a, b = jnp.ones((size, size)), jnp.ones(length)
     product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
     jax.block_until_ready((product(a), copy(b)))
     return {
-        "product_flops": 2 * size**3 / min(seconds(lambda: product(a)) for _ in range(REPETITIONS)),
-        "copy_bytes": 8 * length / min(seconds(lambda: copy(b)) for _ in range(REPETITIONS)),
+        "product_flops": 2 * size**3 / min(time_call(lambda: product(a)) for _ in range(REPETITIONS)),
+        "copy_bytes": 8 * length / min(time_call(lambda: copy(b)) for _ in range(REPETITIONS)),
     }
 
 
 def measure(segment: Segment, start: TwoLayer, data: Any, wanted: float) -> list[float]:
     """Seconds a step of all runs, one figure a repetition of about `wanted` seconds; starts late so that it is warm."""
     steps = 4
-    while (taken := seconds(lambda: segment(start, data, steps))) < wanted / 4:
+    while (taken := time_call(lambda: segment(start, data, steps))) < wanted / 4:
         steps *= 4
     steps = max(1, math.ceil(steps * wanted / taken))
-    return [seconds(lambda: segment(start, data, steps)) / steps for _ in range(REPETITIONS)]
+    return [time_call(lambda: segment(start, data, steps)) / steps for _ in range(REPETITIONS)]
 
 
-def distance(a: TwoLayer, b: TwoLayer) -> float:
+def relative_distance(a: TwoLayer, b: TwoLayer) -> float:
     return max(float(jnp.max(jnp.abs(p - q)) / jnp.max(jnp.abs(q))) for p, q in zip(a, b, strict=True))
 
 
 def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> list[dict[str, Any]]:
     (start, data), rows, reference = draw(shape), [], None
-    for name, segment in ways(shape, interpret, tune):
+    for name, segment in list_segments(shape, interpret, tune):
         try:
-            compile_seconds = seconds(lambda: segment(start, data, 1))
+            compile_seconds = time_call(lambda: segment(start, data, 1))
             end = segment(start, data, CHECK_STEPS)
             times = measure(segment, start, data, 0.01 if interpret else SECONDS)
         except Exception as error:  # a cut that does not fit the device is a finding, not the end
@@ -173,7 +173,7 @@ def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> 
             "step_seconds": times,
             "neuron_samples_per_second": rate,
             "product_share": rate * (4 * (shape.d + 1) + 4) / product_flops,
-            "off_by": distance(end, reference),
+            "off_by": relative_distance(end, reference),
             "compile_seconds": compile_seconds,
         }
         rows.append({**shape._asdict(), **row})
@@ -198,7 +198,7 @@ def main() -> None:
         parser.error("JAX sees no GPU; --interpret runs anywhere")
     output = options.output or (None if options.interpret else Path(__file__).parent / "results" / "gpu.json")
 
-    tops = ceilings(options.interpret)
+    tops = measure_ceilings(options.interpret)
     device = jax.devices()[0].device_kind
     print(f"{device}: {tops['product_flops']:.3g} FLOP/s in a product, {tops['copy_bytes']:.3g} bytes/s in a copy")
     print(f"{'':<18} {'':<22} {'us a step':>12} {'n K R / s':>12} {'share':>8} {'x plain':>8} {'off by':>9} {'spread':>7}")

@@ -1,4 +1,4 @@
-"""How the cost of ours grows with ensemble size, width, n, d, steps and devices: log-log plots with fitted exponents.
+"""Measure how our cost grows with ensemble size, width, n, d, steps and devices: log-log plots, fitted exponents.
 
 The rest is as in `BASE`. What counts is the time of a whole plan once compiled: drawing the data, stepping, fetching records.
 An exponent is fitted to the upper half of an axis, where the work is; the same over the whole axis stands beside it.
@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from machine import cores, described
+from machine import cores, describe_environment
 from problems import Problem
 from rich.console import Console
 from scipy import stats
@@ -57,13 +57,13 @@ class Curve:
 
     @property
     def fitted(self) -> slice:
-        """What an exponent is fitted to: the upper half; of devices, no more than there are cores."""
+        """Return the part of the axis used for the fit: the upper half; for devices, at most the number of cores."""
         if self.axis == "devices":
             return slice(0, sum(size <= cores() for size in self.sizes))
         return slice((len(self.sizes) - 1) // 2, None)
 
     def exponent(self, part: slice | None = None) -> tuple[float, float, float]:
-        """Slope of log seconds against log size, by least squares, with its 95 % interval; NaN from too few sizes."""
+        """Return the slope of log seconds against log size, by least squares, with its 95 % interval; NaN from too few sizes."""
         part = self.fitted if part is None else part
         x, y = np.log(self.sizes[part]), np.log(self.seconds[part])
         if len(x) < 2:
@@ -74,29 +74,29 @@ class Curve:
 
 
 def measure(quick: bool, device: str, say: Callable[[str], None]) -> list[Curve]:
-    """Every axis; devices are CPU devices forced in a process of its own each, so a GPU has no such axis."""
+    """Return a curve per axis; CPU devices are forced in separate processes, so a GPU has no devices axis."""
     with tempfile.TemporaryDirectory() as folder:
         axes = [a for a in AXES if a != "devices"]
-        with_devices = [] if device == "gpu" else [in_devices(Path(folder), quick, say)]
+        with_devices = [] if device == "gpu" else [measure_devices(Path(folder), quick, say)]
         worker = Worker("growing", BASE, Path(folder), device).ready()
         try:
-            return [along(worker, axis, quick, say) for axis in axes] + with_devices
+            return [measure_axis(worker, axis, quick, say) for axis in axes] + with_devices
         finally:
             worker.close()
 
 
-def along(worker: Worker, axis: str, quick: bool, say: Callable[[str], None]) -> Curve:
+def measure_axis(worker: Worker, axis: str, quick: bool, say: Callable[[str], None]) -> Curve:
     sizes, others = AXES[axis]
     sizes = sizes[::2] if quick else sizes
     seconds = []
     for size in sizes:
         say(f"growth: {NAMES[axis]} {size}")
-        seconds.append(timed(worker, {**others, axis: size}, quick))
+        seconds.append(median_seconds(worker, {**others, axis: size}, quick))
     return Curve(axis, sizes, seconds, others)
 
 
-def in_devices(folder: Path, quick: bool, say: Callable[[str], None]) -> Curve:
-    """Strong scaling; more devices than cores cannot be faster."""
+def measure_devices(folder: Path, quick: bool, say: Callable[[str], None]) -> Curve:
+    """Return the strong-scaling curve over CPU devices; more devices than cores cannot be faster."""
     sizes, others = AXES["devices"]
     seconds = []
     for size in sizes:
@@ -105,14 +105,14 @@ def in_devices(folder: Path, quick: bool, say: Callable[[str], None]) -> Curve:
         worker = Worker("growing", BASE, folder, XLA_FLAGS=flags).ready()
         try:
             assert worker.call("devices") == size
-            seconds.append(timed(worker, others, quick))
+            seconds.append(median_seconds(worker, others, quick))
         finally:
             worker.close()
     return Curve("devices", sizes, seconds, others)
 
 
-def timed(worker: Worker, sizes: dict[str, int], quick: bool) -> float:
-    """The median; a quick look takes a quarter of the steps once."""
+def median_seconds(worker: Worker, sizes: dict[str, int], quick: bool) -> float:
+    """Return the median seconds of a plan; in quick mode one repetition of a quarter of the steps."""
     sizes = {"steps": STEPS, **sizes}
     steps = sizes.pop("steps") // (4 if quick else 1)
     return median(worker.call("times", sizes=sizes, steps=steps, repetitions=1 if quick else 3))
@@ -138,20 +138,20 @@ def show(curves: list[Curve], console: Console) -> None:
 
 
 def save(curves: list[Curve], about: dict[str, Any], folder: Path) -> list[Path]:
-    """`growth.json`, `growth.md`, and the figure in `docs/images`."""
+    """Write `growth.json`, `growth.md` and the figure in `docs/images`; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     on_gpu = "-gpu" * (about["device"] == "gpu")
     files = [folder / f"growth{on_gpu}.json", folder / f"growth{on_gpu}.md", ROOT / "docs" / "images" / f"growth{on_gpu}.png"]
     told = [{**asdict(c), "exponent": c.exponent(), "exponent_whole": c.exponent(slice(None))} for c in curves]
     files[0].write_text(json.dumps({**about, "curves": told}, indent=1) + "\n")
-    text = [f"{described(about)}.", "", f"Seconds of a plan against one size at a time ({cores()} cores).", ""]
+    text = [f"{describe_environment(about)}.", "", f"Seconds of a plan against one size at a time ({cores()} cores).", ""]
     files[1].write_text("\n".join([*text, *markdown_table(HEAD, rows(curves))]) + "\n")
     draw(curves, files[2])
     return files
 
 
 def draw(curves: list[Curve], file: Path) -> None:
-    """A panel an axis: the times, the line fitted to the upper half, and slope 1 (-1 for devices) to compare."""
+    """Draw one panel per axis: the times, the line fitted to the upper half, and slope 1 (-1 for devices) to compare."""
     from dynamics.analysis.figures import new_axes, style
 
     with style():

@@ -1,4 +1,4 @@
-"""How much of the cores other processes used meanwhile: what tells a slow program from a busy machine (Linux only)."""
+"""Measure how much of the cores other processes use, to tell a slow program from a busy machine (Linux only)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ IDLE = (3, 4)  # columns of /proc/stat: idle, waiting for disk
 
 
 class Reading(NamedTuple):
-    """Clock ticks since boot: total and busy of all our cores, own of the processes given."""
+    """Clock ticks since boot: total and busy over the available cores, own of the given processes."""
 
     total: int
     busy: int
     own: int
 
 
-def read(processes: Iterable[int]) -> Reading | None:
-    """A reading, or None where the system does not tell."""
+def read_ticks(processes: Iterable[int]) -> Reading | None:
+    """Return the current ticks, or None if the system does not provide them."""
     if not Path("/proc/stat").exists():
         return None
     names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -32,7 +32,7 @@ def read(processes: Iterable[int]) -> Reading | None:
 
 
 def foreign_share(before: Reading | None, after: Reading | None) -> float:
-    """Share of the cores' time that went to others, the hypervisor's other guests included; 0 if not known."""
+    """Return the share of core time used by other processes (and other guests of the hypervisor); 0 if unknown."""
     if before is None or after is None or after.total <= before.total:
         return 0.0
     busy, own = after.busy - before.busy, after.own - before.own
@@ -40,13 +40,13 @@ def foreign_share(before: Reading | None, after: Reading | None) -> float:
 
 
 def wait_for_quiet(limit: float, patience: float) -> None:
-    """Sleep until others use at most `limit` of the cores, or so many seconds are over."""
+    """Sleep until others use at most the share `limit` of the cores, or for `patience` seconds."""
     end = time.perf_counter() + patience
     share = math.inf
     while share > limit and time.perf_counter() < end:
-        before = read([])
+        before = read_ticks([])
         time.sleep(min(0.5, patience))
-        share = foreign_share(before, read([]))
+        share = foreign_share(before, read_ticks([]))
 
 
 def _own(process: int) -> int:

@@ -1,4 +1,4 @@
-"""Where and with what the figures were taken."""
+"""Describe the machine and the software that a measurement was made with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PACKAGES = ("dynamics", "jax", "jaxlib", "optax", "numpy", "torch")
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def provenance(device: str = "cpu") -> dict[str, Any]:
-    """Machine, versions, commit, date; and the load before the run, since a busy machine spoils every figure."""
+    """Return machine, versions, commit, date, and the load before the run, which affects every measurement."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
@@ -36,7 +36,7 @@ def provenance(device: str = "cpu") -> dict[str, Any]:
 
 
 def gpu() -> str | None:
-    """The GPU that JAX finds, in a process of its own, for it takes the device; None where there is none."""
+    """Return the name of the GPU that JAX finds, or None; asked in a subprocess, because JAX reserves the device."""
     ask = "import jax; print(jax.devices()[0].device_kind)"
     environment = {**os.environ, "JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)
@@ -52,8 +52,8 @@ def cpu_model() -> str:
     return f"{named['model name']} (family {named.get('cpu family')}, model {named.get('model')})"
 
 
-def described(about: dict[str, Any]) -> str:
-    """Machine, versions, commit and date in a line."""
+def describe_environment(about: dict[str, Any]) -> str:
+    """Return machine, versions, commit and date in one line."""
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items() if v)
     commit = about["git_commit"][:10] + ("+" if about["git_dirty"] else "")
     gpu = f"{about['gpu']}; " if about.get("gpu") else ""
@@ -68,7 +68,7 @@ def version(package: str) -> str | None:
 
 
 def git(*arguments: str) -> str:
-    """What a reading git command prints, nothing where there is no git."""
+    """Return the output of a read-only git command, an empty string without git."""
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *arguments],

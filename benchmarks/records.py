@@ -1,4 +1,4 @@
-"""What a record costs: the paper-size run of Figure 3 (Liang et al. 2025) observed by each measure and by all of them.
+"""Measure the cost of a record: the paper-size run of Figure 3 (Liang et al. 2025) observed by each measure and by all of them.
 
 CPU time of this process, so that a busy machine disturbs it little; repetitions are interleaved and the median is taken.
 A record's own cost is that beyond a record of the training loss, which every run has.
@@ -41,7 +41,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Cost:
-    """A record by some measures beyond one of the training loss: CPU milliseconds, as many steps, share of a run's time."""
+    """The extra cost of a record of some measures over one of the training loss: CPU milliseconds, equivalent steps."""
 
     measures: str
     milliseconds: float
@@ -49,23 +49,25 @@ class Cost:
 
     @property
     def overhead(self) -> float:
-        """What `RECORDS` of them add to a run of `STEPS` steps."""
+        """Return the relative time that `RECORDS` records add to a run of `STEPS` steps."""
         return RECORDS * self.steps / STEPS
 
 
 @dataclass(frozen=True)
 class Records:
+    """The milliseconds of a step and the cost of a record by measure."""
+
     step_milliseconds: float
     costs: list[Cost]
 
     @property
     def overhead(self) -> float:
-        """Of all measures together."""
+        """Return the overhead of all measures together."""
         return self.costs[0].overhead
 
 
 def time_records(repetitions: int, say: Callable[[str], None]) -> Records:
-    """Every measure alone and all together; quantities that several share are counted with each alone."""
+    """Time every measure alone and all together; quantities shared by several measures are counted for each."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from dynamics.core.devices import prepare
 
@@ -98,7 +100,7 @@ def time_records(repetitions: int, say: Callable[[str], None]) -> Records:
 
 
 def compiled(measures: list[str]) -> tuple[Any, Any, Any]:
-    """(state, fixed, begin, end) -> state and record as one warm program, with what the run keeps and where it begins."""
+    """Return a warm program (state, fixed, begin, end) -> (state, record), with the fixed data and initial state."""
     import jax
     import jax.numpy as jnp
     import numpy as np

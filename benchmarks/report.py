@@ -1,4 +1,4 @@
-"""Where it is told: a table on the terminal, a JSON file with every repetition, `latest.md` with all tables."""
+"""Report comparisons: a table on the terminal, a JSON file with every repetition, `latest.md` with all tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import figure2
 from compare import Comparison
 from entry import Entry
-from machine import described
+from machine import describe_environment
 from rich.console import Console
 from rich.table import Table
 from tables import HEAD, markdown_table, notes, overview, row, title
-from ways import DEFAULT, PLAIN, TORCH
+from variants import DEFAULT, PLAIN, TORCH
 
 SAYS = (
     "G neuron-samples/s: medians of interleaved, undisturbed repetitions; a star marks rows disturbed throughout."
@@ -38,8 +38,8 @@ def show(found: Comparison, console: Console) -> None:
 
 
 def markdown(comparisons: list[Comparison], grid: figure2.Figure2 | None, about: dict[str, Any]) -> str:
-    """The overview, then every problem; the part between the two comments can be included elsewhere as it is."""
-    lines = ["# Speed, against PyTorch and plain JAX", "", f"{described(about)}.", ""]
+    """Return the report as lines of Markdown; the part between the two comments can be included elsewhere as it is."""
+    lines = ["# Speed, against PyTorch and plain JAX", "", f"{describe_environment(about)}.", ""]
     if comparisons:
         lines += ["<!-- overview -->", *overview(comparisons), "<!-- /overview -->", "", SAYS, ""]
     if grid is not None:
@@ -65,7 +65,7 @@ def save(
 
 
 def payload_of(found: Comparison) -> dict[str, Any]:
-    """Every repetition of every way, and what follows from them."""
+    """Return every repetition of every variant, and derived quantities, for JSON."""
     ours, others = found.ours, {"eager": found.entry(DEFAULT), TORCH: found.best(TORCH), PLAIN: found.best(PLAIN)}
     return {
         "problem": {**asdict(found.problem), "neuron_samples": found.problem.neuron_samples, "flops": found.problem.flops},

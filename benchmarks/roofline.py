@@ -14,7 +14,7 @@ from typing import Any
 
 from problems import PROBLEMS, Problem
 from tables import markdown_table
-from ways import OURS
+from variants import OURS
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = (

@@ -1,4 +1,4 @@
-"""How fast is the engine, on the same problem and machine as PyTorch and plain JAX?
+"""Compare the speed of the engine with PyTorch and plain JAX on the same problems and machine.
 
     python benchmarks/run.py                     every problem, then Figure 2's grid at paper size
     python benchmarks/run.py --quick             three problems in about two minutes, with shorter repetitions
@@ -8,7 +8,7 @@
     python benchmarks/run.py --growth            cost against ensemble size, width, n, d, steps, devices
     python benchmarks/run.py --sweeps            launching ten thousand jobs; scaling over devices and processes
 
-Speed is reported, never asserted; that all compute the same losses is.
+Speed is reported, never asserted; equality of the losses is asserted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUICK_EFFORT = Effort(repetitions=3, wanted=0.25, patience=4.0, sharpness=False)
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse_arguments()
     if arguments.device == "gpu" and gpu() is None:
         print("error: device = 'gpu': JAX finds no GPU here (install jax[cuda12] on a machine that has one)", file=sys.stderr)
         sys.exit(2)
@@ -50,26 +50,26 @@ def main() -> None:
     if arguments.measures:
         with console.status("records") as status:
             costs = records.time_records(5 if arguments.quick else 10, status.update)
-        written(records, costs, about, console)
+        show_and_save(records, costs, about, console)
     elif arguments.sweeps:
         with console.status("sweeps") as status:
             found = sweeps.measure(arguments.quick, status.update)
-        written(sweeps, found, about, console)
+        show_and_save(sweeps, found, about, console)
     elif arguments.growth:
         with console.status("growth") as status:
             curves = growth.measure(arguments.quick, arguments.device, status.update)
-        written(growth, curves, about, console)
+        show_and_save(growth, curves, about, console)
     else:
-        problems(arguments, about, console)
+        compare_problems(arguments, about, console)
 
 
-def written(part: Any, found: Any, about: dict[str, Any], console: Console) -> None:
+def show_and_save(part: Any, found: Any, about: dict[str, Any], console: Console) -> None:
     part.show(found, console)
     for file in part.save(found, about, RESULTS):
         console.print(f"wrote {file}", soft_wrap=True)
 
 
-def problems(arguments: argparse.Namespace, about: dict[str, Any], console: Console) -> None:
+def compare_problems(arguments: argparse.Namespace, about: dict[str, Any], console: Console) -> None:
     """The comparisons asked for, then Figure 2's grid."""
     effort = QUICK_EFFORT if arguments.quick else FULL_EFFORT
     if arguments.patience is not None:
@@ -93,7 +93,7 @@ def problems(arguments: argparse.Namespace, about: dict[str, Any], console: Cons
         console.print(f"wrote {file}", soft_wrap=True)
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter and fewer repetitions; figure2 at size smoke")
     parser.add_argument("--problem", nargs="+", choices=[*PROBLEMS, "figure2"])

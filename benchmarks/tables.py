@@ -1,4 +1,4 @@
-"""What was found, in words and rows: a table a problem, and one over all problems that a document can include as it is."""
+"""Format measurements as text and rows: one table per problem, and an overview for inclusion in documents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 from check import TOLERANCE
 from compare import Comparison
 from entry import DISTURBED, Entry
-from ways import DEFAULT, OURS, PLAIN, RECORDS, TORCH
+from variants import DEFAULT, OURS, PLAIN, RECORDS, TORCH
 
 HEAD = (
     "competitor",
@@ -27,13 +27,13 @@ HEAD = (
 NONE = "-"
 
 
-def line(cells: Iterable[str]) -> str:
+def table_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def markdown_table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Numbers, in all columns but the first, to the right."""
-    return [line(head), line(["---", *["---:"] * (len(head) - 1)]), *(line(row) for row in rows)]
+    """Return the lines of a Markdown table; all columns but the first are right-aligned."""
+    return [table_line(head), table_line(["---", *["---:"] * (len(head) - 1)]), *(table_line(row) for row in rows)]
 
 
 def title(found: Comparison) -> str:
@@ -44,7 +44,7 @@ def title(found: Comparison) -> str:
 
 
 def row(found: Comparison, entry: Entry) -> tuple[str, ...]:
-    """Rates are medians; a step is one of all runs."""
+    """Return the table row of a variant; rates are medians, and a step is one step of all runs."""
     rates, flops = [r / 1e9 for r in entry.kept], entry.rate * found.problem.flops
     cold, cached = entry.compile_seconds
     return (
@@ -54,14 +54,14 @@ def row(found: Comparison, entry: Entry) -> tuple[str, ...]:
         f"{1 / entry.step_seconds:.4g}",
         f"{flops / 1e9:.1f}",
         f"{100 * flops / found.product_rate:.1f} %",
-        *(over(entry, other) for other in (found.entry(DEFAULT), found.best(TORCH), found.best(PLAIN))),
+        *(speed_ratio(entry, other) for other in (found.entry(DEFAULT), found.best(TORCH), found.best(PLAIN))),
         f"{entry.peak / 1e6:.0f}",
         NONE if cold is None else f"{cold:.1f}" + ("" if cached is None else f" ({cached:.1f})"),
         f"{1e3 * entry.overhead:.2g}",
     )
 
 
-def over(entry: Entry | None, other: Entry | None) -> str:
+def speed_ratio(entry: Entry | None, other: Entry | None) -> str:
     return NONE if entry is None or other is None else f"{entry.rate / other.rate:.2f}"
 
 
@@ -76,24 +76,24 @@ def notes(found: Comparison) -> list[str]:
         ),
         "; ".join(f"best {who} is {e.way.label.removeprefix(who).strip(', ')}" for who, e in best if e is not None)
         + ("" if found.threads is None or found.device == "gpu" else f"; all threads are {found.threads}"),
-        agreement(found),
+        describe_agreement(found),
         f"ceilings in the same run: float32 matrix product {found.product_rate / 1e9:.0f} GFLOP/s,"
         f" copy {found.copy_rate / 1e9:.1f} GB/s read and written",
-        *records(found),
-        disturbance(found),
+        *describe_records(found),
+        describe_disturbance(found),
     ]
 
 
-def agreement(found: Comparison) -> str:
+def describe_agreement(found: Comparison) -> str:
     worst = max((off for offs in found.differences.values() for off in offs.values()), default=0.0)
     return (
-        f"all {len(found.entries)} ways descend to the same losses: after {found.problem.check_steps} steps, with and without"
+        f"all {len(found.entries)} variants reach the same losses: after {found.problem.check_steps} steps, with and without"
         f" clipping that bites, they differ by at most {worst:.1e} relative (allowed {TOLERANCE:g})"
     )
 
 
-def records(found: Comparison) -> list[str]:
-    """What looking costs ours."""
+def describe_records(found: Comparison) -> list[str]:
+    """Return lines on the cost of records in our variant."""
     ours, recorded = found.ours, found.recorded
     if ours is None or recorded is None:
         return []
@@ -110,8 +110,8 @@ def records(found: Comparison) -> list[str]:
     return lines
 
 
-def disturbance(found: Comparison) -> str:
-    """What other processes did to the figures."""
+def describe_disturbance(found: Comparison) -> str:
+    """Return a line on how many repetitions other processes disturbed."""
     shares = [share for entry in found.entries for share in entry.foreign]
     busy = sum(share > DISTURBED for share in shares)
     told = (
@@ -123,7 +123,7 @@ def disturbance(found: Comparison) -> str:
 
 
 def overview(comparisons: list[Comparison]) -> list[str]:
-    """G neuron-samples/s of every way on every problem, and what ours is over PyTorch: the table for a front page."""
+    """Return the lines of the overview table: rates of every variant on every problem, and our speed-ups."""
     head = ("", *(c.problem.name for c in comparisons))
     labels = list(dict.fromkeys(e.way.label for c in comparisons for e in c.entries if not e.way.arguments.get("records")))
     labels.sort(key=lambda label: (label != OURS, not label.startswith(PLAIN)))
@@ -134,12 +134,12 @@ def overview(comparisons: list[Comparison]) -> list[str]:
     def best(found: Comparison) -> str:
         other = found.best(TORCH)
         name = "" if other is None else f" ({other.way.label.removeprefix(TORCH).strip()})"
-        return over(found.ours, other) + name * (found.ours is not None)
+        return speed_ratio(found.ours, other) + name * (found.ours is not None)
 
     rows = [[label, *(rate(c.entry(label)) for c in comparisons)] for label in labels]
-    rows.append([f"**ours / {DEFAULT}**", *(over(c.ours, c.entry(DEFAULT)) for c in comparisons)])
+    rows.append([f"**ours / {DEFAULT}**", *(speed_ratio(c.ours, c.entry(DEFAULT)) for c in comparisons)])
     rows.append(["**ours / best PyTorch**", *map(best, comparisons)])
-    rows.append(["**ours / best plain JAX**", *(over(c.ours, c.best(PLAIN)) for c in comparisons)])
+    rows.append(["**ours / best plain JAX**", *(speed_ratio(c.ours, c.best(PLAIN)) for c in comparisons)])
     share = [NONE if c.ours is None else f"{100 * c.ours.rate * c.problem.flops / c.product_rate:.0f} %" for c in comparisons]
     rows.append(["ours, useful FLOPs of the matrix product's", *share])
     return markdown_table(head, rows)

@@ -1,4 +1,4 @@
-"""A competitor in a process of its own: JSON lines over pipes, since each needs its own set-up of XLA and threads.
+"""Run a competitor in its own process, controlled by JSON lines over pipes; each needs its own XLA and thread settings.
 
 `Worker` is the caller's side. Run as a script, this file is the other side: `worker.py MODULE PROBLEM FOLDER DEVICE`, the
 problem as JSON, builds `competitors.MODULE.Competitor(problem, folder, device)` and answers calls of its methods until its
@@ -85,7 +85,7 @@ class Worker:
 
 
 def environment(folder: Path, device: str, threads: int | None) -> dict[str, str]:
-    """What the libraries read at their start. On a GPU that several processes share, none may take all memory at once."""
+    """Return the environment variables of a competitor's process; on a shared GPU none may reserve all memory."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     found = {
         "PYTHONPATH": os.pathsep.join(paths),

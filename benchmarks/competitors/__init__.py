@@ -1,9 +1,9 @@
-"""Who is compared. Each module has a class `Competitor(problem, folder, device)`, a `Base` with
+"""The competitors. Each module has a class `Competitor(problem, folder, device)`, a subclass of `Base` with
 
     losses(clip_norm, **variant)   -> the loss of every run after `check_steps` steps
     seconds(steps, **variant)      -> wall time of so many steps of all its runs
 
-`variant` says how: see `ways.py`. A competitor that several processes share takes `part` and `parts`, its share of the runs.
+`variant` holds the settings: see `variants.py`. If several processes share the runs, `part` and `parts` select a share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COPY_BYTES = {"cpu": 2**28, "gpu": 2**31}  # beyond any cache
 
 
 class Base:
-    """What the competitors have in common: the problem, where it starts, and the memory that they took."""
+    """Base class of competitors: the problem, its initial data and weights, and peak memory."""
 
     def __init__(self, problem: Problem, folder: Path, device: str) -> None:
         self.problem, self.folder, self.device = problem, folder, device
@@ -37,7 +37,7 @@ class Base:
         raise NotImplementedError
 
     def compile_seconds(self, **variant: Any) -> tuple[float | None, float | None]:
-        """(with an empty cache, from the cache on disk): what a first call takes beyond a second; None where there is none."""
+        """Return the compile seconds (with an empty cache, from the cache on disk); None where not applicable."""
         first, again = self.seconds(WARM_STEPS, **variant), self.seconds(WARM_STEPS, **variant)
         return max(0.0, first - again), None
 
@@ -55,7 +55,7 @@ class Base:
 
 
 def best_seconds(work: Callable[[], Any], times: int = 3) -> float:
-    """The best of three, after one to warm up; `work` waits until it is done."""
+    """Return the shortest time of `times` calls after a warm-up call; `work` must block until it is done."""
     work()
     taken = []
     for _ in range(times):
@@ -66,10 +66,10 @@ def best_seconds(work: Callable[[], Any], times: int = 3) -> float:
 
 
 def product_rate(multiply: Callable[[], Any], size: int) -> float:
-    """FLOP/s of a product of square float32 matrices."""
+    """Return the FLOP/s of a product of square float32 matrices."""
     return 2 * size**3 / best_seconds(multiply)
 
 
 def copy_rate(copy: Callable[[], Any], size: int) -> float:
-    """Bytes read and written a second by a copy of `size` bytes."""
+    """Return the bytes read and written per second by a copy of `size` bytes."""
     return 2 * size / best_seconds(copy)

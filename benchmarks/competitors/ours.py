@@ -27,7 +27,7 @@ from dynamics.systems.training import TrainingSpec
 
 
 def plan_of(p: Problem, steps: int, records: int = 0, clip_norm: float = CLIP_NORM, measures: tuple[str, ...] = ()) -> Plan:
-    """All runs in one group; recorded at step 0, at the last, and `records` in all if that is more."""
+    """Return a plan with all runs in one group, recorded at the first and last step, or at `records` steps."""
     convolutional = {"kind": "convolutional", "views": ViewSpec("sliding", p.patch_size, p.stride)}
     base = TrainingSpec(
         steps=steps,
@@ -51,7 +51,7 @@ class Competitor(Base):
         self.executor = Executor()
 
     def missing(self) -> str | None:
-        """Why ours cannot run the problem, if it cannot."""
+        """Return why our suite cannot run the problem, or None if it can."""
         there = not self.problem.patch_size or "convolutional" in MODELS
         return None if there else "ours: not in the suite yet (model.kind = convolutional)"
 
@@ -61,7 +61,7 @@ class Competitor(Base):
 
     @cached_property
     def cold(self) -> float:
-        """Seconds to compile; must be asked for before anything has filled the cache on disk."""
+        """Return the compile seconds with an empty cache; call before anything fills the cache on disk."""
         return self.compute(Executor(), plan_of(self.problem, 1)).compile_seconds
 
     def compile_seconds(self, **variant: Any) -> tuple[float, float]:
@@ -85,14 +85,14 @@ class Competitor(Base):
         return self.compute(self.executor, plan).trajectory.records["train_loss"][:, -1].tolist()
 
     def seconds(self, steps: int, records: int = 0, measures: tuple[str, ...] = ()) -> float:
-        """All that a user waits for once the programs are compiled: drawing the data, stepping, fetching records."""
+        """Return the wall seconds without compilation: drawing the data, stepping, fetching records."""
         plan = plan_of(self.problem, steps, records, measures=tuple(measures))
         begun = time.perf_counter()
         result = self.compute(self.executor, plan)
         return time.perf_counter() - begun - result.compile_seconds
 
     def record_seconds(self, measure: str, steps: int) -> float | str:
-        """What a record of `measure` takes beyond one of the training loss, from two in so many steps; or why there is none."""
+        """Return the extra seconds of a record of `measure` over one of the training loss, or why it is unavailable."""
         try:
             own, base = self.seconds(steps, measures=(measure,)), self.seconds(steps)
         except InputError as error:
