@@ -60,6 +60,7 @@ class Comparison:
     threads: int | None = None
 
     def entry(self, label: str) -> Entry | None:
+        """Return the entry with this label, or None."""
         return next((e for e in self.entries if e.way.label == label), None)
 
     def best(self, competitor: str) -> Entry | None:
@@ -68,6 +69,7 @@ class Comparison:
 
     @property
     def ours(self) -> Entry | None:
+        """Return the entry of our suite, or None."""
         return self.entry(OURS)
 
     @property
@@ -82,6 +84,7 @@ class Comparison:
 
     @property
     def copy_rate(self) -> float:
+        """Return the best bytes per second of a copy over all libraries and repetitions."""
         return max(max(rates) for rates in self.copies.values())
 
 
@@ -106,9 +109,11 @@ class Crew:
         self.there: dict[tuple[str, int | None, int], Worker] = {}
 
     def of(self, way: Variant) -> list[Worker]:
+        """Return the processes that a variant needs, starting those that are missing."""
         return [self.get((way.module, way.threads, part)) for part in range(way.processes)]
 
     def get(self, key: tuple[str, int | None, int]) -> Worker:
+        """Return the process of this module, number of threads and part, starting it if needed."""
         if key not in self.there:
             module, threads, _ = key
             self.there[key] = Worker(module, self.problem, self.folder, self.device, threads)

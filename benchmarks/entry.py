@@ -118,6 +118,7 @@ class Entry:
 
     @property
     def rate(self) -> float:
+        """Return the median neuron-samples per second over the kept repetitions."""
         return median(self.kept)
 
     @property

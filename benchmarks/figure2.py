@@ -120,6 +120,7 @@ def measure_step_seconds(worker: Worker) -> float:
 
 
 def rows(found: Figure2) -> list[tuple[str, ...]]:
+    """Return the rows of the table of wall times."""
     cost = found.seconds - found.warm_seconds
     share = f"{100 * cost / found.seconds:.0f} %"
     compiling = f"{cost:.1f} s of wall time ({share}) for {found.programs} groups, {found.waited_seconds:.1f} s waited"
@@ -148,6 +149,7 @@ HEAD = ("", "wall time", "x ours", "compile")
 
 
 def markdown(found: Figure2) -> list[str]:
+    """Return the section on Figure 2 as lines of Markdown."""
     runs = f"`experiment={EXPERIMENT} size={found.size}`: {found.runs} runs of {found.steps} steps"
     note = (
         f"{runs}. The eager loop is extrapolated, not run: steps/s measured over a few steps at each of the {len(found.shapes)}"
@@ -158,10 +160,12 @@ def markdown(found: Figure2) -> list[str]:
 
 
 def format_duration(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours, whichever reads best."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def payload(found: Figure2) -> dict[str, Any]:
+    """Return the measurements for JSON."""
     return asdict(found)

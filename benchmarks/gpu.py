@@ -39,6 +39,8 @@ SECONDS, REPETITIONS = 0.3, 5
 
 
 class Shape(NamedTuple):
+    """The sizes of a problem and the number of its runs."""
+
     name: str
     n: int
     width: int
@@ -94,6 +96,7 @@ def descend_in_one_launch(interpret: bool) -> Segment:
 
 
 def list_segments(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segment]]:
+    """Yield every implementation to compare, by name."""
     yield "plain", descend_stepwise(plain_gradient)
     for name, tiles in list_tiles(shape.d + 1, tune):
         options: dict[str, Any] = {"runs": shape.runs, "tiles": tiles, "interpret": interpret}
@@ -103,6 +106,7 @@ def list_segments(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[s
 
 
 def list_tiles(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
+    """Yield the block sizes to time, by name; with `tune` also other sizes."""
     usual = default_tiles(rows)
     yield "gradient", usual
     sizes = [(8, 256), (8, 512), (16, 128), (16, 512), (32, 128)] if rows <= 16 else [(32, 32), (32, 128), (64, 64)]
@@ -125,6 +129,7 @@ def draw(shape: Shape) -> tuple[TwoLayer, tuple[jax.Array, ...]]:
 
 
 def time_call(call: Callable[[], Any]) -> float:
+    """Return the wall seconds of a call, including work on the device."""
     begun = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - begun
@@ -152,10 +157,12 @@ def measure(segment: Segment, start: TwoLayer, data: Any, wanted: float) -> list
 
 
 def relative_distance(a: TwoLayer, b: TwoLayer) -> float:
+    """Return the largest difference of a parameter, relative to the largest entry of its array."""
     return max(float(jnp.max(jnp.abs(p - q)) / jnp.max(jnp.abs(q))) for p, q in zip(a, b, strict=True))
 
 
 def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> list[dict[str, Any]]:
+    """Time all implementations at one shape, print a line for each and return the rows."""
     (start, data), rows, reference = draw(shape), [], None
     for name, segment in list_segments(shape, interpret, tune):
         try:
@@ -187,6 +194,7 @@ def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> 
 
 
 def main() -> None:
+    """Measure all shapes, print a table and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interpret", action="store_true", help="tiny sizes, the kernels run as plain JAX")
     parser.add_argument("--tune", action="store_true", help="other ways to cut the kernels too")

@@ -48,7 +48,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """sizes along the axis, median seconds at each; others: what differs from the base."""
+    """Median seconds at each size along one axis; `others` are the values that differ from `BASE`."""
 
     axis: str
     sizes: list[int]
@@ -63,7 +63,7 @@ class Curve:
         return slice((len(self.sizes) - 1) // 2, None)
 
     def exponent(self, part: slice | None = None) -> tuple[float, float, float]:
-        """Return the slope of log seconds against log size, by least squares, with its 95 % interval; NaN from too few sizes."""
+        """Return the least-squares slope of log seconds on log size and its 95 % interval; NaN from too few sizes."""
         part = self.fitted if part is None else part
         x, y = np.log(self.sizes[part]), np.log(self.seconds[part])
         if len(x) < 2:
@@ -86,6 +86,7 @@ def measure(quick: bool, device: str, say: Callable[[str], None]) -> list[Curve]
 
 
 def measure_axis(worker: Worker, axis: str, quick: bool, say: Callable[[str], None]) -> Curve:
+    """Return the curve of median seconds along one axis."""
     sizes, others = AXES[axis]
     sizes = sizes[::2] if quick else sizes
     seconds = []
@@ -122,6 +123,7 @@ HEAD = ("axis", "from", "to", "at the rest", "exponent, upper half of the axis",
 
 
 def rows(curves: list[Curve]) -> list[tuple[str, ...]]:
+    """Return one table row per curve."""
     found = []
     for c in curves:
         own = {**asdict(BASE), "steps": STEPS, **c.others}
@@ -134,6 +136,7 @@ def rows(curves: list[Curve]) -> list[tuple[str, ...]]:
 
 
 def show(curves: list[Curve], console: Console) -> None:
+    """Print the table of exponents."""
     console.print("\n".join(markdown_table(HEAD, rows(curves))), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -44,6 +44,7 @@ def gpu() -> str | None:
 
 
 def cpu_model() -> str:
+    """Return the name of the CPU."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     named = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -61,6 +62,7 @@ def describe_environment(about: dict[str, Any]) -> str:
 
 
 def version(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

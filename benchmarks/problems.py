@@ -87,7 +87,7 @@ PROBLEMS = {
 
 
 class Start(NamedTuple):
-    """Where every run begins, in float32; f is `fan_in`.
+    """Data and initial weights of all runs, in float32; f is `fan_in`.
 
     inputs (R, n, d), labels (R, n), hidden (R, f, K), bias (R, K), readout (R, K), offset (R,)
     """
@@ -100,10 +100,12 @@ class Start(NamedTuple):
     offset: np.ndarray
 
     def save(self, file: Path) -> None:
+        """Write the arrays to an .npz file."""
         np.savez(file, **self._asdict())
 
     @classmethod
     def load(cls, file: Path) -> Start:
+        """Read the arrays from an .npz file."""
         with np.load(file) as arrays:
             return cls(**arrays)
 

@@ -131,15 +131,18 @@ HEAD = ("record of", "CPU ms", "as many steps", f"{RECORDS} in {STEPS} steps")
 
 
 def rows(found: Records) -> list[tuple[str, ...]]:
+    """Return one table row per measure."""
     return [(c.measures, f"{c.milliseconds:.1f}", f"{c.steps:.1f}", f"{100 * c.overhead:+.1f} %") for c in found.costs]
 
 
 def title(found: Records) -> str:
+    """Return the title of the table."""
     sizes = ", ".join(f"{name} {size}" for name, size in SIZES.items())
     return f"Records of a run ({sizes}; {found.step_milliseconds:.2f} CPU ms a step), beyond the training loss"
 
 
 def show(found: Records, console: Console) -> None:
+    """Print the table of costs."""
     table = Table(*HEAD, title=title(found), title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"

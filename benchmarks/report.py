@@ -27,6 +27,7 @@ SAYS = (
 
 
 def show(found: Comparison, console: Console) -> None:
+    """Print the table of a problem and its notes."""
     table = Table(*HEAD, title=title(found), title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -82,6 +83,7 @@ def payload_of(found: Comparison) -> dict[str, Any]:
 
 
 def payload_of_entry(e: Entry) -> dict[str, Any]:
+    """Return the measurements of one variant for JSON."""
     cold, cached = e.compile_seconds
     return {
         "competitor": e.way.competitor,

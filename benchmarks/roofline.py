@@ -36,6 +36,7 @@ def least_bytes(problem: Problem) -> int:
 
 
 def row(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return the table row of one problem."""
     problem = PROBLEMS[found["problem"]["name"]]
     flops, moved = problem.flops * problem.neuron_samples, least_bytes(problem)
     at_flops = flops / max(max(rates) for rates in found["product_flops"].values())
@@ -53,6 +54,7 @@ def row(found: dict[str, Any]) -> tuple[str, ...]:
 
 
 def main() -> None:
+    """Write and print the table for the results of the last full run."""
     found = json.loads((RESULTS / "full.json").read_text())
     lines = markdown_table(HEAD, [row(each) for each in found["problems"] if each["ratio"]])
     (RESULTS / "roofline.md").write_text("\n".join(lines) + "\n")

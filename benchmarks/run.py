@@ -38,6 +38,7 @@ QUICK_EFFORT = Effort(repetitions=3, wanted=0.25, patience=4.0, sharpness=False)
 
 
 def main() -> None:
+    """Run the benchmark that the command line asks for."""
     arguments = parse_arguments()
     if arguments.device == "gpu" and gpu() is None:
         print("error: device = 'gpu': JAX finds no GPU here (install jax[cuda12] on a machine that has one)", file=sys.stderr)
@@ -64,6 +65,7 @@ def main() -> None:
 
 
 def show_and_save(part: Any, found: Any, about: dict[str, Any], console: Console) -> None:
+    """Print the results of a benchmark and write its files."""
     part.show(found, console)
     for file in part.save(found, about, RESULTS):
         console.print(f"wrote {file}", soft_wrap=True)
@@ -94,6 +96,7 @@ def compare_problems(arguments: argparse.Namespace, about: dict[str, Any], conso
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter and fewer repetitions; figure2 at size smoke")
     parser.add_argument("--problem", nargs="+", choices=[*PROBLEMS, "figure2"])

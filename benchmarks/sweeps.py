@@ -62,6 +62,7 @@ STEPS = 1500
 
 
 def measure(quick: bool, say) -> dict[str, Any]:
+    """Return the measurements of launching and scaling."""
     jobs = 1_000 if quick else 10_000
     say(f"launching {jobs} jobs")
     launch = launch_folded(jobs)
@@ -182,6 +183,7 @@ def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]
 
 
 def show(found: dict[str, Any], console: Console) -> None:
+    """Print the tables of launching and scaling."""
     for title, head, rows in tables(found):
         table = Table(title=title, title_justify="left")
         for name in head:
@@ -192,6 +194,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 def save(found: dict[str, Any], about: dict[str, Any], folder: Path) -> list[Path]:
+    """Write `sweeps.json` and `sweeps.md`; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     text = [f"{about['cpu']}, {about['cores']} cores, {about['date'][:10]}, jax {about['versions']['jax']}"]
     for title, head, rows in tables(found):

@@ -28,6 +28,7 @@ NONE = "-"
 
 
 def table_line(cells: Iterable[str]) -> str:
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -37,6 +38,7 @@ def markdown_table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> list
 
 
 def title(found: Comparison) -> str:
+    """Return the title of the table of a problem."""
     p = found.problem
     patches = f" in windows of {p.patch_size} with stride {p.stride}, mean pooling" if p.patch_size else ""
     runs = f"{p.runs} run{'s' * (p.runs > 1)}"
@@ -62,10 +64,12 @@ def row(found: Comparison, entry: Entry) -> tuple[str, ...]:
 
 
 def speed_ratio(entry: Entry | None, other: Entry | None) -> str:
+    """Return the ratio of two rates as text, or a dash."""
     return NONE if entry is None or other is None else f"{entry.rate / other.rate:.2f}"
 
 
 def notes(found: Comparison) -> list[str]:
+    """Return the notes below the table of a problem."""
     best = [(who, found.best(who)) for who in (TORCH, PLAIN)]
     return [
         *(f"{label}: {reason}" if label not in reason else reason for label, reason in found.left_out.items()),
@@ -85,6 +89,7 @@ def notes(found: Comparison) -> list[str]:
 
 
 def describe_agreement(found: Comparison) -> str:
+    """Return a line on how closely the losses of all variants agree."""
     worst = max((off for offs in found.differences.values() for off in offs.values()), default=0.0)
     return (
         f"all {len(found.entries)} variants reach the same losses: after {found.problem.check_steps} steps, with and without"

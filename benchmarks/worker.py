@@ -27,6 +27,7 @@ class WorkerError(RuntimeError):
 
     @property
     def reason(self) -> str:
+        """Return the last line of the traceback."""
         lines = [line for line in str(self).splitlines() if line and not line[0].isspace()]
         return lines[-1] if lines else "unknown"
 
@@ -51,17 +52,20 @@ class Worker:
         self.waits = True
 
     def ready(self) -> Worker:
+        """Wait until the process has started and return the worker."""
         if self.waits:
             self.waits = False
             self.answer()
         return self
 
     def ask(self, method: str, **arguments: Any) -> None:
+        """Send a method call without waiting for the answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> Any:
+        """Wait for the answer to the oldest call and return it; raises `WorkerError`."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -72,10 +76,12 @@ class Worker:
         return reply["value"]
 
     def call(self, method: str, **arguments: Any) -> Any:
+        """Call a method and return its answer; raises `WorkerError`."""
         self.ask(method, **arguments)
         return self.answer()
 
     def close(self) -> None:
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -101,7 +107,7 @@ def environment(folder: Path, device: str, threads: int | None) -> dict[str, str
 
 
 def serve(module: str, problem: str, folder: str, device: str) -> None:
-    """Answer calls; whatever the libraries print goes to the error stream, so the pipe carries answers only."""
+    """Answer method calls until the input closes; output of libraries goes to the error stream."""
     answers, sys.stdout = sys.stdout, sys.stderr
 
     def reply(**message: Any) -> None:

@@ -31,9 +31,11 @@ class Base:
 
     @cached_property
     def start(self) -> Start:
+        """Return the data and initial weights of the problem."""
         return Start.load(self.folder / f"{self.problem.name}.npz")
 
     def seconds(self, steps: int, **variant: Any) -> float:
+        """Return the wall seconds of `steps` steps of all runs."""
         raise NotImplementedError
 
     def compile_seconds(self, **variant: Any) -> tuple[float | None, float | None]:

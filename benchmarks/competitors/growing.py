@@ -12,6 +12,8 @@ from competitors import ours
 
 
 class Competitor(ours.Competitor):
+    """Our suite on a problem whose sizes change between calls."""
+
     def __init__(self, problem: Problem, folder: Path, device: str) -> None:
         super().__init__(problem, folder, device)
         self.base = problem

@@ -56,6 +56,7 @@ class Competitor(Base):
         return None if there else "ours: not in the suite yet (model.kind = convolutional)"
 
     def compute(self, executor: Executor, plan: Plan) -> ChunkResult:
+        """Return the result of a plan that has one chunk."""
         (result,) = executor.compute_plan(plan)
         return result
 
@@ -65,6 +66,7 @@ class Competitor(Base):
         return self.compute(Executor(), plan_of(self.problem, 1)).compile_seconds
 
     def compile_seconds(self, **variant: Any) -> tuple[float, float]:
+        """Return the compile seconds with an empty cache and with programs cached on disk."""
         cold = self.cold
         return cold, self.compute(Executor(), plan_of(self.problem, 1)).compile_seconds
 
@@ -81,6 +83,7 @@ class Competitor(Base):
         start.save(self.folder / f"{self.problem.name}.npz")
 
     def losses(self, clip_norm: float, records: int = 0) -> list[float]:
+        """Return the training loss of every run after `check_steps` steps."""
         plan = plan_of(self.problem, self.problem.check_steps, records, clip_norm)
         return self.compute(self.executor, plan).trajectory.records["train_loss"][:, -1].tolist()
 
@@ -100,13 +103,15 @@ class Competitor(Base):
         return (own - base) / 2
 
     def reset_peak(self) -> None:
+        """Reset the peak memory on a CPU; JAX cannot reset it on a GPU."""
         if self.device == "cpu":
             super().reset_peak()
 
     def peak_bytes(self) -> int:
-        """On a GPU the process's peak, which JAX does not reset."""
+        """Return the peak memory; on a GPU that of the whole process, because JAX cannot reset it."""
         stats = jax.local_devices()[0].memory_stats() if self.device == "gpu" else None
         return stats["peak_bytes_in_use"] if stats else super().peak_bytes()
 
     def devices(self) -> int:
+        """Return the number of local devices."""
         return jax.local_device_count()

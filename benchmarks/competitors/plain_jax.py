@@ -41,6 +41,7 @@ def predict(params: Params, x: jax.Array, stride: int) -> jax.Array:
 
 
 def loss(params: Params, x: jax.Array, y: jax.Array, stride: int = 0) -> jax.Array:
+    """Return the mean squared error."""
     return jnp.mean((predict(params, x, stride) - y) ** 2)
 
 
@@ -58,6 +59,8 @@ def train(params: Params, x: jax.Array, y: jax.Array, clip_norm: Any, steps: Any
 
 
 class Competitor(Base):
+    """Plain JAX in three ensemble modes."""
+
     def __init__(self, problem: Problem, folder: Path, device: str) -> None:
         super().__init__(problem, folder, device)
         if device == "gpu":
@@ -66,9 +69,11 @@ class Competitor(Base):
 
     @cached_property
     def params(self) -> Params:
+        """Return the initial parameters of all runs."""
         return {name: jnp.asarray(getattr(self.start, name)) for name in ("hidden", "bias", "readout", "offset")}
 
     def data(self, stride: int) -> tuple[jax.Array, jax.Array]:
+        """Return inputs and labels of all runs, cut into patches if stride is 0."""
         x = self.start.inputs
         if self.problem.patch_size and not stride:
             x = x[:, :, self.problem.windows()]
@@ -87,12 +92,15 @@ class Competitor(Base):
         return time.perf_counter() - begun, losses
 
     def losses(self, clip_norm: float, ensemble: str) -> list[float]:
+        """Return the loss of every run after `check_steps` steps."""
         return self.run(ensemble, clip_norm, self.problem.check_steps)[1].tolist()
 
     def seconds(self, steps: int, ensemble: str) -> float:
+        """Return the wall seconds of `steps` steps of all runs."""
         return self.run(ensemble, CLIP_NORM, steps)[0]
 
     def reset_peak(self) -> None:
+        """Reset the peak memory on a CPU; JAX cannot reset it on a GPU."""
         if self.device == "cpu":
             super().reset_peak()
 
@@ -102,12 +110,14 @@ class Competitor(Base):
         return stats["peak_bytes_in_use"] if stats else super().peak_bytes()
 
     def product_rate(self) -> float:
+        """Return the FLOP/s of a float32 matrix product."""
         size = PRODUCT_SIZE[self.device]
         a, b = jax.random.normal(jax.random.key(0), (2, size, size))
         product = jax.jit(jnp.matmul)
         return product_rate(lambda: product(a, b).block_until_ready(), size)
 
     def copy_rate(self) -> float:
+        """Return the bytes per second of a copy."""
         size = COPY_BYTES[self.device]
         a = jnp.ones(size // 4)
         copy = jax.jit(jnp.copy)
@@ -142,7 +152,7 @@ def python_loop(problem: Problem) -> Callable:
 
 
 def one_by_one(problem: Problem) -> Callable:
-    """The runs in turn, so that one run's arrays stay in cache."""
+    """Return the jitted training of the runs in turn, so that the arrays of one run stay in cache."""
 
     def all_runs(params, x, y, clip_norm, steps):
         return jax.lax.map(lambda a: train(a[0], a[1], a[2], clip_norm, steps, problem.learning_rate), (params, x, y))
@@ -151,6 +161,7 @@ def one_by_one(problem: Problem) -> Callable:
 
 
 def vmap(problem: Problem) -> Callable:
+    """Return the jitted training of all runs under `vmap`."""
     return jax.jit(jax.vmap(partial(train, rate=problem.learning_rate), in_axes=(0, 0, 0, None, None)))
 
 

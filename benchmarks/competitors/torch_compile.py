@@ -21,6 +21,8 @@ Params = dict[str, torch.Tensor]
 
 
 class Competitor(TorchBase):
+    """PyTorch with a compiled training step."""
+
     @cache  # noqa: B019 (one competitor a process)
     def step(self, mode: str) -> Any:
         """(params, x, y, clip_norm) -> params, compiled at its first call."""
@@ -37,7 +39,7 @@ class Competitor(TorchBase):
         return torch.compile(step, mode=mode, fullgraph=True)
 
     def train(self, run: int, clip_norm: float, steps: int, mode: str) -> tuple[float, float]:
-        """The wall time of the run's loop and its loss."""
+        """Train one run; return the wall seconds of its loop and its loss."""
         net, step = self.network(run), self.step(mode)
         x, y = self.data(run)
         limit = torch.tensor(clip_norm, device=self.where)
@@ -55,12 +57,15 @@ class Competitor(TorchBase):
             return seconds, nn.functional.mse_loss(functional_call(net, params, (x,)), y).item()
 
     def losses(self, clip_norm: float, mode: str = "default", part: int = 0, parts: int = 1) -> list[float]:
+        """Return the loss of every run of this part after `check_steps` steps."""
         return [self.train(run, clip_norm, self.problem.check_steps, mode)[1] for run in self.mine(part, parts)]
 
     def seconds(self, steps: int, mode: str = "default", part: int = 0, parts: int = 1) -> float:
+        """Return the wall seconds of the loops of this part of the runs."""
         return sum(self.train(run, CLIP_NORM, steps, mode)[0] for run in self.mine(part, parts))
 
     def compile_seconds(self, mode: str = "default", part: int = 0, parts: int = 1) -> tuple[float, float]:
+        """Return the compile seconds with an empty cache and with a cache on disk."""
         cold, _ = super().compile_seconds(mode=mode, part=part, parts=parts)
         torch.compiler.reset()
         self.step.cache_clear()

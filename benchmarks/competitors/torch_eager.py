@@ -11,10 +11,12 @@ from competitors.torch_nets import TorchBase
 
 
 class Competitor(TorchBase):
+    """PyTorch with an eager training loop."""
+
     cut = False  # nn.Conv1d is what a user writes, and no slower in an eager loop
 
     def train(self, run: int, clip_norm: float, steps: int) -> tuple[float, float]:
-        """The wall time of the run's loop and its loss."""
+        """Train one run; return the wall seconds of its loop and its loss."""
         net, criterion = self.network(run), nn.MSELoss()
         optimizer = torch.optim.SGD(net.parameters(), lr=self.problem.learning_rate)
         x, y = self.data(run)
@@ -31,6 +33,7 @@ class Competitor(TorchBase):
             return seconds, criterion(net(x), y).item()
 
     def losses(self, clip_norm: float, part: int = 0, parts: int = 1) -> list[float]:
+        """Return the loss of every run of this part after `check_steps` steps."""
         return [self.train(run, clip_norm, self.problem.check_steps)[1] for run in self.mine(part, parts)]
 
     def seconds(self, steps: int, part: int = 0, parts: int = 1) -> float:
@@ -38,5 +41,6 @@ class Competitor(TorchBase):
         return sum(self.train(run, CLIP_NORM, steps)[0] for run in self.mine(part, parts))
 
     def compile_seconds(self, part: int = 0, parts: int = 1) -> tuple[None, None]:
+        """Warm up; nothing is compiled, so both times are None."""
         self.seconds(WARM_STEPS, part, parts)
         return None, None

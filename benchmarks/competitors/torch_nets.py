@@ -1,4 +1,4 @@
-"""The problems' networks as a PyTorch user writes them, and what the three ways of PyTorch share."""
+"""The networks of the problems in idiomatic PyTorch, and the base class of the three PyTorch competitors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Convolution(nn.Module):
         self.readout = nn.Linear(p.width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs (n, 1)."""
         return self.readout(torch.relu(self.filters(x)).mean(-1))
 
 
 class OnPatches(nn.Module):
-    """The same on patches cut beforehand, (n, positions, patch_size): faster than nn.Conv1d under vmap and torch.compile."""
+    """The convolution on precut patches (n, positions, patch_size), faster under vmap and torch.compile."""
 
     def __init__(self, p: Problem) -> None:
         super().__init__()
@@ -34,6 +35,7 @@ class OnPatches(nn.Module):
         self.readout = nn.Linear(p.width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs (n, 1)."""
         return self.readout(torch.relu(self.filters(x)).mean(1))
 
 
@@ -44,9 +46,11 @@ class TorchBase(Base):
 
     @property
     def where(self) -> torch.device:
+        """Return the device of the tensors."""
         return torch.device("cuda" if self.device == "gpu" else "cpu")
 
     def empty_network(self) -> nn.Module:
+        """Return the network of the problem with default initialisation."""
         p = self.problem
         if not p.patch_size:
             return nn.Sequential(nn.Linear(p.input_dim, p.width), nn.ReLU(), nn.Linear(p.width, 1))
@@ -70,9 +74,11 @@ class TorchBase(Base):
         return x.to(self.where), y.to(self.where)
 
     def mine(self, part: int, parts: int) -> range:
+        """Return the indices of the runs of this part."""
         return range(part, self.problem.runs, parts)
 
     def timed(self, loop: Callable[[], Any]) -> float:
+        """Return the wall seconds of a loop, including pending work on the device."""
         self.wait()
         begun = time.perf_counter()
         loop()
@@ -80,27 +86,33 @@ class TorchBase(Base):
         return time.perf_counter() - begun
 
     def wait(self) -> None:
+        """Wait until the GPU has finished all work."""
         if self.device == "gpu":
             torch.cuda.synchronize()
 
     def threads(self) -> int:
+        """Return the number of threads that PyTorch uses."""
         return torch.get_num_threads()
 
     def reset_peak(self) -> None:
+        """Reset the peak memory of the device."""
         if self.device == "gpu":
             torch.cuda.reset_peak_memory_stats()
         else:
             super().reset_peak()
 
     def peak_bytes(self) -> int:
+        """Return the peak memory of the device since `reset_peak`."""
         return torch.cuda.max_memory_allocated() if self.device == "gpu" else super().peak_bytes()
 
     def product_rate(self) -> float:
+        """Return the FLOP/s of a float32 matrix product."""
         size = PRODUCT_SIZE[self.device]
         a, b = torch.randn(2, size, size, device=self.where)
         return product_rate(lambda: (torch.mm(a, b), self.wait()), size)
 
     def copy_rate(self) -> float:
+        """Return the bytes per second of a copy."""
         size = COPY_BYTES[self.device]
         a = torch.ones(size // 4, device=self.where)
         b = torch.zeros_like(a)

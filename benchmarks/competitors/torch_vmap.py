@@ -18,6 +18,8 @@ Params = dict[str, torch.Tensor]
 
 
 class Competitor(TorchBase):
+    """PyTorch with stacked parameters under `vmap`."""
+
     def run(self, clip_norm: float, steps: int, part: int, parts: int) -> tuple[float, torch.Tensor]:
         """The wall time of the loop and the loss of every run."""
         runs = self.mine(part, parts)
@@ -43,11 +45,14 @@ class Competitor(TorchBase):
             return self.timed(loop), vmap(loss)(params, x, y)
 
     def losses(self, clip_norm: float, part: int = 0, parts: int = 1) -> list[float]:
+        """Return the loss of every run of this part after `check_steps` steps."""
         return self.run(clip_norm, self.problem.check_steps, part, parts)[1].tolist()
 
     def seconds(self, steps: int, part: int = 0, parts: int = 1) -> float:
+        """Return the wall seconds of the loop over this part of the runs."""
         return self.run(CLIP_NORM, steps, part, parts)[0]
 
     def compile_seconds(self, part: int = 0, parts: int = 1) -> tuple[None, None]:
+        """Warm up; nothing is compiled, so both times are None."""
         self.seconds(WARM_STEPS, part, parts)
         return None, None

@@ -48,18 +48,22 @@ class CheckpointHook(SegmentHook):
         self._wait = seconds
 
     def limit_steps(self, steps: int) -> int:
+        """Return how many steps to take before checking for a signal, from the measured time per step."""
         return max(1, min(steps, int(MAX_SIGNAL_DELAY / self.step_seconds)))
 
     def after_steps(self, steps: int) -> None:
+        """Update the measured time per step."""
         now = time.monotonic()
         if steps:
             self.step_seconds = max((now - self._last) / steps, 1e-9)
         self._last = now
 
     def should_save(self) -> bool:
+        """Return whether a signal was received or the time between checkpoints has passed."""
         return self.interrupt.signal_number is not None or time.monotonic() - self._saved >= self._wait
 
     def save(self, resume_state: ResumeState) -> None:
+        """Write a checkpoint; raises `Stopped` after a signal."""
         begun = time.monotonic()
         try:
             write_checkpoint(self.file, self.fingerprint, resume_state)

@@ -239,7 +239,10 @@ class Worker:
         self.finish_chunks(self.chunks(replace(group, full_chunks=(whole,))))
 
     def compute_unpadded(self, chunk: Chunk, error: OutOfMemory) -> None:
-        """Compute padded runs of which not even one fits at their exact shapes; without padding, record a failure."""
+        """Compute the runs of a padded program that is too large for one run at their exact shapes.
+
+        If they are not padded, record a failure.
+        """
         unpadded = replace(chunk.group, full_chunks=(chunk.whole,)).split_by_shape()
         if len(unpadded) > 1:
             self.reporter.tell(f"{describe_runs(chunk.runs)}: one padded run {error}; each shape is computed by itself")
