@@ -1,12 +1,12 @@
-"""Full-batch descent of a two-layer ReLU net on a GPU: the fused kernels against XLA's plain closed form.
+"""Compare the fused GPU kernels for full-batch descent on two-layer ReLU nets with XLA's plain closed form.
 
     python benchmarks/gpu.py                 # on a machine with a GPU: a table, and benchmarks/results/gpu.json
-    python benchmarks/gpu.py --tune          # with other ways to cut the kernels
+    python benchmarks/gpu.py --tune          # also with other block sizes
     python benchmarks/gpu.py --interpret     # anywhere, at tiny sizes: whether it runs, not how fast
 
-Every way makes the same steps from the same start in float32 without TF32; `off by` is its largest relative distance from
-the plain closed form after 20 of them. The share is of useful operations, 4 (d + 1) + 4 a neuron-sample, in the
-rate of a large float32 matrix product measured in the same run.
+All variants take the same steps from the same start in float32 without TF32; `off by` is the largest relative distance
+from the plain closed form after 20 steps. The share is the rate of useful operations, 4 (d + 1) + 4 per neuron-sample,
+relative to a large float32 matrix product measured in the same run.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Segment = Callable[[TwoLayer, Any, Any], TwoLayer]
 
 
 def plain_gradient(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> TwoLayer:
-    """The gradient as XLA makes it of two matrix products; the array over neurons and samples goes through memory."""
+    """Return the gradient from two XLA matrix products; the array over neurons and samples goes through memory."""
     z = x @ params.hidden
     r = 2 * weights * (jnp.maximum(z, 0) @ params.readout + params.offset - y)
     slope = (r[:, None] * x).T @ (z > 0).astype(x.dtype)
@@ -72,7 +72,7 @@ def plain_gradient(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Ar
 
 
 def descend_stepwise(one: Callable) -> Segment:
-    """Gradient descent of an ensemble by a gradient: a loop of steps, clipped as in the experiments."""
+    """Return a function that takes the steps of a segment one by one with the given gradient, clipped."""
 
     def step(params: TwoLayer, data: Any) -> TwoLayer:
         g = one(params, *data)
@@ -86,7 +86,7 @@ def descend_stepwise(one: Callable) -> Segment:
 
 
 def descend_in_one_launch(interpret: bool) -> Segment:
-    """The whole segment in one launch."""
+    """Return a function that takes all steps of a segment in one kernel launch per run."""
 
     def one(params, data, steps):
         x, y, weights = data
@@ -118,7 +118,7 @@ def list_tiles(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
 
 
 def draw(shape: Shape) -> tuple[TwoLayer, tuple[jax.Array, ...]]:
-    """Start and data of all runs."""
+    """Return initial parameters and data of all runs."""
     keys = jax.random.split(jax.random.key(0), 5)
     rows, runs = shape.d + 1, shape.runs
     x = jax.random.normal(keys[0], (runs, shape.n, rows)).at[:, :, 0].set(1)
@@ -136,7 +136,7 @@ def time_call(call: Callable[[], Any]) -> float:
 
 
 def measure_ceilings(tiny: bool) -> dict[str, float]:
-    """FLOP/s of a float32 matrix product and bytes/s of a copy, the best of several."""
+    """Return the FLOP/s of a float32 matrix product and the bytes/s of a copy, each the best of several."""
     size, length = (256, 2**16) if tiny else (8192, 2**28)
     a, b = jnp.ones((size, size)), jnp.ones(length)
     product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
@@ -148,7 +148,7 @@ def measure_ceilings(tiny: bool) -> dict[str, float]:
 
 
 def measure(segment: Segment, start: TwoLayer, data: Any, wanted: float) -> list[float]:
-    """Seconds a step of all runs, one figure a repetition of about `wanted` seconds; starts late so that it is warm."""
+    """Return the seconds per step of all runs for each repetition of about `wanted` seconds, after a warm-up."""
     steps = 4
     while (taken := time_call(lambda: segment(start, data, steps))) < wanted / 4:
         steps *= 4
@@ -197,7 +197,7 @@ def main() -> None:
     """Measure all shapes, print a table and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interpret", action="store_true", help="tiny sizes, the kernels run as plain JAX")
-    parser.add_argument("--tune", action="store_true", help="other ways to cut the kernels too")
+    parser.add_argument("--tune", action="store_true", help="time other block sizes too")
     parser.add_argument(
         "--output", type=Path, help="where the JSON goes (default benchmarks/results/gpu.json; none with --interpret)"
     )

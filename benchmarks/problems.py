@@ -1,6 +1,6 @@
-"""The problems that all competitors solve: full-batch descent of a two-layer ReLU net, several runs at once.
+"""The problems that all competitors solve: full-batch descent on a two-layer ReLU net, several runs at once.
 
-Data and initial weights are drawn once and handed to everyone in a file: by ours where ours has the model, else by `draw`.
+Data and initial weights are drawn once and stored in a file for all competitors: by our suite, else by `draw`.
 """
 
 from __future__ import annotations
@@ -38,29 +38,31 @@ class Problem:
 
     @property
     def positions(self) -> int:
-        """How often a neuron looks at a sample."""
+        """Return the number of positions at which a neuron is evaluated per sample."""
         return (self.input_dim - self.patch_size) // self.stride + 1 if self.patch_size else 1
 
     @property
     def fan_in(self) -> int:
-        """Numbers that a neuron looks at."""
+        """Return the number of inputs of a neuron."""
         return self.patch_size or self.input_dim
 
     @property
     def neuron_samples(self) -> int:
-        """Neuron-samples of one step of all runs; with patches, each position counts as a sample."""
+        """Return the neuron-samples of one step of all runs; with patches, each position counts as a sample."""
         return self.num_samples * self.positions * self.width * self.runs
 
     @property
     def flops(self) -> int:
-        """Useful operations a neuron-sample and step: four products with `fan_in` + 1 numbers, four with the readout.
+        """Return the useful operations per neuron-sample and step.
+
+        These are four products with `fan_in` + 1 numbers and four with the readout.
 
         As in `TrainingSpec.cost`. Pooling meets the readout once a sample, and adds and masks once a position.
         """
         return 4 * (self.fan_in + 1) + (2 if self.patch_size else 4)
 
     def windows(self) -> np.ndarray:
-        """Indices (positions, patch_size) of the coordinates that each position looks at."""
+        """Return the indices (positions, patch_size) of the coordinates that each position sees."""
         return np.arange(self.positions)[:, None] * self.stride + np.arange(self.patch_size)
 
 
@@ -111,7 +113,7 @@ class Start(NamedTuple):
 
 
 def draw(problem: Problem) -> Start:
-    """Inputs uniform in the unit ball, a linear target with noise 1, PyTorch's default initialisation."""
+    """Draw inputs uniform in the unit ball, a linear target with noise 1, and PyTorch's default initialisation."""
     p, rng = problem, np.random.default_rng(0)
     runs, n, d, width = p.runs, p.num_samples, p.input_dim, p.width
     z = rng.normal(size=(runs, n, d))

@@ -1,8 +1,8 @@
-"""What a step needs at least, what the machine could do, what ours reaches: from a run's own ceilings.
+"""Compare the minimal cost of a step, the hardware limits measured in the same run, and our speed.
 
     python benchmarks/roofline.py            results/full.json -> a table, in results/roofline.md
 
-Least operations are the useful FLOPs that all ways are counted by. Least bytes are the parameters read and written once and
+Least operations are the useful FLOPs that all variants are counted by. Least bytes are the parameters read and written once and
 the data read once, a step of all runs: what a machine without any cache would move that keeps pre-activations to itself.
 """
 
@@ -29,7 +29,7 @@ HEAD = (
 
 
 def least_bytes(problem: Problem) -> int:
-    """Of one step of all runs, in float32."""
+    """Return the least bytes moved by one step of all runs in float32."""
     p = problem
     parameters = p.width * (p.fan_in + 2) + 1
     return 4 * p.runs * (2 * parameters + p.num_samples * (p.input_dim + 2))

@@ -1,4 +1,4 @@
-"""What a sweep costs beyond its arithmetic: launching ten thousand jobs, and scaling over devices and processes.
+"""Measure what a sweep costs beyond its arithmetic: launching ten thousand jobs, and scaling over devices and processes.
 
 Launching is measured on the command line as a user would call it, a tiny problem a job, against Hydra's basic launcher in
 the same run. Scaling is measured on one compiled program each way, compile time apart: forced CPU devices of one process,
@@ -72,7 +72,7 @@ def measure(quick: bool, say) -> dict[str, Any]:
 
 
 def launch_folded(jobs: int) -> dict[str, Any]:
-    """Seconds of each stage of a folded sweep, from the command to the last line, and what it took."""
+    """Return the seconds of each stage of a folded sweep, its peak memory, programs and files."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*STUDY, f"seed=range(0,{jobs // 4})", f"output={folder}"]
         plan, _ = _timed(["-m", *command, "mode=plan"])
@@ -94,7 +94,7 @@ def launch_folded(jobs: int) -> dict[str, Any]:
 
 
 def launch_basic(jobs: int) -> dict[str, Any]:
-    """The same jobs through Hydra's basic launcher, which composes and computes them one after another."""
+    """Return the seconds per job of Hydra's basic launcher, which composes and computes jobs one after another."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["-m", "hydra/launcher=basic", *STUDY, f"output={folder}"]
         few, _ = _timed([*command, "seed=range(0,1)"])
@@ -117,7 +117,7 @@ def _timed(arguments: list[str]) -> tuple[float, int]:
 
 
 def scaling(quick: bool, say) -> list[dict[str, Any]]:
-    """Strong and weak scaling over forced devices and over processes: medians of three."""
+    """Return strong and weak scaling over forced devices and over processes: medians of three."""
     found = []
     runs = 16 if quick else 32
     for kind in ("devices", "processes"):
@@ -151,7 +151,7 @@ def _scaled(kind: str, count: int, runs: int, steps: int) -> float:
 
 
 def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, head, rows) of each table."""
+    """Return title, head and rows of each table."""
     launch, basic = found["launch"], found["launch"]["basic"]
     own = (launch["total_seconds"] - launch["start_seconds"]) / launch["jobs"]
     rows = [

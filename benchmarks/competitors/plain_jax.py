@@ -23,13 +23,13 @@ Params = dict[str, jax.Array]
 
 
 def convolution(params: Params, x: jax.Array, stride: int) -> jax.Array:
-    """Filters on inputs (n, d): pre-activations (n, positions, K), without their biases."""
+    """Return the pre-activations (n, positions, K) of filters on inputs (n, d), without their biases."""
     filters = params["hidden"][:, None, :]
     return jax.lax.conv_general_dilated(x[:, :, None], filters, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
 
 
 def predict(params: Params, x: jax.Array, stride: int) -> jax.Array:
-    """The network on samples: predictions (n,).
+    """Return the predictions (n,) of the network.
 
     x: (n, d); for a convolution with `stride`, or (n, positions, patch_size), cut beforehand, with stride 0
     """
@@ -46,7 +46,7 @@ def loss(params: Params, x: jax.Array, y: jax.Array, stride: int = 0) -> jax.Arr
 
 
 def train(params: Params, x: jax.Array, y: jax.Array, clip_norm: Any, steps: Any, rate: float) -> tuple[Params, jax.Array]:
-    """One run of so many steps: its parameters and its loss."""
+    """Take `steps` steps of one run; return its parameters and its loss."""
     optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optax.sgd(rate))
 
     def step(_, carry):
@@ -80,7 +80,7 @@ class Competitor(Base):
         return jnp.asarray(x), jnp.asarray(self.start.labels)
 
     def run(self, ensemble: str, clip_norm: float, steps: int) -> tuple[float, jax.Array]:
-        """The wall time of so many steps of all runs, and their losses."""
+        """Take `steps` steps of all runs; return the wall seconds and their losses."""
         if ensemble not in self.programs:
             self.programs[ensemble] = ENSEMBLES[ensemble](self.problem)
         # a convolution is XLA's faster way in a step by itself, its slower one inside a loop
@@ -105,7 +105,7 @@ class Competitor(Base):
             super().reset_peak()
 
     def peak_bytes(self) -> int:
-        """On a GPU the process's peak, which JAX does not reset."""
+        """Return the peak memory; on a GPU that of the whole process, because JAX cannot reset it."""
         stats = jax.local_devices()[0].memory_stats() if self.device == "gpu" else None
         return stats["peak_bytes_in_use"] if stats else super().peak_bytes()
 
@@ -125,7 +125,7 @@ class Competitor(Base):
 
 
 def python_loop(problem: Problem) -> Callable:
-    """A jitted step called from a loop over steps and runs."""
+    """Return the training of all runs by a jitted step called from a Python loop over steps and runs."""
     stride = problem.stride if problem.patch_size else 0
 
     def update(params, state, x, y, clip_norm):

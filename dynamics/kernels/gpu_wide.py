@@ -21,7 +21,7 @@ DOT_DEPTH = 32  # inputs per block product
 
 
 def count_slabs(rows: int) -> int:
-    """Return the number of programs that share the inputs of one block of neurons."""
+    """Return the number of slabs of at most `DOT_ROWS` inputs, one program each."""
     return pl.cdiv(rows, DOT_ROWS)
 
 
