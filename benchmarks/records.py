@@ -78,7 +78,7 @@ def time_records(repetitions: int, say: Callable[[str], None]) -> Records:
     programs: dict[str, Any] = {}
     for name, measures in {BASE: [BASE], "all": [BASE, *MEASURES], **{m: [BASE, m] for m in MEASURES}}.items():
         say(f"compiling {name}")
-        programs[name], fixed, begin = compiled(measures)
+        programs[name], fixed, begin = compile_program(measures)
 
     def observed(name: str, state: Any, steps: int = 0) -> float:
         begun = time.process_time()
@@ -99,7 +99,7 @@ def time_records(repetitions: int, say: Callable[[str], None]) -> Records:
     return Records(1e3 * step, [Cost(name, 1e3 * seconds, seconds / step) for name, seconds in own.items()])
 
 
-def compiled(measures: list[str]) -> tuple[Any, Any, Any]:
+def compile_program(measures: list[str]) -> tuple[Any, Any, Any]:
     """Return a warm program (state, fixed, begin, end) -> (state, record), with the fixed data and initial state."""
     import jax
     import jax.numpy as jnp
