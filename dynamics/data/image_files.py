@@ -101,7 +101,7 @@ def classes(name: str) -> int:
 def load(name: str, root: str = "") -> ImageSet:
     """The set of this name, read once a process; `digits` needs no folder.
 
-    Raises `InputError`, which says where the files are to be had, for a folder or file that is not there and for a file that is
+    Raises `InputError`, which says where the files are available, for a folder or file that is not there and for a file that is
     not what it should be.
     """
     shape(name)
@@ -155,7 +155,7 @@ def _load(name: str, folder: Path) -> ImageSet:
                     return ImageSet(*pool, 255, *(rest[0] if rest else ()))
         raise InputError("data.root", str(folder), f"holds no file of {name}")
     except InputError as error:
-        raise InputError(error.field, error.value, f"{error.allowed}; to be had: {SOURCES[name]}") from None
+        raise InputError(error.field, error.value, f"{error.allowed}; available from {SOURCES[name]}") from None
 
 
 def _shared(pixels: np.ndarray, classes: np.ndarray) -> Arrays:

@@ -105,7 +105,7 @@ def test_a_file_with_another_checksum_is_refused_with_both(put, monkeypatch, kin
     file.write_bytes(gzip.compress(other) if kind == "zipped" else other)
     told = refused(name, file.parent)
     assert told.startswith(f"{file} = ") and f"MD5 {md5(other)}" in told and f"should be MD5 {md5(content)}" in told
-    assert "to be had" in told and images.SOURCES[name] in told
+    assert "available from" in told and images.SOURCES[name] in told
 
 
 def test_a_member_of_an_archive_is_checked_too(put, monkeypatch, tmp_path):
