@@ -23,7 +23,7 @@ from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
 from dynamics.study.reload import final_state
 from dynamics.study.tables import Study
-from dynamics.systems.cap_packing import CapsSpec, geometry, held
+from dynamics.systems.cap_packing import CapsSpec, choose_atom_geometry, samples_per_cap
 from dynamics.theory import cap_geometry as theory
 
 TOLERANCE = 0.05  # between a fitted slope and its exponent, which holds as n grows
@@ -63,10 +63,12 @@ def finite_slope(n: list[int], d: int, kappa: float, metric: str, alpha: float |
 
     caps: 1 / (share of the sphere that a cap covers). risk: that times (1 - P)^n E Phi^2.
     """
-    eps = [theory.cap_scale(size, d, kappa, alpha) for size in n]
-    squares = [theory.atom_square(e, d) if alpha is None else float(theory.radial_atom_square(e, d, alpha)) for e in eps]
-    seen = [square * theory.empty_share(size, d, kappa, alpha) for square, size in zip(squares, n, strict=True)]
-    fits = [theory.packing_bound(e, d) for e in eps]
+    eps = [theory.cap_size(size, d, kappa, alpha) for size in n]
+    squares = [
+        theory.atom_mean_square(e, d) if alpha is None else float(theory.radial_atom_mean_square(e, d, alpha)) for e in eps
+    ]
+    seen = [square * theory.empty_cap_share(size, d, kappa, alpha) for square, size in zip(squares, n, strict=True)]
+    fits = [theory.disjoint_cap_bound(e, d) for e in eps]
     values = np.array(fits) if metric == "caps" else np.array(fits) * np.array(seen)
     return float(np.polyfit(np.log(n), np.log(values), 1)[0])
 
@@ -84,9 +86,9 @@ def build_hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, di
         with jax.enable_x64(True):
             fixed, state = final_state(part, run)
             there = np.arange(len(state.centres)) < int(state.count)
-            empty = there & (np.asarray(held(geometry(spec), state, fixed)) == 0)
+            empty = there & (np.asarray(samples_per_cap(choose_atom_geometry(spec), state, fixed)) == 0)
             summed = {"empty": empty, "all": there}
-            nets = {k: theory.hard_function(state.centres, spec.amplitude * v, spec.eps) for k, v in summed.items()}
+            nets = {k: theory.build_hard_function(state.centres, spec.amplitude * v, spec.eps) for k, v in summed.items()}
             yield spec, fixed.samples[: spec.num_samples], nets
 
 

@@ -13,7 +13,7 @@ from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import make_table
 from dynamics.core.spec import RunSpec
-from dynamics.stability.half_space_depth import concentration_curve, curve_area, depth_by_directions
+from dynamics.stability.half_space_depth import concentration_curve, concentration_curve_area, depth_by_directions
 from dynamics.study.reload import restart
 from dynamics.study.tables import Study
 
@@ -59,7 +59,7 @@ def measure_index(spec: RunSpec) -> Index:
     depth = bound_depths(train, fresh[:MOST_POINTS], spec.seed)
     spectrum = np.clip(np.linalg.eigvalsh(np.cov(fresh.T)), 1e-12, None)
     share = spectrum / spectrum.sum()
-    area = float(curve_area(concentration_curve(depth)))
+    area = float(concentration_curve_area(concentration_curve(depth)))
     return Index(area, float(np.mean(depth)), float(np.exp(-np.sum(share * np.log(share)))))
 
 

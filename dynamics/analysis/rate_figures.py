@@ -16,9 +16,9 @@ from dynamics.theory import rate_exponents as rates
 
 TITLES = {"stable": "stable minima", "low_norm": "low norm"}
 GUIDES = (
-    ("--", "upper bound $1/(2d+4)$", rates.stable_upper),
-    (":", "lower bound $2/(d+1)$", rates.stable_lower),
-    ("-.", "low norm $(d+3)/(2d+3)$", rates.low_norm),
+    ("--", "upper bound $1/(2d+4)$", rates.stable_upper_exponent),
+    (":", "lower bound $2/(d+1)$", rates.stable_lower_exponent),
+    ("-.", "low norm $(d+3)/(2d+3)$", rates.low_norm_exponent),
 )
 
 

@@ -13,7 +13,7 @@ from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
 from dynamics.models.base import Batch, Model
 
 
-def kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
+def gauss_newton_kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
     """K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n): closed form where the model has one.
 
     With C outputs it is (n C, n C), over the outputs of all samples.
@@ -24,11 +24,11 @@ def kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
         return model.gauss_newton(params, batch)
     flat, unravel = ravel_pytree(params)
     jacobian = jax.jacrev(lambda p: model.apply(unravel(p), batch).reshape(-1))(flat)
-    scaled = _roots(batch).reshape(-1)[:, None] * jacobian
+    scaled = _root_weights(batch).reshape(-1)[:, None] * jacobian
     return scaled @ scaled.T
 
 
-def _roots(batch: Batch) -> jax.Array:
+def _root_weights(batch: Batch) -> jax.Array:
     """sqrt(w_i) of every output of every sample, shaped like the labels."""
     return jnp.broadcast_to(
         jnp.sqrt(batch.weights).reshape(*batch.weights.shape, *[1] * (batch.labels.ndim - batch.weights.ndim)),
@@ -36,9 +36,9 @@ def _roots(batch: Batch) -> jax.Array:
     )
 
 
-def kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[jax.Array], jax.Array]:
+def build_kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[jax.Array], jax.Array]:
     """u (n,) -> K u without the matrix: a pass back to the parameters and one forth, O(n P) each at most."""
-    root = _roots(batch)
+    root = _root_weights(batch)
     _, push = jax.linearize(lambda p: model.apply(p, batch), params)
     pull = jax.linear_transpose(push, params)
 
@@ -54,12 +54,12 @@ def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: floa
     By guarded Lanczos on products with the kernel, which is never formed: for n <= num_steps exact like a full
     decomposition, above that to the returned residual.
     """
-    product = kernel_product(model, params, batch)
+    product = build_kernel_product(model, params, batch)
     noise = jax.random.normal(jax.random.key(1), (batch.labels.size,), batch.weights.dtype)
     return top_eigenpair(lambda u: 2 * factor * product(u), jnp.ones_like(noise) + noise, num_steps)
 
 
-def lift(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:
+def lift_eigenvector(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:
     """The kernel's eigenvector (n,) carried to the parameters, sum_i sqrt(w_i) u_i grad f(x_i): that of the matrix."""
-    scaled = _roots(batch) * vector.reshape(batch.labels.shape)
+    scaled = _root_weights(batch) * vector.reshape(batch.labels.shape)
     return jax.vjp(lambda p: model.apply(p, batch), params)[1](scaled)[0]

@@ -14,7 +14,7 @@ from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
 NOISE_SHARE = 0.3  # of the random direction in the starting vector: a guess may miss the top eigenspace
 
 
-def hessian_product(
+def build_hessian_product(
     loss: Callable[[Any], jax.Array], params: Any, gradient: Callable[[Any], Any] | None = None
 ) -> Callable[[jax.Array], jax.Array]:
     """v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled: the gradient's derivative along v.
@@ -37,7 +37,7 @@ def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
     return jax.hessian(lambda p: loss(unravel(p)))(flat)
 
 
-def sharpness(
+def hessian_sharpness(
     loss: Callable[[Any], jax.Array],
     params: Any,
     num_steps: int = 64,
@@ -57,4 +57,4 @@ def sharpness(
     toward, _ = ravel_pytree(guess)
     size = jnp.linalg.norm(toward)
     start = NOISE_SHARE * noise / jnp.linalg.norm(noise) + toward / jnp.where(size > 0, size, 1)
-    return top_eigenpair(hessian_product(loss, params, gradient), start, num_steps, tolerance)
+    return top_eigenpair(build_hessian_product(loss, params, gradient), start, num_steps, tolerance)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from dynamics.curvature.hessian import NOISE_SHARE, hessian_product
+from dynamics.curvature.hessian import NOISE_SHARE, build_hessian_product
 from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
 from dynamics.models.base import Batch, Model
 
 
-def both_sharpnesses(
+def top_eigenpairs_of_both(
     model: Model,
     params: Any,
     batch: Batch,
@@ -29,7 +29,7 @@ def both_sharpnesses(
     gradient: params -> that of the loss; guess: of both top eigenvectors, a pytree like params, to which noise is added
     """
     flat, unravel = ravel_pytree(params)
-    hessian = hessian_product(lambda p: jnp.zeros(()), params, gradient)
+    hessian = build_hessian_product(lambda p: jnp.zeros(()), params, gradient)
     _, push = jax.linearize(lambda p: model.apply(p, batch), params)
     pull = jax.linear_transpose(push, params)
 

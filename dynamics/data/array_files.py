@@ -51,7 +51,7 @@ class ArrayPool(NamedTuple):
     digest: str
 
 
-def load(file: str) -> ArrayPool:
+def load_array_file(file: str) -> ArrayPool:
     """Return the samples of a file, read once a process as long as it does not change.
 
     Raises `InputError` on `data.file` for what is no such file or holds what cannot be trained on.

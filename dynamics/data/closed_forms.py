@@ -119,7 +119,9 @@ def gaussian_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
     return np.exp(-np.square(np.asarray(t, float)) / 2) / math.sqrt(2 * math.pi)
 
 
-def over_radii(radius: Callable[[np.ndarray], np.ndarray], used: Callable[[np.ndarray], np.ndarray], nodes: int = 400):
+def integrate_over_radii(
+    radius: Callable[[np.ndarray], np.ndarray], used: Callable[[np.ndarray], np.ndarray], nodes: int = 400
+):
     """(Q, M) of an isotropic law of radius `radius(s)` with s uniform on [0, 1], by quadrature in s.
 
     radius: falling in s; used(t): the s up to which radius(s) > t >= 0. Q(t) = int_0^used Q_sphere(t / r(s)) ds and M(t) = int
@@ -145,7 +147,7 @@ def over_radii(radius: Callable[[np.ndarray], np.ndarray], used: Callable[[np.nd
     return probability, lambda t, d: integrate(t, d, sphere_half_space_mean, 1)
 
 
-def radial(alpha: float) -> ClosedForms:
+def radial_forms(alpha: float) -> ClosedForms:
     """The isotropic family of Liang et al. 2026, Def. 2.1: |X| = 1 - V^(1/alpha), V uniform, so P(|X| > 1 - eps) = eps^alpha.
 
     Large alpha gathers mass at the centre, alpha -> 0 gives the sphere; alpha = 1 has the ball's exponents, but a uniform
@@ -155,11 +157,11 @@ def radial(alpha: float) -> ClosedForms:
     def radius(v: np.ndarray) -> np.ndarray:
         return 1 - v ** (1 / alpha)
 
-    probability, mean = over_radii(radius, lambda t: np.clip(1 - t, 0, 1) ** alpha)
+    probability, mean = integrate_over_radii(radius, lambda t: np.clip(1 - t, 0, 1) ** alpha)
     return ClosedForms(probability, mean, 1.0, lambda d: alpha, lambda r, d: 1 - (1 - np.clip(r, 0, 1)) ** alpha)
 
 
-def sphere_patch(ambient_dim: int) -> ClosedForms:
+def sphere_patch_forms(ambient_dim: int) -> ClosedForms:
     """m coordinates of X uniform on S^(D-1), D = ambient_dim: |Z|^2 ~ Beta(m/2, (D-m)/2), alpha = (D - m)/2.
 
     A coordinate has the sphere's law in dimension D whatever m is.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def dead_leaves(
+def draw_dead_leaves(
     key: jax.Array, side: int, channels: int, leaves: int, smallest: Any, exponent: Any, texture: Any, dtype: Any
 ) -> jax.Array:
     """A picture (side, side, channels): a pixel has the colour of the topmost leaf that covers its centre, plus white noise.
@@ -40,7 +40,7 @@ def dead_leaves(
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, 0), i))(jnp.arange(leaves, dtype=jnp.int32))
     drawn = jax.vmap(lambda k: jax.random.uniform(k, (3 + channels,), dtype))(keys)
     centres = side * (3 * drawn[:, :2] - 1)
-    radii = power_law(drawn[:, 2], smallest, side, exponent)
+    radii = power_law_quantile(drawn[:, 2], smallest, side, exponent)
     background = jax.random.uniform(jax.random.fold_in(key, 1), (1, channels), dtype)
     colours = jnp.concatenate([drawn[:, 3:], background])
 
@@ -57,7 +57,7 @@ def dead_leaves(
     return colours[top] + jnp.asarray(texture, dtype) * noise
 
 
-def power_law(level: jax.Array, smallest: Any, largest: Any, exponent: Any) -> jax.Array:
+def power_law_quantile(level: jax.Array, smallest: Any, largest: Any, exponent: Any) -> jax.Array:
     """The quantile at `level` of the density ~ r^-exponent on [smallest, largest], 0 < smallest; any real exponent."""
     power = 1 - jnp.asarray(exponent, level.dtype)
     span = jnp.log(jnp.asarray(largest, level.dtype) / smallest)

@@ -88,23 +88,23 @@ MD5 = {
 }
 
 
-def shape(name: str) -> tuple[int, int, int]:
+def image_shape(name: str) -> tuple[int, int, int]:
     """(h, w, c) of a set's images; reads no file."""
     return choose("data.law", name, SHAPES)
 
 
-def classes(name: str) -> int:
+def count_classes(name: str) -> int:
     """The number of a set's classes; reads no file."""
     return choose("data.law", name, CLASSES)
 
 
-def load(name: str, root: str = "") -> ImageSet:
+def load_image_set(name: str, root: str = "") -> ImageSet:
     """The set of this name, read once a process; `digits` needs no folder.
 
     Raises `InputError`, which says where the files are available, for a folder or file that is not there and for a file that is
     not what it should be.
     """
-    shape(name)
+    image_shape(name)
     if name == "digits":
         return _digits()
     folder = root or os.environ.get("DYNAMICS_DATA", "")
@@ -123,7 +123,7 @@ def channel_statistics(pixels: np.ndarray, highest: int) -> Arrays:
     return first / (count * highest), np.sqrt(variance) / highest
 
 
-def standardized(pixels: np.ndarray, highest: int, mean: Sequence[float] | np.ndarray, std: Any) -> np.ndarray:
+def standardize_pixels(pixels: np.ndarray, highest: int, mean: Sequence[float] | np.ndarray, std: Any) -> np.ndarray:
     """(pixels / highest - mean) / std per channel, float32 (N, h * w * c): row by row, channels last; mean and std are (c,)."""
     values = pixels.astype(np.float32)
     values /= highest

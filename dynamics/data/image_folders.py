@@ -18,7 +18,7 @@ Part = dict[str, list[str]]  # the names of a class's files
 Read = Callable[[str], bytes]
 
 
-class Tree(NamedTuple):
+class FileTree(NamedTuple):
     """names: of the files, with slashes; folders: those without files, too."""
 
     names: list[str]
@@ -35,7 +35,7 @@ def content_stamp(path: Path) -> str:
 
 
 @contextmanager
-def open_tree(path: Path) -> Iterator[tuple[Tree, Read]]:
+def open_tree(path: Path) -> Iterator[tuple[FileTree, Read]]:
     """The files of a folder or zip file, and how to read one of them."""
     if path.is_dir():
         yield _walk(path), lambda name: (path / name).read_bytes()
@@ -43,24 +43,24 @@ def open_tree(path: Path) -> Iterator[tuple[Tree, Read]]:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if all(map(_counts, PurePosixPath(name).parts))]
         files = [name for name in names if not name.endswith("/")]
-        yield Tree(files, [name.rstrip("/") for name in names if name.endswith("/")]), archive.read
+        yield FileTree(files, [name.rstrip("/") for name in names if name.endswith("/")]), archive.read
 
 
-def _walk(path: Path) -> Tree:
+def _walk(path: Path) -> FileTree:
     files, folders = [], []
     for place, names, found in os.walk(path):
         names[:] = sorted(filter(_counts, names))
         inside = PurePosixPath(Path(place).relative_to(path).as_posix())
         folders += [str(inside / name) for name in names]
         files += [str(inside / name) for name in sorted(filter(_counts, found))]
-    return Tree(files, folders)
+    return FileTree(files, folders)
 
 
 def _counts(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def files_by_part(root: str, tree: Tree) -> list[Part]:
+def files_by_part(root: str, tree: FileTree) -> list[Part]:
     """The files by class of the training part and, if there is one, of the test part; every class has some."""
     found = {name: PurePosixPath(name).parts for name in sorted(tree.names) if name.lower().endswith(SUFFIXES)}
     require(bool(found), "data.root", root, f"holds no png or jpeg file; it {LAYOUT}")

@@ -6,14 +6,23 @@ import math
 
 import numpy as np
 
-from dynamics.data.view_schemes import Frame, Scheme, box, corners, dilations, place, scattered, subsets
+from dynamics.data.view_schemes import (
+    Frame,
+    Scheme,
+    box_offsets,
+    draw_subsets,
+    draw_window_corners,
+    powers_of_two,
+    window_corners,
+    window_pixels,
+)
 
 
 def jittered_grid(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows `stride` apart, each moved down and to the right by 0 to stride - 1 pixels, as far as the image goes."""
-    at = corners(frame.sides, frame.extent, frame.stride)
+    at = window_corners(frame.sides, frame.extent, frame.stride)
     at = np.minimum(at + rng.integers(frame.stride, size=at.shape), np.subtract(frame.sides, frame.size))
-    return place(at, box(frame.extent), frame.sides)
+    return window_pixels(at, box_offsets(frame.extent), frame.sides)
 
 
 def hexagonal(frame: Frame, rng: np.random.Generator) -> np.ndarray:
@@ -22,24 +31,24 @@ def hexagonal(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     Places are rounded to pixels, halves up; of those that fall together at stride 1 one is kept.
     """
     down, room = math.sqrt(3) / 2 * frame.stride, np.subtract(frame.sides, frame.size)
-    row, column = box((int(room[0] / down) + 2, room[1] // frame.stride + 1)).T
+    row, column = box_offsets((int(room[0] / down) + 2, room[1] // frame.stride + 1)).T
     at = np.stack([row * down, (column + row % 2 / 2) * frame.stride], axis=-1)
     at = np.floor(at + 0.5).astype(int)
-    return place(np.unique(at[np.all(at <= room, axis=1)], axis=0), box(frame.extent), frame.sides)
+    return window_pixels(np.unique(at[np.all(at <= room, axis=1)], axis=0), box_offsets(frame.extent), frame.sides)
 
 
-def jittered_sites(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def draw_jittered_sites(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Pixels (count,), one drawn from each cell of a grid of rows and columns that are as even as the count allows."""
     (height, width), count = frame.sides, frame.count
     rows = min(max(round(math.sqrt(count * height / width)), math.ceil(count / width)), height, count)
-    down, sites = parted(height, rows), []
-    for top, bottom, columns in zip(down, down[1:], np.diff(parted(count, rows)), strict=False):
-        across = parted(width, columns)
+    down, sites = split_evenly(height, rows), []
+    for top, bottom, columns in zip(down, down[1:], np.diff(split_evenly(count, rows)), strict=False):
+        across = split_evenly(width, columns)
         sites.append(width * rng.integers(top, bottom, size=columns) + rng.integers(across[:-1], across[1:]))
     return np.concatenate(sites)
 
 
-def parted(length: int, parts: int) -> np.ndarray:
+def split_evenly(length: int, parts: int) -> np.ndarray:
     """Where range(length) is cut (parts + 1,), ends included, so that its parts differ by at most one."""
     return np.arange(parts + 1) * length // parts
 
@@ -50,7 +59,7 @@ def voronoi(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     Sites are a jittered grid. Pixels equally near to two sites are the first one's; of pixels equally near to a site the first
     are taken.
     """
-    at, sites = box(frame.sides), jittered_sites(frame, rng)
+    at, sites = box_offsets(frame.sides), draw_jittered_sites(frame, rng)
     nearest, owner = np.full(frame.pixels, np.iinfo(int).max), np.zeros(frame.pixels, int)
     for site in sites:
         distance = np.sum((at - at[site]) ** 2, axis=1)
@@ -63,13 +72,13 @@ def voronoi(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     return np.stack(seen)
 
 
-def log_polar(extent: int, size: int) -> np.ndarray:
+def log_polar_pattern(extent: int, size: int) -> np.ndarray:
     """Pixels (size^2, 2) of a square of side `extent` nearest to `size` angles on each of `size` rings, none of them twice.
 
     Rings are centred, of radii in geometric progression from R / size to R = (extent - 1) / 2; angles are even, clockwise from
     the right. Inner rings choose first.
     """
-    middle, at = (extent - 1) / 2, box((extent, extent))
+    middle, at = (extent - 1) / 2, box_offsets((extent, extent))
     angles, taken = 2 * np.pi * np.arange(size) / size, []
     for radius in middle * np.geomspace(1 / size, 1, size):
         for angle in angles:
@@ -82,17 +91,17 @@ def log_polar(extent: int, size: int) -> np.ndarray:
 def radial(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """One log-polar pattern, in a square of side 2 size + 1 or the largest that fits, at independent uniform places."""
     extent = min(2 * frame.size + 1, *frame.sides)
-    return place(scattered(frame, (extent, extent), rng), log_polar(extent, frame.size), frame.sides)
+    return window_pixels(draw_window_corners(frame, (extent, extent), rng), log_polar_pattern(extent, frame.size), frame.sides)
 
 
 def multi_scale(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows whose size x size pixels are r = 1, 2, 4, ... apart, for all r for which one fits, at a stride of r `stride`."""
     most = (min(frame.sides) - 1) // (frame.size - 1) if frame.size > 1 else min(frame.sides)
     scales = []
-    for dilation in dilations(most):
+    for dilation in powers_of_two(most):
         extent = (dilation * (frame.size - 1) + 1,) * 2
-        at = corners(frame.sides, extent, dilation * frame.stride)
-        scales.append(place(at, dilation * box(frame.extent), frame.sides))
+        at = window_corners(frame.sides, extent, dilation * frame.stride)
+        scales.append(window_pixels(at, dilation * box_offsets(frame.extent), frame.sides))
     return np.concatenate(scales)
 
 
@@ -108,12 +117,12 @@ def cross(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     pixel less.
     """
     extent, arm = cross_extent(frame), frame.size**2 // 4
-    at = box(extent)
+    at = box_offsets(extent)
     plus = at[(at[:, 0] == extent[0] - 1 - arm) | (at[:, 1] == arm)]
-    return place(corners(frame.sides, extent, frame.stride), plus, frame.sides)
+    return window_pixels(window_corners(frame.sides, extent, frame.stride), plus, frame.sides)
 
 
-def large(frame: Frame) -> tuple[int, int]:
+def large_extent(frame: Frame) -> tuple[int, int]:
     """The sides of a square of twice the size, or the largest that fits."""
     side = min(2 * frame.size, *frame.sides)
     return side, side
@@ -121,15 +130,15 @@ def large(frame: Frame) -> tuple[int, int]:
 
 def large_sparse(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows of twice the size, `stride` apart, of which one random choice of p pixels is seen, the same in all."""
-    pattern = box(large(frame))[subsets(rng, 1, math.prod(large(frame)), frame.seen)[0]]
-    return place(corners(frame.sides, large(frame), frame.stride), pattern, frame.sides)
+    pattern = box_offsets(large_extent(frame))[draw_subsets(rng, 1, math.prod(large_extent(frame)), frame.seen)[0]]
+    return window_pixels(window_corners(frame.sides, large_extent(frame), frame.stride), pattern, frame.sides)
 
 
 def random_local(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows of twice the size, `stride` apart, of each of which another random choice of p pixels is seen."""
-    at = corners(frame.sides, large(frame), frame.stride)
-    patterns = box(large(frame))[subsets(rng, len(at), math.prod(large(frame)), frame.seen)]
-    return place(at, patterns, frame.sides)
+    at = window_corners(frame.sides, large_extent(frame), frame.stride)
+    patterns = box_offsets(large_extent(frame))[draw_subsets(rng, len(at), math.prod(large_extent(frame)), frame.seen)]
+    return window_pixels(at, patterns, frame.sides)
 
 
 IMAGE_SCHEMES = {

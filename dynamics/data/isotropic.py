@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core.dynamics import Hyper
-from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, ClosedForms, radial, sphere_patch
-from dynamics.data.law import LAWS, DataSpec, Law, Source, direction
+from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, ClosedForms, radial_forms, sphere_patch_forms
+from dynamics.data.law import LAWS, DataSpec, Law, Source, draw_direction
 from dynamics.errors import require
 
 
-def isotropic(
+def build_isotropic_law(
     radius: Callable[[jax.Array, Any, Hyper, DataSpec, Any], jax.Array],
     closed_forms: Callable[[DataSpec], ClosedForms],
     **more: Any,
@@ -28,7 +28,7 @@ def isotropic(
         dim = hyper["data.input_dim"]
 
         def row(key, index, num_samples):
-            towards = direction(jax.random.fold_in(key, 0), dim, data.input_dim, dtype)
+            towards = draw_direction(jax.random.fold_in(key, 0), dim, data.input_dim, dtype)
             return radius(jax.random.fold_in(key, 1), dim, hyper, data, dtype) * towards, jnp.int32(0)
 
         return Source(row)
@@ -84,13 +84,13 @@ def _grid(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     return Source(row)
 
 
-LAWS.add("uniform_ball", isotropic(_ball_radius, lambda data: BALL, pads=True))
-LAWS.add("sphere", isotropic(_unit_radius, lambda data: SPHERE, pads=True))
-LAWS.add("radial", isotropic(_radial_radius, lambda data: radial(data.alpha), pads=True), uses=("alpha",))
-LAWS.add("gaussian", isotropic(_chi_radius, lambda data: GAUSSIAN))
+LAWS.add("uniform_ball", build_isotropic_law(_ball_radius, lambda data: BALL, pads=True))
+LAWS.add("sphere", build_isotropic_law(_unit_radius, lambda data: SPHERE, pads=True))
+LAWS.add("radial", build_isotropic_law(_radial_radius, lambda data: radial_forms(data.alpha), pads=True), uses=("alpha",))
+LAWS.add("gaussian", build_isotropic_law(_chi_radius, lambda data: GAUSSIAN))
 LAWS.add(
     "sphere_patch",
-    isotropic(_patch_radius, lambda data: sphere_patch(data.ambient_dim), check=_check_patch),
+    build_isotropic_law(_patch_radius, lambda data: sphere_patch_forms(data.ambient_dim), check=_check_patch),
     uses=("ambient_dim",),
 )
 LAWS.add("grid", Law(_grid, pads=True))

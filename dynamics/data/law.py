@@ -156,13 +156,13 @@ def parameter_free_forms() -> dict[str, ClosedForms]:
     return {"uniform_ball": BALL, "sphere": SPHERE, "gaussian": GAUSSIAN}
 
 
-def direction(key: jax.Array, dim: Any, width: int, dtype: Any) -> jax.Array:
+def draw_direction(key: jax.Array, dim: Any, width: int, dtype: Any) -> jax.Array:
     """Return a uniform unit vector in the first `dim` of `width` coordinates."""
     z = jnp.where(jnp.arange(width) < dim, jax.random.normal(key, (width,), dtype), 0)
     return z / jnp.linalg.norm(z)
 
 
-def directions(key: jax.Array, count: int, dim: int, dtype: Any) -> jax.Array:
+def draw_directions(key: jax.Array, count: int, dim: int, dtype: Any) -> jax.Array:
     """Return independent uniform unit vectors (count, dim), one key each."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count, dtype=jnp.int32))
-    return jax.vmap(lambda k: direction(k, dim, dim, dtype))(keys)
+    return jax.vmap(lambda k: draw_direction(k, dim, dim, dtype))(keys)

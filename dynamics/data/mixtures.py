@@ -15,7 +15,7 @@ import numpy as np
 
 from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import ball_half_space_mean, ball_half_space_probability
-from dynamics.data.law import LAWS, DataSpec, Law, Source, direction
+from dynamics.data.law import LAWS, DataSpec, Law, Source, draw_direction
 from dynamics.errors import require
 
 
@@ -26,7 +26,7 @@ class Subspaces(NamedTuple):
     centres: jax.Array
 
 
-def orthonormal(rows: jax.Array) -> jax.Array:
+def orthonormalize_rows(rows: jax.Array) -> jax.Array:
     """The rows (k, d) made orthonormal one after the other, twice for the rounding; products only, no LAPACK."""
     for _ in range(2):
         done: list[jax.Array] = []
@@ -39,12 +39,12 @@ def orthonormal(rows: jax.Array) -> jax.Array:
     return rows
 
 
-def subspaces(key: jax.Array, data: DataSpec, offset: jax.Array, dtype: Any) -> Subspaces:
+def draw_subspaces(key: jax.Array, data: DataSpec, offset: jax.Array, dtype: Any) -> Subspaces:
     """The parts of a run, a key each, so that more of them leave the first ones as they are."""
 
     def part(j):
         drawn = jax.random.normal(jax.random.fold_in(key, j), (data.intrinsic_dim + 1, data.input_dim), dtype)
-        rows = orthonormal(drawn)
+        rows = orthonormalize_rows(drawn)
         return Subspaces(rows[:-1], offset * rows[-1])
 
     return jax.vmap(part)(jnp.arange(data.components, dtype=jnp.int32))
@@ -52,12 +52,12 @@ def subspaces(key: jax.Array, data: DataSpec, offset: jax.Array, dtype: Any) -> 
 
 def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     m = data.intrinsic_dim
-    bases, centres = subspaces(key, data, hyper["data.offset"], dtype)
+    bases, centres = draw_subspaces(key, data, hyper["data.offset"], dtype)
 
     def row(key, index, num_samples):
         part = jax.random.randint(jax.random.fold_in(key, 2), (), 0, data.components)
         radius = jax.random.uniform(jax.random.fold_in(key, 1), (), dtype) ** (1 / m)
-        return centres[part] + radius * direction(jax.random.fold_in(key, 0), m, m, dtype) @ bases[part], part
+        return centres[part] + radius * draw_direction(jax.random.fold_in(key, 0), m, m, dtype) @ bases[part], part
 
     return Source(row, centres)
 
@@ -67,7 +67,9 @@ def _check(data: DataSpec) -> None:
     require(1 <= m < d, "data.intrinsic_dim", m, f"must be at least 1 and below data.input_dim = {d}")
 
 
-def _within(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _half_space_within_parts(
+    parts: Subspaces, u: np.ndarray, t: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """For u (d, K) and t (K,): B_j u (J, m, K), its norm (J, K), where the ball of j is cut (J, K), whether it is (J, K)."""
     bases, centres = (np.asarray(a, float) for a in parts)
     inner = bases @ u
@@ -79,7 +81,7 @@ def _within(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> tuple[np.ndarray,
 def mixture_probability(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     """P(u.X > t), (K,), for unit columns u (d, K) and t (K,): the mean over parts of Q_ball(m)((t - u.c_j) / |B_j u|)."""
     m = parts.bases.shape[1]
-    _, _, cut, seen = _within(parts, u, t)
+    _, _, cut, seen = _half_space_within_parts(parts, u, t)
     return np.mean(np.where(seen, ball_half_space_probability(cut, m), cut < 0), axis=0)
 
 
@@ -87,7 +89,7 @@ def mixture_mean(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     """E[X 1{u.X > t}], (d, K): the mean over parts of c_j Q_j + B_j^T (B_j u / |B_j u|) M_ball(m)."""
     bases, centres = (np.asarray(a, float) for a in parts)
     m = bases.shape[1]
-    inner, size, cut, seen = _within(parts, u, t)
+    inner, size, cut, seen = _half_space_within_parts(parts, u, t)
     share = np.where(seen, ball_half_space_probability(cut, m), cut < 0)
     along = np.where(seen, ball_half_space_mean(cut, m) / np.where(seen, size, 1), 0)
     return np.mean(centres[:, :, None] * share[:, None] + np.swapaxes(bases, 1, 2) @ (inner * along[:, None]), axis=0)

@@ -24,13 +24,13 @@ from dynamics.errors import InputError, require
 
 def _resolve(data: DataSpec) -> DataSpec:
     """The data with the digest of the file's content and, if it is 0, the number of coordinates."""
-    pool = array_files.load(data.file)
+    pool = array_files.load_array_file(data.file)
     check_digest(data, "data.file", data.file, pool.digest)
     return replace(data, digest=pool.digest, input_dim=data.input_dim or math.prod(pool.grid))
 
 
 def _check(data: DataSpec) -> None:
-    pool = array_files.load(data.file)
+    pool = array_files.load_array_file(data.file)
     size = math.prod(pool.grid)
     fits = f"must be {size} (or 0), so many coordinates {data.file} has"
     require(data.input_dim == size, "data.input_dim", data.input_dim, fits)
@@ -38,7 +38,7 @@ def _check(data: DataSpec) -> None:
 
 
 def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
-    pool = array_files.load(data.file)
+    pool = array_files.load_array_file(data.file)
     arrays = dict(zip(POOL_ARRAYS, (pool.inputs, pool.parts, pool.test_inputs, pool.test_parts), strict=True))
     return {name: array for name, array in (arrays | {"pool_values": pool.values}).items() if array is not None}
 
@@ -50,12 +50,12 @@ def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
 
 def _num_parts(data: DataSpec) -> int:
     """The number of classes; 1 if labels are numbers, which are no classes, or if there are none."""
-    return max(1, array_files.load(data.file).classes)
+    return max(1, array_files.load_array_file(data.file).classes)
 
 
 def _label_outputs(data: DataSpec) -> int:
     """How many numbers a label of the file is, 0 for one."""
-    values = array_files.load(data.file).values if data.law == "arrays" else None
+    values = array_files.load_array_file(data.file).values if data.law == "arrays" else None
     if values is None:
         allowed = "needs data.law = arrays and a data.file with labels that are numbers; for words use one_hot or part_index"
         raise InputError("target.kind", "labels", allowed)
@@ -74,7 +74,7 @@ LAWS.add(
     Law(
         _source,
         _check,
-        grid=lambda data: array_files.load(data.file).grid,
+        grid=lambda data: array_files.load_array_file(data.file).grid,
         num_parts=_num_parts,
         shared_arrays=_shared_arrays,
         resolve=_resolve,

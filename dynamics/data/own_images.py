@@ -39,7 +39,7 @@ class OwnImages(NamedTuple):
     digest: str
 
 
-def load(root: str) -> OwnImages:
+def load_own_images(root: str) -> OwnImages:
     """Return the images of a folder or zip file, read once a process as long as neither it nor its folders change.
 
     Raises `InputError` on `data.root`, or on the file, for what is not there and for what cannot be trained on.
@@ -48,15 +48,15 @@ def load(root: str) -> OwnImages:
     path = Path(root).expanduser()
     require(path.exists(), "data.root", root, f"is not there (sought from {Path.cwd()})")
     require(path.is_dir() or path.suffix == ".zip", "data.root", root, "is neither a folder nor a .zip file")
-    return _load(root, path.resolve(), _times(path))
+    return _load(root, path.resolve(), _modification_times(path))
 
 
 def load_images(law: str, root: str) -> ImageSet:
     """Return the images of the suite's set of this name, or for `images` those of the folder or zip file."""
-    return load(root).images if law == "images" else image_files.load(law, root)
+    return load_own_images(root).images if law == "images" else image_files.load_image_set(law, root)
 
 
-def _times(path: Path) -> tuple[tuple[str, int, int], ...]:
+def _modification_times(path: Path) -> tuple[tuple[str, int, int], ...]:
     """What changes when files come or go: the times of a folder and those down to its classes, or of a zip file."""
     levels = [path]
     for _ in range(2 if path.is_dir() else 0):
@@ -68,7 +68,7 @@ def _times(path: Path) -> tuple[tuple[str, int, int], ...]:
 @lru_cache(maxsize=4)
 def _load(root: str, path: Path, times: tuple) -> OwnImages:
     try:
-        digest, arrays = _kept(path) or _read(root, path)
+        digest, arrays = _load_cached(path) or _read(root, path)
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise InputError("data.root", root, f"cannot be read: {error}") from None
     train, *test = arrays
@@ -76,7 +76,7 @@ def _load(root: str, path: Path, times: tuple) -> OwnImages:
     return OwnImages(images, int(images.classes[-1]) + 1, digest)
 
 
-def _kept(path: Path) -> tuple[str, list[Arrays]] | None:
+def _load_cached(path: Path) -> tuple[str, list[Arrays]] | None:
     """(digest, pixels and classes of every part) if the cache folder has them."""
     digest = load_digest(content_stamp(path))
     arrays = load_pixels(digest) if digest else []

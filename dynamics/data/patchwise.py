@@ -20,11 +20,11 @@ import numpy as np
 
 from dynamics.core.dynamics import Hyper
 from dynamics.data.closed_forms import gaussian_half_space_mean, gaussian_half_space_probability
-from dynamics.data.law import LAWS, DataSpec, Law, Source, direction, directions
+from dynamics.data.law import LAWS, DataSpec, Law, Source, draw_direction, draw_directions
 from dynamics.errors import require
 
 
-def num_patches(data: DataSpec) -> int:
+def count_patches(data: DataSpec) -> int:
     return data.input_dim // data.patch_dim
 
 
@@ -34,34 +34,36 @@ def _check_patches(data: DataSpec) -> None:
 
 
 def _patch_spheres(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
-    return Source(lambda key, index, n: (directions(key, num_patches(data), data.patch_dim, dtype).reshape(-1), jnp.int32(0)))
+    return Source(
+        lambda key, index, n: (draw_directions(key, count_patches(data), data.patch_dim, dtype).reshape(-1), jnp.int32(0))
+    )
 
 
 def _tiled(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     def row(key, index, num_samples):
-        return jnp.tile(direction(key, data.patch_dim, data.patch_dim, dtype), num_patches(data)), jnp.int32(0)
+        return jnp.tile(draw_direction(key, data.patch_dim, data.patch_dim, dtype), count_patches(data)), jnp.int32(0)
 
     return Source(row)
 
 
 def _normals(key: jax.Array, data: DataSpec, dtype: Any) -> jax.Array:
     """J + 1 patches (J + 1, m) of standard normals, in one draw: rows as short as m take long to compile."""
-    return jax.random.normal(key, ((num_patches(data) + 1) * data.patch_dim,), dtype).reshape(-1, data.patch_dim)
+    return jax.random.normal(key, ((count_patches(data) + 1) * data.patch_dim,), dtype).reshape(-1, data.patch_dim)
 
 
 def _choice(key: jax.Array, data: DataSpec) -> tuple[jax.Array, jax.Array]:
     """Which patch is special, and which part it is of: independent and uniform."""
-    drawn = jax.random.randint(key, (), 0, num_patches(data) * data.components)
+    drawn = jax.random.randint(key, (), 0, count_patches(data) * data.components)
     return drawn // data.components, drawn % data.components
 
 
 def noise_std(data: DataSpec) -> float:
     """Of a coordinate of `vocabulary`."""
-    return float((num_patches(data) * data.patch_dim) ** -0.5)
+    return float((count_patches(data) * data.patch_dim) ** -0.5)
 
 
 def _vocabulary(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
-    words = directions(key, data.components, data.patch_dim, dtype)
+    words = draw_directions(key, data.components, data.patch_dim, dtype)
 
     def row(key, index, num_samples):
         place, part = _choice(jax.random.fold_in(key, 1), data)
@@ -72,7 +74,7 @@ def _vocabulary(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Sou
 
 
 def _cone_clusters(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
-    centres = directions(key, data.components + 1, data.patch_dim, dtype)
+    centres = draw_directions(key, data.components + 1, data.patch_dim, dtype)
 
     def cone(centre, normals):
         drawn = centre + hyper["data.cone_std"] * normals

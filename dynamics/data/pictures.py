@@ -31,12 +31,12 @@ def _load(data: DataSpec) -> images.ImageSet:
 
 def _shape(data: DataSpec) -> tuple[int, ...]:
     """(height, width, channels) of a set's images; reads one's own, and no file of the suite's sets."""
-    return _load(data).pixels.shape[1:] if data.law == "images" else images.shape(data.law)
+    return _load(data).pixels.shape[1:] if data.law == "images" else images.image_shape(data.law)
 
 
 def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
     if data.stand_in in stand_ins.DRAWN:
-        return stand_ins.shared_arrays(data, *statistics(data))
+        return stand_ins.shared_arrays(data, *pixel_statistics(data))
     found = _load(data)
     arrays = (found.pixels, found.classes, found.test_pixels, found.test_classes)
     return {
@@ -44,7 +44,7 @@ def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
     }
 
 
-def statistics(data: DataSpec) -> tuple[np.ndarray, np.ndarray]:
+def pixel_statistics(data: DataSpec) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation that every pixel is standardised with, (channels,) each, of pixels in [0, 1]."""
     if data.normalization in images.NORMALIZATIONS:
         mean, std = images.NORMALIZATIONS[data.normalization]
@@ -60,10 +60,10 @@ def _own_statistics(law: str, root: str, digest: str) -> tuple[np.ndarray, np.nd
 
 def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
     if data.stand_in in stand_ins.DRAWN:
-        return Source(stand_ins.drawn(data, hyper, dtype))
-    mean, std = (jnp.asarray(np.resize(a, data.input_dim), dtype) for a in statistics(data))
+        return Source(stand_ins.draw_stand_in(data, hyper, dtype))
+    mean, std = (jnp.asarray(np.resize(a, data.input_dim), dtype) for a in pixel_statistics(data))
     highest = _load(data).highest
-    wrap = stand_ins.shuffled if data.stand_in == "shuffled" else lambda row: row
+    wrap = stand_ins.shuffle_pixels if data.stand_in == "shuffled" else lambda row: row
     return pool_source(key, hyper, lambda pixels: (pixels.astype(dtype) / highest - mean) / std, wrap)
 
 
@@ -81,7 +81,7 @@ def _check(data: DataSpec) -> None:
         _check_leaves(data, shape[0])
     found = _load(data)
     if data.normalization == "own" and data.stand_in not in stand_ins.DRAWN:
-        constant = np.flatnonzero(statistics(data)[1] == 0).tolist()
+        constant = np.flatnonzero(pixel_statistics(data)[1] == 0).tolist()
         require(not constant, "data.root", data.root, f"holds images whose channels {constant} are of one value throughout")
     if data.stand_in not in stand_ins.DRAWN:
         check_sizes(data, len(found.pixels), None if found.test_pixels is None else len(found.test_pixels), "image")
@@ -92,7 +92,7 @@ def _side(data: DataSpec) -> int:
 
 
 def _leaves(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
-    draw = stand_ins.leaves(data, hyper, dtype)
+    draw = stand_ins.dead_leaves_sampler(data, hyper, dtype)
     return Source(lambda key, index, num_samples: (draw(key), jnp.int32(0)))
 
 
@@ -110,7 +110,7 @@ def _check_leaves(data: DataSpec, side: int) -> None:
 def _num_parts(data: DataSpec) -> int:
     if data.stand_in in stand_ins.DRAWN:
         return 1
-    return own_images.load(data.root).num_classes if data.law == "images" else images.classes(data.law)
+    return own_images.load_own_images(data.root).num_classes if data.law == "images" else images.count_classes(data.law)
 
 
 LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
@@ -124,7 +124,7 @@ def _set_fields(data: DataSpec) -> tuple[str, ...]:
 
 def _resolve(data: DataSpec) -> DataSpec:
     """Own images with the digest of their files and, if it is 0, the number of coordinates."""
-    found = own_images.load(data.root)
+    found = own_images.load_own_images(data.root)
     check_digest(data, "data.root", data.root, found.digest)
     return replace(data, digest=found.digest, input_dim=data.input_dim or math.prod(_shape(data)))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dynamics.core.dynamics import Hyper
 from dynamics.data import image_files as images
-from dynamics.data.dead_leaves import dead_leaves
+from dynamics.data.dead_leaves import draw_dead_leaves
 from dynamics.data.law import DataSpec, Row
 from dynamics.data.own_images import load_images
 
@@ -39,12 +39,12 @@ def _moments(where: tuple[str, str, str], mean: tuple[float, ...], std: tuple[fl
     """Mean (d,) and the covariance's root (d, d) of the set's pixels, standardised; where: law, root, digest."""
     law, root, _ = where
     found = load_images(law, root)
-    pixels = images.standardized(found.pixels, found.highest, mean, std)
+    pixels = images.standardize_pixels(found.pixels, found.highest, mean, std)
     values, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False, bias=True))
     return pixels.mean(axis=0), (vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T).astype(np.float32)
 
 
-def shuffled(image: Row) -> Row:
+def shuffle_pixels(image: Row) -> Row:
     """Rows of images, the pixels of each in an order of its own."""
 
     def row(key, index, num_samples):
@@ -54,32 +54,36 @@ def shuffled(image: Row) -> Row:
     return row
 
 
-def drawn(data: DataSpec, hyper: Hyper, dtype: Any) -> Row:
+def draw_stand_in(data: DataSpec, hyper: Hyper, dtype: Any) -> Row:
     """Rows of a stand-in of `DRAWN`, all of one part."""
     draw = DRAWN[data.stand_in](data, hyper, dtype)
     return lambda key, index, num_samples: (draw(key), jnp.int32(0))
 
 
-def gaussian(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+def gaussian_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
     return lambda key: jax.random.normal(key, (data.input_dim,), dtype)
 
 
-def covariance(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+def covariance_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
     mean, root = (hyper[f"data.{name}"].astype(dtype) for name in (MEAN, ROOT))
     return lambda key: mean + root @ jax.random.normal(key, (data.input_dim,), dtype)
 
 
-def leaves(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+def dead_leaves_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
     """Of the law's grid, standardised as uniform colours are: mean 1/2, variance 1/12."""
     side, _, channels = data.grid
     smallest, exponent, texture = (hyper[f"data.{name}"] for name in ("smallest_leaf", "leaf_exponent", "texture"))
 
     def draw(key: jax.Array) -> jax.Array:
-        picture = dead_leaves(key, side, channels, data.leaves, smallest, exponent, texture, dtype)
+        picture = draw_dead_leaves(key, side, channels, data.leaves, smallest, exponent, texture, dtype)
         return (picture.reshape(-1) - 0.5) * math.sqrt(12)
 
     return draw
 
 
-DRAWN = {"gaussian": gaussian, "covariance": covariance, "dead_leaves": leaves}  # of no image of the set
-STAND_INS = {"shuffled": shuffled, **DRAWN}
+DRAWN = {
+    "gaussian": gaussian_sampler,
+    "covariance": covariance_sampler,
+    "dead_leaves": dead_leaves_sampler,
+}  # of no image of the set
+STAND_INS = {"shuffled": shuffle_pixels, **DRAWN}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option
-from dynamics.data.law import LAWS, DataSpec, direction
+from dynamics.data.law import LAWS, DataSpec, draw_direction
 from dynamics.data.views import ViewSpec, list_views
 from dynamics.errors import choose, require
 
@@ -87,38 +87,38 @@ class Setting(NamedTuple):
     hyper: Hyper = MappingProxyType({})
 
 
-def linear(key: jax.Array, setting: Setting) -> Target:
+def build_linear(key: jax.Array, setting: Setting) -> Target:
     """f_0(x) = e_1 . x, a fixed unit vector (Liang et al. 2025, Figures 1-12)."""
     return lambda x, part: x[:, 0]
 
 
-def random_linear(key: jax.Array, setting: Setting) -> Target:
+def build_random_linear(key: jax.Array, setting: Setting) -> Target:
     """f_0(x) = w . x, w a uniform unit vector: for inputs whose first coordinate is not like the others."""
-    w = direction(key, setting.dim, setting.data.input_dim, setting.dtype)
+    w = draw_direction(key, setting.dim, setting.data.input_dim, setting.dtype)
     return lambda x, part: x @ w
 
 
-def holder_half(key: jax.Array, setting: Setting) -> Target:
+def build_holder_half(key: jax.Array, setting: Setting) -> Target:
     """f_0(x) = (1/d) sum_{j <= d} |u_j . x|^(1/2) + 1 with u_j uniform on the sphere (ibid., Figures 13-15)."""
     width, dtype = setting.data.input_dim, setting.dtype
     index = jnp.arange(width, dtype=jnp.int32)
-    unit = jax.vmap(lambda j: direction(jax.random.fold_in(key, j), setting.dim, width, dtype))(index)
+    unit = jax.vmap(lambda j: draw_direction(jax.random.fold_in(key, j), setting.dim, width, dtype))(index)
     used = (index < setting.dim).astype(dtype)
     count = jnp.asarray(setting.dim, dtype)
     return lambda x, part: jnp.sqrt(jnp.abs(x @ unit.T)) @ used / count + 1
 
 
-def chebyshev(key: jax.Array, setting: Setting) -> Target:
+def build_chebyshev(key: jax.Array, setting: Setting) -> Target:
     """f_0(x) = T_degree(x_1) = cos(degree arccos x_1), the Chebyshev polynomial (Cohen et al. 2021)."""
     return lambda x, part: jnp.cos(setting.target.degree * jnp.arccos(jnp.clip(x[:, 0], -1, 1)))
 
 
-def zero(key: jax.Array, setting: Setting) -> Target:
+def build_zero(key: jax.Array, setting: Setting) -> Target:
     """f_0(x) = 0."""
     return lambda x, part: jnp.zeros(x.shape[0], setting.dtype)
 
 
-def teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target:
+def build_teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target:
     """A patch network with shared filters, f_0(x) = sum_k v_k (1/L) sum_l relu(w_k . x^(l) - b_k) + c (Liang et al. 2026b).
 
     v_k ~ N(0, 1), w_k ~ N(0, I), b_k ~ U(-1/2, 1/2), c ~ U(-1, 1); `scaled`: w_k ~ N(0, I/m), v_k ~ N(0, 1/K), b = c = 0.
@@ -137,24 +137,24 @@ def teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target
     return lambda x, part: jax.lax.map(of_one, x, batch_size=64)  # all views of all samples at once may be too many
 
 
-def scaled_teacher(key: jax.Array, setting: Setting) -> Target:
+def build_scaled_teacher(key: jax.Array, setting: Setting) -> Target:
     """`teacher` of unit scale without biases, that of the image experiments (ibid., X3)."""
-    return teacher(key, setting, scaled=True)
+    return build_teacher(key, setting, scaled=True)
 
 
-def parts(key: jax.Array, setting: Setting) -> Target:
+def build_part_vectors(key: jax.Array, setting: Setting) -> Target:
     """What the sample's part stands for, a vector: its word, the direction of its cluster, the centre of its subspace."""
     stands_for = setting.parts
     assert stands_for is not None  # `check` sees to it
     return lambda x, part: stands_for[part]
 
 
-def part_index(key: jax.Array, setting: Setting) -> Target:
+def build_part_index(key: jax.Array, setting: Setting) -> Target:
     """The number of the sample's part: the class of an image as a number."""
     return lambda x, part: part.astype(setting.dtype)
 
 
-def one_hot(key: jax.Array, setting: Setting) -> Target:
+def build_one_hot(key: jax.Array, setting: Setting) -> Target:
     """The sample's part as a class, 1 in its place and 0 elsewhere."""
     return lambda x, part: jax.nn.one_hot(part, _num_parts(setting.data), dtype=setting.dtype)
 
@@ -179,13 +179,13 @@ def _check_meaning(target: TargetSpec, data: DataSpec) -> None:
     require(data.law in known, "target.kind", target.kind, f"needs a data.law among {', '.join(known)}")
 
 
-TARGETS.add("linear", TargetKind(linear))
-TARGETS.add("random_linear", TargetKind(random_linear))
-TARGETS.add("holder_half", TargetKind(holder_half))
-TARGETS.add("chebyshev", TargetKind(chebyshev), uses=("degree",))
-TARGETS.add("zero", TargetKind(zero))
-TARGETS.add("teacher", TargetKind(teacher, pads=False), uses=("units", "views"))
-TARGETS.add("scaled_teacher", TargetKind(scaled_teacher, pads=False), uses=("units", "views"))
-TARGETS.add("parts", TargetKind(parts, _part_dim, pads=False, check=_check_meaning))
-TARGETS.add("part_index", TargetKind(part_index, pads=False))
-TARGETS.add("one_hot", TargetKind(one_hot, _num_parts, pads=False, check=_check_several_parts))
+TARGETS.add("linear", TargetKind(build_linear))
+TARGETS.add("random_linear", TargetKind(build_random_linear))
+TARGETS.add("holder_half", TargetKind(build_holder_half))
+TARGETS.add("chebyshev", TargetKind(build_chebyshev), uses=("degree",))
+TARGETS.add("zero", TargetKind(build_zero))
+TARGETS.add("teacher", TargetKind(build_teacher, pads=False), uses=("units", "views"))
+TARGETS.add("scaled_teacher", TargetKind(build_scaled_teacher, pads=False), uses=("units", "views"))
+TARGETS.add("parts", TargetKind(build_part_vectors, _part_dim, pads=False, check=_check_meaning))
+TARGETS.add("part_index", TargetKind(build_part_index, pads=False))
+TARGETS.add("one_hot", TargetKind(build_one_hot, _num_parts, pads=False, check=_check_several_parts))

@@ -59,86 +59,88 @@ class Scheme(NamedTuple):
     images: bool = False
 
 
-def box(extent: Sequence[int]) -> np.ndarray:
+def box_offsets(extent: Sequence[int]) -> np.ndarray:
     """Every offset (prod(extent), dims) in a box, in C order."""
     return np.indices(extent).reshape(len(extent), -1).T
 
 
-def corners(sides: Sequence[int], extent: Sequence[int], step: int) -> np.ndarray:
+def window_corners(sides: Sequence[int], extent: Sequence[int], step: int) -> np.ndarray:
     """The corners (L, dims) of boxes `step` apart in every direction, none reaching over the end."""
     starts = [np.arange(0, side - length + 1, step) for side, length in zip(sides, extent, strict=True)]
     return np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(sides))
 
 
-def scattered(frame: Frame, extent: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def draw_window_corners(frame: Frame, extent: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """The corners (count, dims) of boxes at places independent and uniform, all of them in the frame."""
     room = np.subtract(frame.sides, extent) + 1
     return rng.integers(room, size=(frame.count, len(frame.sides)))
 
 
-def place(corners: np.ndarray, offsets: np.ndarray, sides: Sequence[int]) -> np.ndarray:
+def window_pixels(corners: np.ndarray, offsets: np.ndarray, sides: Sequence[int]) -> np.ndarray:
     """The pixels (L, p) at offsets (p, dims), or (L, p, dims), from corners (L, dims)."""
     at = corners[:, None, :] + offsets
     return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(at, -1, 0)), tuple(sides)))
 
 
-def subsets(rng: np.random.Generator, count: int, total: int, size: int) -> np.ndarray:
+def draw_subsets(rng: np.random.Generator, count: int, total: int, size: int) -> np.ndarray:
     """Independent uniform subsets (count, size) of range(total), sorted; the first of more are those of fewer."""
     nearest = np.argpartition(rng.random((count, total)), size - 1, axis=1)[:, :size]
     return np.sort(nearest, axis=1)
 
 
-def dilations(most: int) -> list[int]:
+def powers_of_two(most: int) -> list[int]:
     """1, 2, 4, ... up to `most`."""
     return [2**level for level in range(most.bit_length())]
 
 
-def sliding(frame: Frame, rng: np.random.Generator | None = None) -> np.ndarray:
+def sliding_windows(frame: Frame, rng: np.random.Generator | None = None) -> np.ndarray:
     """Windows `stride` apart."""
-    return place(corners(frame.sides, frame.extent, frame.stride), box(frame.extent), frame.sides)
+    return window_pixels(window_corners(frame.sides, frame.extent, frame.stride), box_offsets(frame.extent), frame.sides)
 
 
-def disjoint(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def disjoint_windows(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows side by side; what is left over at the end is not seen."""
-    return sliding(frame._replace(stride=frame.size))
+    return sliding_windows(frame._replace(stride=frame.size))
 
 
 def random_subsets(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Each view any p pixels, sorted; views are independent and may share pixels."""
-    return subsets(rng, frame.count, frame.pixels, frame.seen)
+    return draw_subsets(rng, frame.count, frame.pixels, frame.seen)
 
 
-def random_disjoint(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def random_disjoint_subsets(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Each view p pixels that no other view has, sorted: a random permutation cut into pieces."""
     used = rng.permutation(frame.pixels)[: frame.count * frame.seen]
     return np.sort(used.reshape(frame.count, frame.seen), axis=1)
 
 
-def random_placement(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def randomly_placed_windows(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows at independent uniform places."""
-    return place(scattered(frame, frame.extent, rng), box(frame.extent), frame.sides)
+    return window_pixels(draw_window_corners(frame, frame.extent, rng), box_offsets(frame.extent), frame.sides)
 
 
-def shuffle(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def shuffled_windows(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Windows `stride` apart on pixels that were permuted, once for all views; in a view in the order of its window."""
-    return rng.permutation(frame.pixels)[sliding(frame)]
+    return rng.permutation(frame.pixels)[sliding_windows(frame)]
 
 
-def hierarchical(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def hierarchical_windows(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     """Dyadic scales: side by side windows of extent size 2^j, every 2^j-th pixel of each, for all j for which one fits."""
     levels = []
-    for dilation in dilations(min(frame.sides) // frame.size):
+    for dilation in powers_of_two(min(frame.sides) // frame.size):
         extent = (frame.size * dilation,) * len(frame.sides)
-        levels.append(place(corners(frame.sides, extent, extent[0]), dilation * box(frame.extent), frame.sides))
+        levels.append(
+            window_pixels(window_corners(frame.sides, extent, extent[0]), dilation * box_offsets(frame.extent), frame.sides)
+        )
     return np.concatenate(levels)
 
 
 LINE_SCHEMES = {
-    "sliding": Scheme(sliding, strides=True),
-    "disjoint": Scheme(disjoint),
+    "sliding": Scheme(sliding_windows, strides=True),
+    "disjoint": Scheme(disjoint_windows),
     "random_subsets": Scheme(random_subsets, usual="sliding"),
-    "random_disjoint": Scheme(random_disjoint, usual="disjoint", most=lambda frame: frame.pixels // frame.seen),
-    "random_placement": Scheme(random_placement, usual="sliding"),
-    "shuffle": Scheme(shuffle, strides=True),
-    "hierarchical": Scheme(hierarchical),
+    "random_disjoint": Scheme(random_disjoint_subsets, usual="disjoint", most=lambda frame: frame.pixels // frame.seen),
+    "random_placement": Scheme(randomly_placed_windows, usual="sliding"),
+    "shuffle": Scheme(shuffled_windows, strides=True),
+    "hierarchical": Scheme(hierarchical_windows),
 }

@@ -21,7 +21,7 @@ from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Model, flat_batch
 from dynamics.models.losses import LOSSES, LossSpec
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, two_layer
+from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, build_two_layer
 from dynamics.optimizers.rules import OptimizerSpec
 
 Apply = Callable[[Any, jax.Array], jax.Array]
@@ -175,7 +175,7 @@ def _take(params, train, test, hyper, names, apply, activation, factor, kind) ->
     sizes = {"data.input_dim": x.shape[1], "data.num_samples": count}
     if apply is None:
         sizes["model.width"] = params.hidden.shape[1]
-        model = two_layer(x.shape[1], params.hidden.shape[1], activation, "torch_default", dtype)
+        model = build_two_layer(x.shape[1], params.hidden.shape[1], activation, "torch_default", dtype)
     else:
         model = Model(
             init=lambda key, hyper: params,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dynamics.measures.table import MEASURES, Measure
 from dynamics.measures.view import View
-from dynamics.models.losses import LOSSES, squares
+from dynamics.models.losses import LOSSES, squared_norms
 
 
 def train_loss(view: View) -> dict[str, jax.Array]:
@@ -18,7 +18,7 @@ def train_loss(view: View) -> dict[str, jax.Array]:
 def clean_train_error(view: View) -> dict[str, jax.Array]:
     """(1/n) sum (f(x_i) - f_0(x_i))^2, the error of Theorem 3.6 of Liang et al. 2025."""
     weights = view.train.weights
-    return {"clean_train_error": jnp.sum(weights * squares(view.prediction - view.clean, weights))}
+    return {"clean_train_error": jnp.sum(weights * squared_norms(view.prediction - view.clean, weights))}
 
 
 def excess_risk(view: View) -> dict[str, jax.Array]:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, Measure
 from dynamics.measures.view import View
-from dynamics.stability.weight import one_sided
+from dynamics.stability.weight import one_sided_weight
 
 
 def weighted_paths(view: View) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -38,7 +38,7 @@ def weighted_paths(view: View) -> tuple[jax.Array, jax.Array, jax.Array]:
 
     def side(sums: jax.Array, sign: int) -> jax.Array:
         excess = jnp.maximum(sign * jnp.sum(hidden * sums, axis=0), 0)
-        return size * one_sided(excess, sums[0], sums[1:])
+        return size * one_sided_weight(excess, sums[0], sums[1:])
 
     front = side(over, 1)
     plain = view.layout.mass * size * jnp.linalg.norm(hidden[1:], axis=0)

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core.dynamics import Hyper
-from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift
-from dynamics.curvature.hessian import sharpness
+from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift_eigenvector
+from dynamics.curvature.hessian import hessian_sharpness
 from dynamics.curvature.lanczos import TopEigenpair
 from dynamics.data.problem import Problem, Samples
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout
-from dynamics.models.losses import FACTORS, LossSpec, loss, loss_spec, squares
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.losses import FACTORS, LossSpec, mean_loss, resolve_loss_spec, squared_norms
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 
 class RunData(NamedTuple):
@@ -70,7 +70,7 @@ class View:
     ):
         self.model, self.params, self.factor, self.options = model, params, factor, options
         self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
-        self.descended = loss_spec(descended, self.hyper)
+        self.descended = resolve_loss_spec(descended, self.hyper)
         self.squared = self.descended.kind == "squared"
         self._learning_rate = learning_rate
 
@@ -92,7 +92,7 @@ class View:
     @cached_property
     def mean_square(self) -> jax.Array:
         """(1/n) sum (f(x_i) - y_i)^2 on the noisy labels, whatever the loss's normalisation."""
-        return jnp.sum(self.train.weights * squares(self.residual, self.train.weights))
+        return jnp.sum(self.train.weights * squared_norms(self.residual, self.train.weights))
 
     @cached_property
     def train_loss(self) -> jax.Array:
@@ -107,11 +107,11 @@ class View:
     @cached_property
     def excess_risk(self) -> jax.Array:
         """Mean of (f - f_0)^2 over fresh samples."""
-        return jnp.sum(self.test.weights * squares(self.test_prediction - self.test.labels, self.test.weights))
+        return jnp.sum(self.test.weights * squared_norms(self.test_prediction - self.test.labels, self.test.weights))
 
     def loss(self, params: Any) -> jax.Array:
         """The loss that is descended, at any parameters."""
-        return loss(self.descended, self.factor, self.model.apply, params, self.train)
+        return mean_loss(self.descended, self.factor, self.model.apply, params, self.train)
 
     def loss_gradient(self, params: Any) -> Any:
         """Gradient of the loss, in closed form where the model has one."""
@@ -140,8 +140,8 @@ class View:
         """Top eigenpair of the Hessian. Where gradients are cheap, Lanczos starts from Gauss-Newton's top eigenvector."""
         guess = None
         if self.model.squared_gradient is not None and self.squared:
-            guess = lift(self.model, self.params, self.train, self.gauss_newton.vector)
-        return sharpness(self.loss, self.params, gradient=self.loss_gradient, guess=guess)
+            guess = lift_eigenvector(self.model, self.params, self.train, self.gauss_newton.vector)
+        return hessian_sharpness(self.loss, self.params, gradient=self.loss_gradient, guess=guess)
 
     @cached_property
     def neurons(self) -> Neurons:
@@ -197,7 +197,7 @@ def view(
     if any(before.dtype == "float64" != after.dtype for before, after in zip(given, (*params, x, y), strict=True)):
         warnings.warn("view: 64-bit arrays are cast to 32 bits; call it in jax.enable_x64(True), or cast them", stacklevel=2)
     (rows, width), count = params.hidden.shape, len(x)
-    model = two_layer(rows - 1, width, activation, "torch_default", params.hidden.dtype)
+    model = build_two_layer(rows - 1, width, activation, "torch_default", params.hidden.dtype)
     samples = Samples(x, y, y, jnp.full(count, 1 / count, x.dtype))
     sizes = {"data.input_dim": rows - 1, "data.num_samples": count, "model.width": width}
     hyper = {"data.noise_std": jnp.zeros((), x.dtype), "optimizer.learning_rate": jnp.asarray(learning_rate, x.dtype)}

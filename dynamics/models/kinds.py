@@ -7,12 +7,12 @@ from typing import Any
 
 from dynamics.data.views import list_views
 from dynamics.models.base import Model
-from dynamics.models.linear import linear
-from dynamics.models.locally_connected import locally_connected
-from dynamics.models.mlp import MLP_ACTIVATIONS, mlp
+from dynamics.models.linear import build_linear_model
+from dynamics.models.locally_connected import build_locally_connected
+from dynamics.models.mlp import MLP_ACTIVATIONS, build_mlp
 from dynamics.models.model_spec import MODELS, Grid, ModelKind, ModelSpec
-from dynamics.models.several_outputs import several_outputs
-from dynamics.models.two_layer import ACTIVATIONS, INITS, two_layer
+from dynamics.models.several_outputs import build_several_outputs
+from dynamics.models.two_layer import ACTIVATIONS, INITS, build_two_layer
 
 ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
 
@@ -24,7 +24,7 @@ def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model
     patches = MODELS[spec.kind].patches
     seen, size = list_views(spec.views, grid) if patches else None, spec.rows(grid)[1]
     kernels = spec.gradient == "closed_form"
-    return two_layer(
+    return build_two_layer(
         size, int(spec.width), spec.activation, spec.init, dtype, kernels=kernels, views=seen, pooling=spec.pooling
     )
 
@@ -34,11 +34,11 @@ def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Mod
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=False)
     more: dict[str, Any] = {"readout": spec.readout, "pooling": spec.pooling, "kernels": spec.gradient == "closed_form"}
-    return locally_connected(list_views(spec.views, grid), int(spec.width), spec.activation, spec.init, dtype, **more)
+    return build_locally_connected(list_views(spec.views, grid), int(spec.width), spec.activation, spec.init, dtype, **more)
 
 
 def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared_filters: bool) -> Model:
-    return several_outputs(
+    return build_several_outputs(
         list_views(spec.views, grid),
         int(spec.width),
         outputs,
@@ -52,7 +52,7 @@ def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared
     )
 
 
-def count_units(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+def count_one_hidden_layer_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
     """The parameters of a network with one hidden layer: filters with biases, readouts, offsets."""
     (num_views, size), width = spec.rows(grid), int(spec.width)
     positions = 1 if MODELS[spec.kind].shared_filters else num_views
@@ -60,13 +60,13 @@ def count_units(spec: ModelSpec, grid: Grid, outputs: int) -> int:
     return width * positions * (size + 1) + max(outputs, 1) * (width * readouts + 1)
 
 
-def count_layers(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+def count_mlp_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
     """The parameters of a fully connected network of `depth` hidden layers."""
     width = int(spec.width)
     return width * (math.prod(grid) + 1 + (spec.depth - 1) * (width + 1) + 1) + 1
 
 
-def count_shared_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
+def shared_filter_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
     """Every filter times every view, forth and back."""
     num_views, size = spec.rows(grid)
     return num_views * int(spec.width) * (4 * (size + 1) + 4)
@@ -75,8 +75,8 @@ def count_shared_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
 SHARED = {
     "activations": ACTIVATIONS,
     "inits": INITS,
-    "parameters": count_units,
-    "flops_per_sample": count_shared_flops,
+    "parameters": count_one_hidden_layer_parameters,
+    "flops_per_sample": shared_filter_flops,
     "several_outputs": True,
     "one_hidden_layer": True,
     "shared_filters": True,
@@ -94,7 +94,7 @@ MODELS.add(
         ACTIVATIONS,
         INITS,
         pads=("data.num_samples",),
-        parameters=count_units,
+        parameters=count_one_hidden_layer_parameters,
         several_outputs=True,
         patches=True,
         one_hidden_layer=True,
@@ -104,7 +104,7 @@ MODELS.add(
 MODELS.add(
     "linear",
     ModelKind(
-        lambda spec, grid, dtype, outputs: linear(math.prod(grid), dtype),
+        lambda spec, grid, dtype, outputs: build_linear_model(math.prod(grid), dtype),
         pads=ALL_SIZES,
         parameters=lambda spec, grid, outputs: math.prod(grid),
     ),
@@ -112,10 +112,10 @@ MODELS.add(
 MODELS.add(
     "mlp",
     ModelKind(
-        lambda spec, grid, dtype, outputs: mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype),
+        lambda spec, grid, dtype, outputs: build_mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype),
         MLP_ACTIVATIONS,
         pads=("data.num_samples",),
-        parameters=count_layers,
+        parameters=count_mlp_parameters,
     ),
     uses=("activation", "depth"),
 )

@@ -9,7 +9,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.models.base import Batch, Model, flat_batch
 
 
-def linear(input_dim: int, dtype) -> Model:
+def build_linear_model(input_dim: int, dtype) -> Model:
     """Weights (d,), drawn from N(0, init_scale^2); no bias. The squared loss has the Hessian 2 factor X^T X / n."""
 
     def init(key: jax.Array, hyper: Hyper) -> jax.Array:

@@ -26,7 +26,7 @@ from jax import lax
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
-from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count
+from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
 
 
 class LocallyConnected(NamedTuple):
@@ -37,7 +37,7 @@ class LocallyConnected(NamedTuple):
     offset: jax.Array
 
 
-def locally_connected(
+def build_locally_connected(
     views: np.ndarray,
     width: int,
     activation: str,
@@ -70,7 +70,7 @@ def locally_connected(
         """Inputs (blocks, L, size of a block, m + 1), a leading 1 in the last axis."""
         inputs, labels, weights = (jnp.asarray(a, dtype) for a in (inputs, labels, weights))
         n = inputs.shape[0]
-        each = block_count(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+        each = count_sample_blocks(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
         blocks = 1 if fused else each
         length = math.ceil(n / blocks)
         seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)

@@ -67,14 +67,14 @@ class LossSpec:
         require(not kind.several_outputs or outputs > 1, "loss.kind", self.kind, allowed)
 
 
-def squares(residual: jax.Array, weights: jax.Array) -> jax.Array:
+def squared_norms(residual: jax.Array, weights: jax.Array) -> jax.Array:
     """|f - y|^2 of every sample, shaped like the weights: summed over outputs where there are several."""
     return residual**2 if residual.ndim == weights.ndim else jnp.sum(residual**2, axis=-1)
 
 
-def squared(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
+def squared_error(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
     """|f - y|^2 of every sample."""
-    return squares(prediction - labels, weights)
+    return squared_norms(prediction - labels, weights)
 
 
 def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
@@ -82,15 +82,17 @@ def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array, 
     return optax.losses.softmax_cross_entropy(prediction, labels)
 
 
-LOSSES.update({"squared": Loss(squared, ("normalization",)), "cross_entropy": Loss(cross_entropy, several_outputs=True)})
+LOSSES.update({"squared": Loss(squared_error, ("normalization",)), "cross_entropy": Loss(cross_entropy, several_outputs=True)})
 
 
-def loss_spec(loss: str | LossSpec, hyper: Any) -> LossSpec:
+def resolve_loss_spec(loss: str | LossSpec, hyper: Any) -> LossSpec:
     """Return the spec of a loss, which may be given by its name, with the run's scalars in its own swept fields."""
     return fill_in(LossSpec(kind=loss) if isinstance(loss, str) else loss, "loss", hyper)
 
 
-def loss(kind: str | LossSpec, factor: float, apply: Callable[[Any, Batch], jax.Array], params: Any, batch: Batch) -> jax.Array:
+def mean_loss(
+    kind: str | LossSpec, factor: float, apply: Callable[[Any, Batch], jax.Array], params: Any, batch: Batch
+) -> jax.Array:
     """factor * the weighted mean over the batch."""
     spec = LossSpec(kind=kind) if isinstance(kind, str) else kind
     each = LOSSES[spec.kind].each(apply(params, batch), batch.labels, batch.weights, spec)

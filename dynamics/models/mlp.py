@@ -11,7 +11,7 @@ from dynamics.models.base import Model, plain_model
 MLP_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": lambda z: jax.nn.gelu(z, approximate=False)}
 
 
-def mlp(input_dim: int, width: int, depth: int, activation: str, dtype) -> Model:
+def build_mlp(input_dim: int, width: int, depth: int, activation: str, dtype) -> Model:
     """`depth` hidden layers of `width` units; flax's default (LeCun normal) initialisation times init_scale."""
     from flax import linen as nn  # imported here: flax takes a second to load and most studies do without
 

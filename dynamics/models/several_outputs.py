@@ -28,7 +28,7 @@ from jax import lax
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, seen_norm
-from dynamics.models.two_layer import ACTIVATIONS, INITS, block_count
+from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
 
 
 class SeveralOutputs(NamedTuple):
@@ -40,7 +40,7 @@ class SeveralOutputs(NamedTuple):
     offset: jax.Array
 
 
-def several_outputs(
+def build_several_outputs(
     views: np.ndarray,
     width: int,
     outputs: int,
@@ -76,7 +76,9 @@ def several_outputs(
         """Inputs (blocks, L, size of a block, m + 1), or views last but one where they are pooled; labels (blocks, size of a
         block, C)."""
         n = inputs.shape[0]
-        length = math.ceil(n / block_count(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend()))
+        length = math.ceil(
+            n / count_sample_blocks(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+        )
         blocks = math.ceil(n / length)
         seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)
 

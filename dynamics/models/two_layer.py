@@ -108,7 +108,7 @@ INITS = {
 }
 
 
-def block_count(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
+def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
     """In how many blocks of samples to take a pass: as few as keep one block's activations in cache.
 
     Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have.
@@ -117,7 +117,7 @@ def block_count(num_samples: int, width: int, num_inputs: int, itemsize: int, ba
     return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / room))
 
 
-def two_layer(
+def build_two_layer(
     input_dim: int,
     width: int,
     activation: str,
@@ -170,7 +170,7 @@ def two_layer(
             inputs, labels, weights = inputs[order], labels[order], weights[order]
         blocks = 1  # of kernels that see to the cache themselves, and want sorted samples to stay sorted
         if not fused:
-            blocks = block_count(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+            blocks = count_sample_blocks(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
         size = math.ceil(n / blocks)
         extended = jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
 

@@ -18,7 +18,7 @@ from dynamics.models.two_layer import TwoLayer
 TINY = 1e-30  # below every norm that is divided by
 
 
-def pull_back(params: TwoLayer, batch: Batch, vector: jax.Array) -> TwoLayer:
+def apply_jacobian_transpose(params: TwoLayer, batch: Batch, vector: jax.Array) -> TwoLayer:
     """J^T u = sum_i sqrt(w_i) u_i grad f(x_i) for a vector (n,) over samples, in the layout of the parameters.
 
     With J_i = sqrt(w_i) grad f(x_i) the Gauss-Newton matrix is J^T J and its kernel J J^T. In closed form, so that it can be
@@ -32,7 +32,7 @@ def pull_back(params: TwoLayer, batch: Batch, vector: jax.Array) -> TwoLayer:
     return TwoLayer(params.readout * moments, jnp.sum(params.hidden * moments, axis=0), jnp.sum(s))
 
 
-def push_forward(params: TwoLayer, batch: Batch, tangent: TwoLayer) -> jax.Array:
+def apply_jacobian(params: TwoLayer, batch: Batch, tangent: TwoLayer) -> jax.Array:
     """J p for a direction p of the parameters: (n,)."""
     x = batch.inputs.reshape(-1, batch.inputs.shape[-1])
     z = x @ params.hidden
@@ -40,22 +40,22 @@ def push_forward(params: TwoLayer, batch: Batch, tangent: TwoLayer) -> jax.Array
     return jnp.sqrt(batch.weights.reshape(-1)) * (jnp.sum(slope, axis=1) + tangent.offset)
 
 
-def rayleigh(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
+def rayleigh_quotient(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
     """u^T J J^T u of a unit vector u (n,), at most lambda_GN; equal to it where u is the top eigenvector.
 
     By the envelope theorem its gradient at fixed u is then that of lambda_GN, if that eigenvalue is simple; if not, it is a
     subgradient. Unlike the derivative of a full decomposition it is finite either way.
     """
-    return optax.tree.norm(pull_back(params, batch, vector), squared=True)
+    return optax.tree.norm(apply_jacobian_transpose(params, batch, vector), squared=True)
 
 
-def power_step(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
+def power_iteration_step(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
     """One power iteration on the Gauss-Newton kernel: the next unit vector (n,)."""
-    image = push_forward(params, batch, pull_back(params, batch, vector))
+    image = apply_jacobian(params, batch, apply_jacobian_transpose(params, batch, vector))
     return image / jnp.linalg.norm(image)
 
 
-def shrink(params: TwoLayer, factor: jax.Array) -> TwoLayer:
+def scale_network_output(params: TwoLayer, factor: jax.Array) -> TwoLayer:
     """The net whose output is `factor` (in [0, 1]) times this one's, with its kinks where they were.
 
     Hidden weights and readout are both scaled by the root. The kernel is then 11^T / n + factor * (the rest), and since its top
@@ -65,7 +65,9 @@ def shrink(params: TwoLayer, factor: jax.Array) -> TwoLayer:
     return TwoLayer(root * params.hidden, root * params.readout, factor * params.offset)
 
 
-def climb(output: Callable[[jax.Array], jax.Array], points: jax.Array, radius: jax.Array, num_steps: int) -> jax.Array:
+def ascend_to_peaks(
+    output: Callable[[jax.Array], jax.Array], points: jax.Array, radius: jax.Array, num_steps: int
+) -> jax.Array:
     """The points of largest |f| on the way of projected ascent over the ball of this radius from `points` (m, d), (m, d).
 
     Steps shrink geometrically from the radius to a hundredth of it. f is piecewise linear: |f| is largest at a corner of its

@@ -24,7 +24,7 @@ THRESHOLDS = np.linspace(0, 0.5, 201)
 ROUNDING = 8  # in units of eps sqrt(m) |x|: how far rounding may move a projection to m coordinates
 
 
-def depth_line(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def depth_on_line(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Exact depth in one dimension by sorting: x (Q,), reference (N,) -> (Q,), multiples of 1/N."""
     ordered = np.sort(np.asarray(reference, float))
     below = np.searchsorted(ordered, x, "right")
@@ -32,7 +32,7 @@ def depth_line(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.minimum(below, above) / len(ordered)
 
 
-def depth_plane(x: np.ndarray, reference: np.ndarray, tolerance: float = 1e-12) -> np.ndarray:
+def depth_in_plane(x: np.ndarray, reference: np.ndarray, tolerance: float = 1e-12) -> np.ndarray:
     """Exact depth in two dimensions by the angular sweep, O(N log N) a point: x (Q, 2), reference (N, 2) -> (Q,).
 
     Copies of x lie in every closed half-plane through x. Of the rest the fewest are seen when none is on the boundary, and
@@ -80,12 +80,12 @@ def concentration_curve(depths: np.ndarray, thresholds: np.ndarray = THRESHOLDS)
     return 1 - np.searchsorted(ordered, np.asarray(thresholds) * (1 - 4 * np.finfo(ordered.dtype).eps)) / len(ordered)
 
 
-def curve_area(psi: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
+def concentration_curve_area(psi: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
     """int Psi dT by the trapezoid rule over the last axis, the mean of the capped depth up to half a step of the grid."""
     return np.trapezoid(psi, thresholds, axis=-1)
 
 
-def isotropic_curve(forms: ClosedForms, d: int, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
+def isotropic_concentration_curve(forms: ClosedForms, d: int, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
     """The exact Psi(T) = P(Q(|X|) >= T) of an isotropic law in R^d, linear between 1200 radii that crowd at the rim."""
     share = np.linspace(0, 1, 1201) ** 4
     radius = forms.radius * (1 - share[::-1]) if math.isfinite(forms.radius) else 12 * math.sqrt(d) * share
@@ -103,10 +103,10 @@ def fit_shatterability(depths: np.ndarray, low: float, high: float, num: int = 1
     require(0 < low < high <= 0.5, "low, high", (low, high), "must have 0 < low < high <= 0.5")
     thresholds = np.geomspace(low, high, num)
     share = np.searchsorted(np.sort(np.asarray(depths, float)), thresholds) / len(depths)
-    return exponent(share, thresholds)
+    return log_log_slope(share, thresholds)
 
 
-def exponent(share: np.ndarray, thresholds: np.ndarray) -> float:
+def log_log_slope(share: np.ndarray, thresholds: np.ndarray) -> float:
     """The slope of log share against log thresholds; NaN if a share is 0."""
     if np.any(share <= 0):
         return math.nan

@@ -24,7 +24,7 @@ NODES = 64
 Depth = Callable[[jax.Array, Hyper], jax.Array]
 
 
-def isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
+def build_isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
     """depth(radius (Q,), hyper) -> (Q,), right to about 1e-4 in 32 bits; None if the law has no closed forms.
 
     The dimension may be traced, up to `data.input_dim`, where the law's inputs may be padded.
@@ -34,11 +34,11 @@ def isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
         return None
     dims = range(1 if law.pads else data.input_dim, data.input_dim + 1)
     if data.law == "radial":
-        return _mixture(tabulated(SPHERE, dims, dtype))
-    return tabulated(law.closed_forms(data), dims, dtype)
+        return _integrate_sphere_probability(tabulate_half_space_probability(SPHERE, dims, dtype))
+    return tabulate_half_space_probability(law.closed_forms(data), dims, dtype)
 
 
-def tabulated(forms: ClosedForms, dims: Sequence[int], dtype: Any) -> Depth:
+def tabulate_half_space_probability(forms: ClosedForms, dims: Sequence[int], dtype: Any) -> Depth:
     """t >= 0, of any shape -> Q(t) in the run's dimension, which is one of `dims`."""
     bounded = math.isfinite(forms.radius)
     angle = np.linspace(0, np.pi / 2, TABLE)
@@ -55,8 +55,8 @@ def tabulated(forms: ClosedForms, dims: Sequence[int], dtype: Any) -> Depth:
     return probability
 
 
-def _mixture(sphere: Depth) -> Depth:
-    """int Q_sphere(t / (1 - v^(1/alpha))) dv over v with 1 - v^(1/alpha) > t, as `closed_forms.over_radii` takes it."""
+def _integrate_sphere_probability(sphere: Depth) -> Depth:
+    """int Q_sphere(t / (1 - v^(1/alpha))) dv over v with 1 - v^(1/alpha) > t, as `closed_forms.integrate_over_radii` takes it."""
     x, w = np.polynomial.legendre.leggauss(NODES)
     unit = (1 + x) / 2
     blend, slope = unit**2 * (3 - 2 * unit), 6 * unit * (1 - unit)

@@ -10,19 +10,19 @@ from collections.abc import Callable
 import numpy as np
 
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.ridges import reduced
+from dynamics.stability.ridges import merge_equal_ridges
 from dynamics.stability.weight import line_weight
 
 
-def knots(params: TwoLayer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_knots(params: TwoLayer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions t_j (J,) and jumps of f' a_j (J,) of a net of one input, strictly between the outermost inputs (n,)."""
-    net = reduced(params)
+    net = merge_equal_ridges(params)
     at = net.offset * net.direction[0]
     inside = (at > inputs.min()) & (at < inputs.max())
     return at[inside], net.coefficient[inside]
 
 
-def curvature_integral(f: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, points: int = 160001) -> float:
+def weighted_curvature_integral(f: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, points: int = 160001) -> float:
     """int |f''| g from values of f alone, by second differences on a uniform grid over the range of the inputs (n,).
 
     The jump of a kink is shared by its two grid points in proportion, and g is linear between inputs: the result is exact for
@@ -34,12 +34,12 @@ def curvature_integral(f: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray
     return float(np.abs(jumps) @ line_weight(inputs, x[1:-1]))
 
 
-def effective_knots(params: TwoLayer, inputs: np.ndarray) -> float:
+def effective_knot_count(params: TwoLayer, inputs: np.ndarray) -> float:
     """(sum c)^2 / sum c^2 over the gaps between neighbouring inputs, c being int |f''| of a gap; 0 for an affine f.
 
     Kinks of one gap count once, and m gaps of equal curvature count m: no threshold decides what a knot is.
     """
-    at, jump = knots(params, inputs)
+    at, jump = find_knots(params, inputs)
     curvature, _ = np.histogram(at, np.unique(inputs), weights=np.abs(jump))
     total = np.sum(curvature**2)
     return float(np.sum(curvature) ** 2 / total) if total > 0 else 0.0

@@ -21,7 +21,7 @@ class Ridges(NamedTuple):
     coefficient: np.ndarray
 
 
-def ridges(params: TwoLayer) -> Ridges:
+def list_ridges(params: TwoLayer) -> Ridges:
     """Every neuron with w_k != 0 as a ridge: u = w / |w|, t = -b / |w| (our pre-activation is w . x + b), a = v |w|."""
     hidden, readout = np.asarray(params.hidden, float), np.asarray(params.readout, float)
     norm = np.linalg.norm(hidden[1:], axis=0)
@@ -30,14 +30,14 @@ def ridges(params: TwoLayer) -> Ridges:
     return Ridges(w[1:] / norm, -w[0] / norm, readout[kept] * norm)
 
 
-def reduced(params: TwoLayer, tolerance: float = 1e-9) -> Ridges:
+def merge_equal_ridges(params: TwoLayer, tolerance: float = 1e-9) -> Ridges:
     """The reduced form: one ridge for each distinct kink hyperplane, zero coefficients left out.
 
     Duplicates add their coefficients, and so do opposite neurons: relu(-z) = relu(z) - z, so (-u, -t) has the kink of (u, t)
     and differs from it by an affine function, which the seminorm does not see. For d = 1 the coefficients are then the
     jumps of f' and sum |a_j| g_j is the integral of |f''| g. (u, t) within `tolerance` of each other are one.
     """
-    u, t, a = ridges(params)
+    u, t, a = list_ridges(params)
     rows = np.concatenate([u, t[None]]).T
     leading = np.argmax(np.abs(u) > tolerance, axis=0)
     rows = rows * np.sign(u[leading, np.arange(len(t))])[:, None]

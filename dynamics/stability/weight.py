@@ -20,7 +20,7 @@ from dynamics.data.law import parameter_free_forms
 from dynamics.errors import InputError
 
 
-def one_sided(excess: jax.Array, probability: jax.Array, mean: jax.Array) -> jax.Array:
+def one_sided_weight(excess: jax.Array, probability: jax.Array, mean: jax.Array) -> jax.Array:
     """g~ = s sqrt(p^2 + |e|^2) from s (K,), p (K,) and e (d, K)."""
     return excess * jnp.sqrt(probability**2 + jnp.sum(mean**2, axis=0))
 
@@ -44,7 +44,7 @@ def empirical_weight(
 
     def side(z: jax.Array) -> jax.Array:
         active = jnp.where(z > 0, w[:, None], 0)
-        return one_sided(jnp.sum(active * z, axis=0), jnp.sum(active, axis=0), x.T @ active)
+        return one_sided_weight(jnp.sum(active * z, axis=0), jnp.sum(active, axis=0), x.T @ active)
 
     return side(z) if sides == 1 else jnp.minimum(side(z), side(-z))
 
@@ -85,7 +85,7 @@ def population_weight(law: str | ClosedForms, offset: np.ndarray, d: int, *, sid
     return side(t) if sides == 1 else np.minimum(side(t), side(-t))
 
 
-def weight_of(probability: np.ndarray, mean: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> np.ndarray:
+def weight_from_moments(probability: np.ndarray, mean: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """g~(u_k, t_k) (K,) of any law from P(u.X > t) (K,) and E[X 1{u.X > t}] (d, K), for directions (d, K) and offsets (K,)."""
     excess = np.maximum(np.sum(mean * direction, axis=0) - offset * probability, 0)
     return excess * np.sqrt(probability**2 + np.sum(mean**2, axis=0))

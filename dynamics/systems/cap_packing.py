@@ -27,12 +27,12 @@ from dynamics.data.law import LAWS, DataSpec, draw_inputs, draw_samples
 from dynamics.errors import choose, require
 from dynamics.systems import register
 from dynamics.theory.cap_geometry import (
-    atom_square,
+    atom_mean_square,
+    cap_mass_exponent,
     cap_probability,
-    cap_scale,
-    mass_exponent,
-    packing_bound,
-    radial_atom_square,
+    cap_size,
+    disjoint_cap_bound,
+    radial_atom_mean_square,
 )
 
 BLOCK = 256  # points compared at once with as many others
@@ -70,7 +70,7 @@ class CapsSpec(RunSpec):
 
     @property
     def eps(self) -> float:
-        return float(cap_scale(self.num_samples, self.input_dim, self.kappa, self.rim))
+        return float(cap_size(self.num_samples, self.input_dim, self.kappa, self.rim))
 
     def resolve(self) -> CapsSpec:
         require(self.input_dim >= 1, "input_dim", self.input_dim, "must be at least 1")
@@ -81,10 +81,10 @@ class CapsSpec(RunSpec):
             require(self.input_dim >= 2, "input_dim", self.input_dim, "must be at least 2 for the radial law")
         else:
             require(self.alpha == 1, "alpha", self.alpha, "is of law = radial; leave it out")
-        most = self.num_samples ** (1 / mass_exponent(self.input_dim, self.rim))
+        most = self.num_samples ** (1 / cap_mass_exponent(self.input_dim, self.rim))
         power = "d+1" if self.rim is None else "d-1+2 alpha"
         require(0 < self.kappa <= most, "kappa", self.kappa, f"must be above 0 and at most n^(1/({power})) = {most:g}")
-        fits = packing_bound(self.eps, self.input_dim)
+        fits = disjoint_cap_bound(self.eps, self.input_dim)
         require(self.capacity in (0, fits), "capacity", self.capacity, f"must be 0, or {fits}, which fits at most")
         return replace(self, capacity=fits)
 
@@ -98,7 +98,7 @@ class CapsSpec(RunSpec):
         return {"eps": self.eps, "cap_probability": float(cap_probability(self.eps, self.input_dim, self.rim))}
 
     def dynamics(self) -> Dynamics:
-        return packing(self)
+        return build_cap_packing(self)
 
     def cost(self) -> Cost:
         """A step compares `capacity` proposals with about a third as many centres; a record the centres with the samples."""
@@ -109,7 +109,7 @@ class CapsSpec(RunSpec):
         return Cost((d + 2) * most**2 / 1.5, (d + 2) * near * most, itemsize * (n + most) * (d + 1), working)
 
 
-class Atoms(NamedTuple):
+class AtomGeometry(NamedTuple):
     """The geometry of caps, or of intervals.
 
     propose(key, count, eps): `count` candidates (count, d), uniform
@@ -127,14 +127,14 @@ class Atoms(NamedTuple):
     ratio: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def caps(d: int, dtype: Any) -> Atoms:
+def build_cap_atoms(d: int, dtype: Any) -> AtomGeometry:
     def propose(key, count, eps):
         return draw_inputs("sphere", key, count, d, (count, d), dtype)
 
     def angle(cosine):
         return jnp.arccos(jnp.clip(cosine, -1, 1))
 
-    return Atoms(
+    return AtomGeometry(
         propose,
         lambda a, b: a @ b.T,
         lambda eps: 2 * (1 - eps**2) ** 2 - 1,
@@ -144,13 +144,13 @@ def caps(d: int, dtype: Any) -> Atoms:
     )
 
 
-def intervals(d: int, dtype: Any) -> Atoms:
+def build_interval_atoms(d: int, dtype: Any) -> AtomGeometry:
     def propose(key, count, eps):
         draws = draw_inputs("sphere", key, count, d, (count, d), dtype)
         places = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 1), (d,), dtype))
         return draws * (1 - eps**2 / 2 - (eps - eps**2) * places(jnp.arange(count)))
 
-    return Atoms(
+    return AtomGeometry(
         propose,
         lambda a, b: -jnp.abs(a - b.T),
         lambda eps: -(eps**2),
@@ -160,11 +160,11 @@ def intervals(d: int, dtype: Any) -> Atoms:
     )
 
 
-def geometry(spec: CapsSpec) -> Atoms:
-    return (intervals if spec.input_dim == 1 else caps)(spec.input_dim, jnp.dtype(spec.precision))
+def choose_atom_geometry(spec: CapsSpec) -> AtomGeometry:
+    return (build_interval_atoms if spec.input_dim == 1 else build_cap_atoms)(spec.input_dim, jnp.dtype(spec.precision))
 
 
-class Rim(NamedTuple):
+class PackingData(NamedTuple):
     """What a packing keeps: its scalars, eps (), the training points (n, d) by falling norm, how many may lie in an atom."""
 
     hyper: Hyper
@@ -173,7 +173,7 @@ class Rim(NamedTuple):
     near: jax.Array
 
 
-class Packed(NamedTuple):
+class PackingState(NamedTuple):
     """centres (C, d), the first `count` () of them meant; accepted () in the last step; closest (): over all pairs."""
 
     centres: jax.Array
@@ -182,11 +182,13 @@ class Packed(NamedTuple):
     closest: jax.Array
 
 
-def blocks(size: int) -> int:
+def count_blocks(size: int) -> int:
     return -(-size // BLOCK)
 
 
-def hits(atoms: Atoms, rows: jax.Array, columns: jax.Array, used: jax.Array, limit: jax.Array) -> jax.Array:
+def count_closer_columns(
+    atoms: AtomGeometry, rows: jax.Array, columns: jax.Array, used: jax.Array, limit: jax.Array
+) -> jax.Array:
     """For each row how many of the first `used` columns are closer than the limit, (R,); columns come in whole blocks."""
 
     def add(j, total):
@@ -197,39 +199,39 @@ def hits(atoms: Atoms, rows: jax.Array, columns: jax.Array, used: jax.Array, lim
     return lax.fori_loop(0, (used + BLOCK - 1) // BLOCK, add, jnp.zeros(len(rows), jnp.int32))
 
 
-def held(atoms: Atoms, state: Packed, fixed: Rim) -> jax.Array:
+def samples_per_cap(atoms: AtomGeometry, state: PackingState, fixed: PackingData) -> jax.Array:
     """How many samples the atom of every centre holds, (C,); where there is no centre, none."""
     limit = atoms.inside(fixed.eps)
 
     def block(args):
         j, rows = args
         near = jnp.where(j * BLOCK < state.count, fixed.near, 0)
-        return hits(atoms, rows, fixed.samples, near, limit)
+        return count_closer_columns(atoms, rows, fixed.samples, near, limit)
 
     room, d = state.centres.shape
     inside = lax.map(block, (jnp.arange(room // BLOCK), state.centres.reshape(-1, BLOCK, d))).reshape(-1)
     return jnp.where(jnp.arange(room) < state.count, inside, 0)
 
 
-def packing(spec: CapsSpec) -> Dynamics:
+def build_cap_packing(spec: CapsSpec) -> Dynamics:
     """The triple of a packing at the spec's sizes. Loops run over the blocks in use, not over all that there is room for."""
     dtype, d = jnp.dtype(spec.precision), spec.input_dim
-    atoms, radial = geometry(spec), spec.law == "radial"
-    num_rows, room = BLOCK * blocks(spec.num_samples), BLOCK * blocks(spec.capacity)
+    atoms, radial = choose_atom_geometry(spec), spec.law == "radial"
+    num_rows, room = BLOCK * count_blocks(spec.num_samples), BLOCK * count_blocks(spec.capacity)
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Rim, Packed]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[PackingData, PackingState]:
         n = hyper["num_samples"]
-        eps = cap_scale(n.astype(dtype), d, hyper["kappa"], hyper["alpha"] if radial else None)
+        eps = cap_size(n.astype(dtype), d, hyper["kappa"], hyper["alpha"] if radial else None)
         scalars: dict[str, Any] = {"data.input_dim": d, "data.alpha": hyper["alpha"]}
         source = LAWS[spec.law].source(key, DataSpec(spec.law, d), scalars, dtype)
         points, _ = draw_samples(source, key, n, num_rows)
         norm = jnp.where(jnp.arange(num_rows) < n, jnp.linalg.norm(points, axis=1), -1)
         order = jnp.argsort(-norm)
         near = jnp.sum(norm > 1 - atoms.depth(eps), dtype=jnp.int32)
-        nothing = Packed(jnp.zeros((room, d), dtype), jnp.int32(0), jnp.int32(0), jnp.asarray(-4, dtype))
-        return Rim(hyper, eps, points[order], near), nothing
+        nothing = PackingState(jnp.zeros((room, d), dtype), jnp.int32(0), jnp.int32(0), jnp.asarray(-4, dtype))
+        return PackingData(hyper, eps, points[order], near), nothing
 
-    def admit(state: Packed, proposals: jax.Array, free: jax.Array, limit: jax.Array) -> Packed:
+    def admit(state: PackingState, proposals: jax.Array, free: jax.Array, limit: jax.Array) -> PackingState:
         """Accept the free proposals in their order; each that is accepted rules out those too close to it."""
 
         def more(carry):
@@ -243,32 +245,32 @@ def packing(spec: CapsSpec) -> Dynamics:
             closest = jnp.max(jnp.where(there, atoms.closeness(state.centres, chosen)[:, 0], state.closest))
             centres = lax.dynamic_update_slice_in_dim(state.centres, chosen, state.count, 0)
             free = free & (atoms.closeness(proposals, chosen)[:, 0] <= limit) & (jnp.arange(BLOCK) != i)
-            return free, Packed(centres, state.count + 1, state.accepted + 1, jnp.maximum(closest, state.closest))
+            return free, PackingState(centres, state.count + 1, state.accepted + 1, jnp.maximum(closest, state.closest))
 
         return lax.while_loop(more, accept, (free, state))[1]
 
-    def step(state: Packed, fixed: Rim, key: jax.Array) -> Packed:
+    def step(state: PackingState, fixed: PackingData, key: jax.Array) -> PackingState:
         tries, limit = fixed.hyper["capacity"], atoms.apart(fixed.eps)
 
         def batch(j, state):
             proposals = atoms.propose(jax.random.fold_in(key, j), BLOCK, fixed.eps)
             meant = j * BLOCK + jnp.arange(BLOCK) < tries
-            free = meant & (hits(atoms, proposals, state.centres, state.count, limit) == 0)
+            free = meant & (count_closer_columns(atoms, proposals, state.centres, state.count, limit) == 0)
             return admit(state, proposals, free, limit)
 
         return lax.fori_loop(0, (tries + BLOCK - 1) // BLOCK, batch, state._replace(accepted=jnp.int32(0)))
 
-    def observe(state: Packed, fixed: Rim) -> dict[str, jax.Array]:
+    def observe(state: PackingState, fixed: PackingData) -> dict[str, jax.Array]:
         """caps, empty_caps, held_samples: counts; coverage: share of what fits at most.
 
         acceptance: share of the last step's proposals that were accepted. separation: smallest distance of centres over the
         allowed one, NaN for fewer than two. risk: E (L sum over empty caps of Phi)^2, for disjoint atoms L^2 E Phi^2 times
         their number.
         """
-        inside = held(atoms, state, fixed)
+        inside = samples_per_cap(atoms, state, fixed)
         empty = state.count - jnp.sum(inside > 0, dtype=jnp.int32)
         most, eps = fixed.hyper["capacity"].astype(dtype), fixed.eps
-        square = radial_atom_square(eps, d, fixed.hyper["alpha"]) if radial else atom_square(eps, d)
+        square = radial_atom_mean_square(eps, d, fixed.hyper["alpha"]) if radial else atom_mean_square(eps, d)
         return {
             "caps": state.count,
             "empty_caps": empty,

@@ -22,8 +22,16 @@ from dynamics.data.point_sets import PointRequest, draw_points
 from dynamics.data.views import ViewSpec, list_views, view_shape
 from dynamics.errors import choose, require
 from dynamics.stability.half_space_depth import THRESHOLDS
-from dynamics.stability.half_spaces import Cloud, cloud, lighter_side, neighbours, own_lighter_side, uniform, whitened
-from dynamics.stability.isotropic_depth import isotropic_depth
+from dynamics.stability.half_spaces import (
+    PointCloud,
+    build_point_cloud,
+    draw_nearby_directions,
+    draw_uniform_directions,
+    lighter_half_space_shares,
+    lighter_half_space_shares_per_query,
+    whiten_queries,
+)
+from dynamics.stability.isotropic_depth import build_isotropic_depth
 from dynamics.systems import register
 
 SEARCHES = {
@@ -90,7 +98,7 @@ class DepthSpec(RunSpec):
         }
 
     def dynamics(self) -> Dynamics:
-        return depth(self)
+        return build_depth_search(self)
 
     def cost(self) -> Cost:
         """In time: sorting and searching are slow for their operations."""
@@ -103,27 +111,27 @@ class DepthSpec(RunSpec):
         return Cost(shared + own * q * n * (2 * m + 60), 20.0 * q * len(THRESHOLDS), resident, working)
 
 
-class Drawn(NamedTuple):
+class DepthProblem(NamedTuple):
     """The sample with its queries; exact (Q,): the queries' depths in the law, where they are known."""
 
-    cloud: Cloud
+    cloud: PointCloud
     exact: jax.Array | None
 
 
-class Lightest(NamedTuple):
+class DepthState(NamedTuple):
     """depth (Q,): the least share of the reference in a closed half-space found so far, at most 1/2; direction (Q, m) of it."""
 
     depth: jax.Array
     direction: jax.Array | None
 
 
-def depth(spec: DepthSpec) -> Dynamics:
+def build_depth_search(spec: DepthSpec) -> Dynamics:
     """The search at the spec's shapes; every step's directions are drawn anew."""
     dtype, data, guided = jnp.dtype(spec.precision), spec.data, spec.search == "guided"
-    exact = None if spec.views.scheme else isotropic_depth(data, dtype)
+    exact = None if spec.views.scheme else build_isotropic_depth(data, dtype)
     own = spec.directions_per_step // 2 if guided else 0
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Drawn, Lightest]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[DepthProblem, DepthState]:
         data_key = jax.random.fold_in(key, 0)  # the keys that `draw_problem` has in training
         inputs_key, test_key, law_key = (jax.random.fold_in(data_key, i) for i in (0, 3, 4))
         source, n = LAWS[data.law].source(law_key, data, hyper, dtype), hyper["data.num_samples"]
@@ -136,23 +144,25 @@ def depth(spec: DepthSpec) -> Dynamics:
             (reference,), (queries,) = draw_points(source.row, seen, sample), draw_points(source.fresh, seen, fresh)
         used = jnp.repeat(jnp.arange(data.num_samples) < n, spec.views_per_sample)
         dim = jnp.int32(spec.dim) if spec.views.scheme else hyper["data.input_dim"]
-        drawn = cloud(reference, queries, used, n * spec.views_per_sample, dim)
+        drawn = build_point_cloud(reference, queries, used, n * spec.views_per_sample, dim)
         known = None if exact is None else exact(jnp.linalg.norm(queries, axis=1), hyper)
-        return Drawn(drawn, known), Lightest(jnp.full(len(queries), 0.5, dtype), whitened(drawn) if guided else None)
+        return DepthProblem(drawn, known), DepthState(
+            jnp.full(len(queries), 0.5, dtype), whiten_queries(drawn) if guided else None
+        )
 
-    def step(state: Lightest, fixed: Drawn, key: jax.Array) -> Lightest:
-        drawn = uniform(jax.random.fold_in(key, 0), spec.directions_per_step - own, fixed.cloud)
-        mass = lighter_side(drawn, fixed.cloud)
-        found = Lightest(jnp.min(mass, axis=0), drawn[jnp.argmin(mass, axis=0)] if guided else None)
+    def step(state: DepthState, fixed: DepthProblem, key: jax.Array) -> DepthState:
+        drawn = draw_uniform_directions(jax.random.fold_in(key, 0), spec.directions_per_step - own, fixed.cloud)
+        mass = lighter_half_space_shares(drawn, fixed.cloud)
+        found = DepthState(jnp.min(mass, axis=0), drawn[jnp.argmin(mass, axis=0)] if guided else None)
         if state.direction is None:
-            return lighter(found, state)
-        near = neighbours(jax.random.fold_in(key, 1), state.direction, own, fixed.cloud)
-        near_mass = own_lighter_side(near, fixed.cloud)
+            return keep_lighter(found, state)
+        near = draw_nearby_directions(jax.random.fold_in(key, 1), state.direction, own, fixed.cloud)
+        near_mass = lighter_half_space_shares_per_query(near, fixed.cloud)
         best = jnp.argmin(near_mass, axis=1)[:, None, None]
-        near_found = Lightest(jnp.min(near_mass, axis=1), jnp.take_along_axis(near, best, axis=1)[:, 0])
-        return lighter(found, lighter(near_found, state))
+        near_found = DepthState(jnp.min(near_mass, axis=1), jnp.take_along_axis(near, best, axis=1)[:, 0])
+        return keep_lighter(found, keep_lighter(near_found, state))
 
-    def observe(state: Lightest, fixed: Drawn) -> dict[str, jax.Array]:
+    def observe(state: DepthState, fixed: DepthProblem) -> dict[str, jax.Array]:
         """mean_depth; area: of Psi by the trapezoid rule; deep: Psi at `DEEP`; shallow: P(depth < T) at `SHALLOW`.
 
         Where the law's depths are known: mean_exact; mean_excess and least_excess of the depth found over it.
@@ -173,7 +183,7 @@ def depth(spec: DepthSpec) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def lighter(new: Lightest, old: Lightest) -> Lightest:
+def keep_lighter(new: DepthState, old: DepthState) -> DepthState:
     """For each query the new one where its half-space is lighter."""
     better = new.depth < old.depth
     return jax.tree.map(lambda a, b: jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

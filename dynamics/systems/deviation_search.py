@@ -20,7 +20,7 @@ from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.data.law import draw_inputs, parameter_free_forms
 from dynamics.errors import choose, require
-from dynamics.stability.weight import one_sided, population_weight
+from dynamics.stability.weight import one_sided_weight, population_weight
 from dynamics.systems import register
 
 TABLE = 4097  # points of g_P on [-R, R]; linear interpolation errs by less than 1e-6
@@ -65,7 +65,7 @@ class ConcentrationSpec(RunSpec):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "must be in (0, 1]")
 
     def dynamics(self) -> Dynamics:
-        return concentration(self)
+        return build_deviation_search(self)
 
     def cost(self) -> Cost:
         n, d = self.num_samples, self.input_dim
@@ -75,7 +75,7 @@ class ConcentrationSpec(RunSpec):
         return Cost(self.directions * per_direction, 4.0 * n * d, resident, itemsize * self.directions * n * (4.0 * d + 20))
 
 
-class Sample(NamedTuple):
+class WeightedSample(NamedTuple):
     """hyper; inputs (n, d); weights (n,), 1/n each and 0 on padding."""
 
     hyper: Hyper
@@ -83,7 +83,7 @@ class Sample(NamedTuple):
     weights: jax.Array
 
 
-class Best(NamedTuple):
+class LargestDeviation(NamedTuple):
     """The greatest deviation () found so far, with its direction (d,) and threshold ()."""
 
     deviation: jax.Array
@@ -91,7 +91,7 @@ class Best(NamedTuple):
     threshold: jax.Array
 
 
-def gap_weights(inputs: jax.Array, weights: jax.Array, direction: jax.Array, radius: float) -> tuple[jax.Array, jax.Array]:
+def weights_in_gaps(inputs: jax.Array, weights: jax.Array, direction: jax.Array, radius: float) -> tuple[jax.Array, jax.Array]:
     """Thresholds (3, n + 1): left end, middle and right end of every gap between projections; and g_n there, (3, n + 1).
 
     At the ends g_n is the limit from inside the gap, so its jumps at the samples are seen from both sides.
@@ -107,12 +107,12 @@ def gap_weights(inputs: jax.Array, weights: jax.Array, direction: jax.Array, rad
 
     def side(sums: jax.Array, sign: int) -> jax.Array:
         excess = jnp.maximum(sign * (direction @ sums[1:] - t * sums[0]), 0)
-        return one_sided(excess, sums[0], sums[1:])
+        return one_sided_weight(excess, sums[0], sums[1:])
 
     return t, jnp.minimum(side(above, 1), side(below, -1))
 
 
-def concentration(spec: ConcentrationSpec) -> Dynamics:
+def build_deviation_search(spec: ConcentrationSpec) -> Dynamics:
     """The search at the spec's shapes; every step's directions are drawn anew."""
     dtype, law, d = jnp.dtype(spec.precision), parameter_free_forms()[spec.law], spec.input_dim
     table = jnp.asarray(population_weight(law, np.linspace(-law.radius, law.radius, TABLE), spec.weight_dim), dtype)
@@ -121,29 +121,29 @@ def concentration(spec: ConcentrationSpec) -> Dynamics:
         position = (t + law.radius) * ((TABLE - 1) / (2 * law.radius))
         return jax.scipy.ndimage.map_coordinates(table, [position], order=1, mode="nearest")
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Sample, Best]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[WeightedSample, LargestDeviation]:
         count = hyper["num_samples"]
         inputs = draw_inputs(spec.law, key, count, d, (spec.num_samples, d), dtype)
         weights = (jnp.arange(spec.num_samples) < count).astype(dtype) / count.astype(dtype)
         start = jnp.zeros(d, dtype).at[0].set(1)
-        return Sample(hyper, inputs, weights), Best(jnp.zeros((), dtype), start, jnp.zeros((), dtype))
+        return WeightedSample(hyper, inputs, weights), LargestDeviation(jnp.zeros((), dtype), start, jnp.zeros((), dtype))
 
-    def deviation(direction: jax.Array, fixed: Sample) -> Best:
-        t, empirical = gap_weights(fixed.inputs, fixed.weights, direction, law.radius)
+    def deviation(direction: jax.Array, fixed: WeightedSample) -> LargestDeviation:
+        t, empirical = weights_in_gaps(fixed.inputs, fixed.weights, direction, law.radius)
         gap = jnp.abs(empirical - population(t)).ravel()
         at = jnp.argmax(gap)
-        return Best(gap[at], direction, t.ravel()[at])
+        return LargestDeviation(gap[at], direction, t.ravel()[at])
 
-    def step(best: Best, fixed: Sample, key: jax.Array) -> Best:
-        drawn = unit(jax.random.normal(jax.random.fold_in(key, 0), (spec.directions, d), dtype))
+    def step(best: LargestDeviation, fixed: WeightedSample, key: jax.Array) -> LargestDeviation:
+        drawn = normalize_rows(jax.random.normal(jax.random.fold_in(key, 0), (spec.directions, d), dtype))
         power = jax.random.uniform(jax.random.fold_in(key, 1), (spec.directions, 1), dtype)
-        near = unit(best.direction + NEAREST**power * drawn)
+        near = normalize_rows(best.direction + NEAREST**power * drawn)
         tried = jnp.where((jnp.arange(spec.directions) % 2 == 0)[:, None], drawn, near)
         found = jax.vmap(deviation, in_axes=(0, None))(tried, fixed)
         top = jax.tree.map(lambda a: a[jnp.argmax(found.deviation)], found)
         return jax.tree.map(lambda new, old: jnp.where(top.deviation > best.deviation, new, old), top, best)
 
-    def observe(best: Best, fixed: Sample) -> dict[str, jax.Array]:
+    def observe(best: LargestDeviation, fixed: WeightedSample) -> dict[str, jax.Array]:
         used = fixed.weights > 0
         outer = used & (jnp.linalg.norm(fixed.inputs, axis=1) > 1 - fixed.hyper["annulus"])
         capped = used & (fixed.inputs[:, 0] >= 1 - fixed.hyper["cap"])
@@ -157,5 +157,5 @@ def concentration(spec: ConcentrationSpec) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def unit(rows: jax.Array) -> jax.Array:
+def normalize_rows(rows: jax.Array) -> jax.Array:
     return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)

@@ -24,7 +24,7 @@ from jax import lax
 
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
-from dynamics.curvature.hessian import sharpness
+from dynamics.curvature.hessian import hessian_sharpness
 from dynamics.data.law import draw_inputs, parameter_free_forms
 from dynamics.data.problem import DataSpec, Problem, Samples, TargetSpec, draw_problem
 from dynamics.errors import choose, require
@@ -34,7 +34,15 @@ from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models.base import Batch
 from dynamics.models.model_spec import ModelSpec, resolve_width
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.flat_ascent import TINY, climb, clipped_noise_variance, power_step, pull_back, rayleigh, shrink
+from dynamics.stability.flat_ascent import (
+    TINY,
+    apply_jacobian_transpose,
+    ascend_to_peaks,
+    clipped_noise_variance,
+    power_iteration_step,
+    rayleigh_quotient,
+    scale_network_output,
+)
 from dynamics.systems import register
 from dynamics.systems.flat_search_starts import HALF, STARTS
 
@@ -107,7 +115,7 @@ class FlatSearchSpec(RunSpec):
         require(self.descent_steps >= 0, "descent_steps", self.descent_steps, "must be at least 0")
 
     def dynamics(self) -> Dynamics:
-        return flat_search(self)
+        return build_flat_search(self)
 
     def cost(self) -> Cost:
         """Counts products only; the descent of `init` is spread over the steps."""
@@ -167,7 +175,7 @@ class FlatSearchData(NamedTuple):
     start: TwoLayer
 
 
-def flat_search(spec: FlatSearchSpec) -> Dynamics:
+def build_flat_search(spec: FlatSearchSpec) -> Dynamics:
     """The triple of a search; every scalar comes through `hyper`."""
     dtype = jnp.dtype(spec.precision)
     model = spec.model.build(spec.data.grid, dtype)
@@ -187,15 +195,17 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         radius = run.hyper["data.scale"] * law.radius
         norm = jnp.linalg.norm(params.hidden[1:], axis=0)
         ridge = radius * (params.hidden[1:] / jnp.maximum(norm, TINY)).T
-        found = climb(lambda x: output(params, x), jnp.concatenate([points, ridge]), radius, CLIMB_STEPS)
+        found = ascend_to_peaks(lambda x: evaluate_network(params, x), jnp.concatenate([points, ridge]), radius, CLIMB_STEPS)
         return jnp.concatenate([found, run.problem.train.inputs])
 
     def look(params: TwoLayer, run: RunData, vector: jax.Array, key: jax.Array) -> FlatnessCheck:
         """The check: true Hessian (its guess is the kernel's eigenvector lifted) and |f| on fresh points."""
         view = View(model, params, run, HALF)
-        top = sharpness(view.loss, params, gradient=view.loss_gradient, guess=pull_back(params, run.train, vector))
+        top = hessian_sharpness(
+            view.loss, params, gradient=view.loss_gradient, guess=apply_jacobian_transpose(params, run.train, vector)
+        )
         _, surface = fresh(key, run.hyper, spec.num_check)
-        largest = jnp.max(jnp.abs(output(params, peaks(params, run, surface))))
+        largest = jnp.max(jnp.abs(evaluate_network(params, peaks(params, run, surface))))
         return FlatnessCheck((top.value + top.residual) * run.hyper["learning_rate"] / 2, largest)
 
     def gap(params: TwoLayer, run: RunData, batch: Batch) -> jax.Array:
@@ -214,16 +224,16 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         def tighten(i, carry):
             params, _, first, _ = carry
             seen = look(params, run, vector, jax.random.fold_in(key, i))
-            inside = feasible(seen, bound)
+            inside = is_feasible(seen, bound)
             flatter = (AIM - floor) / jnp.maximum(seen.edge - floor, AIM - floor)
             factor = jnp.where(inside, 1, jnp.minimum(flatter, AIM * bound / jnp.maximum(seen.sup_norm, AIM * bound)))
             first = jax.tree.map(lambda a, b: jnp.where(i == 0, a, b), seen, first)
-            return shrink(params, factor), seen, first, inside
+            return scale_network_output(params, factor), seen, first, inside
 
         nothing = FlatnessCheck(jnp.full((), jnp.inf, dtype), jnp.full((), jnp.inf, dtype))
         carry = (params, nothing, nothing, jnp.bool_(False))
         params, seen, first, inside = lax.fori_loop(0, ROUNDS, tighten, carry)
-        return better_of(best, FeasibleNet(params, gap(params, run, validation), seen), bound), params, first, inside
+        return choose_better(best, FeasibleNet(params, gap(params, run, validation), seen), bound), params, first, inside
 
     def excess(seen: FlatnessCheck, bound: jax.Array) -> FlatnessCheck:
         """Relative violations of what is aimed at."""
@@ -232,13 +242,13 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
     def lagrangian(params: TwoLayer, state: SearchState, run: RunData, x: jax.Array, far: jax.Array) -> jax.Array:
         hyper, train = run.hyper, run.problem.train
         bound, penalty = hyper["bound"], hyper["penalty"]
-        values = output(params, x)
-        magnitude = jnp.abs(jnp.concatenate([values, output(params, far)]))
+        values = evaluate_network(params, x)
+        magnitude = jnp.abs(jnp.concatenate([values, evaluate_network(params, far)]))
         risk = jnp.mean(jnp.minimum(values**2, bound**2))  # no reward beyond the bound
-        fit = jnp.sum(train.weights * (output(params, train.inputs) - train.labels) ** 2)
-        edge = rayleigh(params, run.train, state.vector) * hyper["learning_rate"] / 2
+        fit = jnp.sum(train.weights * (evaluate_network(params, train.inputs) - train.labels) ** 2)
+        edge = rayleigh_quotient(params, run.train, state.vector) * hyper["learning_rate"] / 2
         violations = excess(FlatnessCheck(edge, jnp.max(magnitude)), bound)
-        price = jax.tree.map(lambda v, p: augmented(v, p, penalty), violations, state.prices)
+        price = jax.tree.map(lambda v, p: augmented_lagrangian_term(v, p, penalty), violations, state.prices)
         return fit - risk + price.edge + price.sup_norm + penalty * jnp.mean(jnp.maximum(magnitude / bound - 1, 0) ** 2)
 
     def ascend(state: SearchState, run: RunData, key: jax.Array, num_steps: jax.Array) -> SearchState:
@@ -247,7 +257,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
 
         def move(t, state):
             x, surface = fresh(jax.random.fold_in(key, t), run.hyper, spec.batch_size)
-            vector = power_step(state.params, run.train, power_step(state.params, run.train, state.vector))
+            vector = power_iteration_step(state.params, run.train, power_iteration_step(state.params, run.train, state.vector))
             state = state._replace(vector=vector)
             far = jnp.concatenate([high, surface[: spec.num_check]])
             slope = jax.grad(lagrangian)(state.params, state, run, x, far)
@@ -269,7 +279,7 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
         held_out = model.prepare(validation.inputs, validation.clean, validation.weights)
 
         params = STARTS[spec.start](model, law, start_key, run, spec.descent_steps)
-        vector = lax.fori_loop(0, POWER_STEPS, lambda _, v: power_step(params, run.train, v), jnp.sqrt(weights))
+        vector = lax.fori_loop(0, POWER_STEPS, lambda _, v: power_iteration_step(params, run.train, v), jnp.sqrt(weights))
         zero, none = jax.tree.map(jnp.zeros_like, params), jnp.zeros((), dtype)
         trivial = FeasibleNet(
             zero, gap(zero, run, held_out), FlatnessCheck(hyper["learning_rate"] / 2, none)
@@ -327,23 +337,23 @@ def flat_search(spec: FlatSearchSpec) -> Dynamics:
     return Dynamics(init, step, observe)
 
 
-def feasible(seen: FlatnessCheck, bound: jax.Array) -> jax.Array:
+def is_feasible(seen: FlatnessCheck, bound: jax.Array) -> jax.Array:
     """In the flat set and within the bound on |f|; a check that is not finite finds nothing feasible."""
     return (seen.edge <= 1) & (seen.sup_norm <= bound)
 
 
-def better_of(best: FeasibleNet, found: FeasibleNet, bound: jax.Array) -> FeasibleNet:
+def choose_better(best: FeasibleNet, found: FeasibleNet, bound: jax.Array) -> FeasibleNet:
     """The point that was found if it is feasible and its gap larger, else the best so far."""
-    better = feasible(found.seen, bound) & (found.score > best.score)
+    better = is_feasible(found.seen, bound) & (found.score > best.score)
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), found, best)
 
 
-def augmented(violation: jax.Array, price: jax.Array, penalty: jax.Array) -> jax.Array:
+def augmented_lagrangian_term(violation: jax.Array, price: jax.Array, penalty: jax.Array) -> jax.Array:
     """The augmented Lagrangian's term for a constraint v <= 0: (max(price + penalty v, 0)^2 - price^2) / (2 penalty)."""
     return (jnp.maximum(price + penalty * violation, 0) ** 2 - price**2) / (2 * penalty)
 
 
-def output(params: TwoLayer, x: jax.Array) -> jax.Array:
+def evaluate_network(params: TwoLayer, x: jax.Array) -> jax.Array:
     """f at plain inputs (m, d): (m,)."""
     z = params.hidden[0] + x @ params.hidden[1:]
     return jnp.where(z <= 0, 0, z) @ params.readout + params.offset

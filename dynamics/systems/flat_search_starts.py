@@ -21,7 +21,7 @@ CLIP_NORM = 50.0  # of the descent's gradient, which acts in its first steps onl
 Start = Callable[[Model, ClosedForms, jax.Array, RunData, int], TwoLayer]
 
 
-def descended(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
+def start_from_descent(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """The GD solution: full-batch descent on the data at the flat set's own learning rate, from a fresh net."""
     clip = optax.clip_by_global_norm(CLIP_NORM)
     loss_gradient = model.squared_gradient
@@ -34,7 +34,7 @@ def descended(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_
     return lax.fori_loop(0, num_steps, descend, model.init(key, run.hyper))
 
 
-def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
+def start_from_empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """Neurons in random directions with their kinks just beyond the last training input, each of height `bound` on the ball.
 
     None is active on the data, so that f = 0 there and the sharpness is 1 exactly (the net of Prop. I.2 and Cor. I.3 of
@@ -52,10 +52,10 @@ def empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num
     return TwoLayer(root * jnp.concatenate([-kink[None], u]), root, jnp.zeros((), like.dtype))
 
 
-def fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
+def start_from_fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
     """A random initialisation."""
     return model.init(key, run.hyper)
 
 
 # by the name that `FlatSearchSpec.start` gives
-STARTS: dict[str, Start] = {"descent": descended, "caps": empty_caps, "random": fresh_net}
+STARTS: dict[str, Start] = {"descent": start_from_descent, "caps": start_from_empty_caps, "random": start_from_fresh_net}

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
-from dynamics.curvature.paired import both_sharpnesses
+from dynamics.curvature.paired import top_eigenpairs_of_both
 from dynamics.data.law import LAWS, draw_samples
-from dynamics.data.patchwise import num_patches
+from dynamics.data.patchwise import count_patches
 from dynamics.data.problem import DataSpec, Problem, Samples
 from dynamics.data.views import ViewSpec
 from dynamics.errors import choose, require
@@ -31,12 +31,12 @@ from dynamics.models.two_layer import TwoLayer
 from dynamics.systems import register
 from dynamics.theory.flat_interpolators import (
     SCALINGS,
-    alone,
-    best_patch,
+    build_isolating_neurons,
+    choose_best_patches,
     kernel_diagonal,
-    patch_bound,
-    standout,
-    top_eigenvalue,
+    kernel_top_eigenvalue,
+    patch_sharpness_bound,
+    standout_margins,
 )
 
 HALF = FACTORS["half"]
@@ -88,7 +88,7 @@ class InterpolationSpec(RunSpec):
     @property
     def patches(self) -> int:
         """J."""
-        return num_patches(self.data) if self.shared else 1
+        return count_patches(self.data) if self.shared else 1
 
     def network(self) -> Model:
         """The model at the spec's shapes; a neuron a sample."""
@@ -114,7 +114,7 @@ class InterpolationSpec(RunSpec):
         return {"patches": self.patches}
 
     def dynamics(self) -> Dynamics:
-        return interpolation(self)
+        return build_interpolator_descent(self)
 
     def cost(self) -> Cost:
         """Counts products only; a record takes two times as many Lanczos steps as are usual, of two products each."""
@@ -124,7 +124,7 @@ class InterpolationSpec(RunSpec):
         return Cost(step, 40 * step, itemsize * 6.0 * parameters, itemsize * (8.0 * n * n * self.patches + 66 * parameters))
 
 
-class Built(NamedTuple):
+class InterpolatorProblem(NamedTuple):
     """run: problem and scalars as a training run keeps them; net: as it was built; curvature (): its lambda, exactly, if every
     neuron is on for one sample; standing (): the share of samples that stand out; rate (): the learning rate."""
 
@@ -135,7 +135,7 @@ class Built(NamedTuple):
     rate: jax.Array
 
 
-class Net(NamedTuple):
+class DescentState(NamedTuple):
     """params: where the descent is."""
 
     params: TwoLayer
@@ -144,20 +144,20 @@ class Net(NamedTuple):
 Label = Callable[[jax.Array, jax.Array, jax.Array, Hyper], jax.Array]  # key, which sample, its inputs, scalars -> ()
 
 
-def random_label(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
+def draw_random_label(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
     size = jax.random.uniform(key, (), x.dtype) ** hyper["label_spread"]
     return hyper["bound"] * jnp.where(index % 2 == 0, size, -size)
 
 
-def linear_label(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
+def linear_label_of(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
     noisy = x[0] + hyper["data.noise_std"] * jax.random.normal(key, (), x.dtype)
     return jnp.clip(noisy, -hyper["bound"], hyper["bound"])
 
 
-LABELS: dict[str, Label] = {"random": random_label, "linear": linear_label}
+LABELS: dict[str, Label] = {"random": draw_random_label, "linear": linear_label_of}
 
 
-def interpolation(spec: InterpolationSpec) -> Dynamics:
+def build_interpolator_descent(spec: InterpolationSpec) -> Dynamics:
     """The triple at the spec's shapes; every scalar comes through `hyper`."""
     dtype, model, label = jnp.dtype(spec.precision), spec.network(), LABELS[spec.labels]
     count, num = spec.data.num_samples, spec.patches
@@ -182,26 +182,26 @@ def interpolation(spec: InterpolationSpec) -> Dynamics:
         noise = TwoLayer(hidden, jnp.where(there, drawn[0, 1:], 0), drawn[0, 0])
         return jax.tree.map(lambda p, z: p + hyper["perturbation"] * z, net, noise)
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Built, Net]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[InterpolatorProblem, DescentState]:
         samples = draw(jax.random.fold_in(key, 0), hyper)
         x, y, _, weights = samples
         used = weights > 0
-        points, gap = best_patch(x.reshape(count, num, -1), used) if spec.shared else (x, standout(x, used))
-        net = alone(points, gap, y, spec.scaling, num, margin=hyper["margin"], pair_scale=hyper["pair_scale"])
+        points, gap = choose_best_patches(x.reshape(count, num, -1), used) if spec.shared else (x, standout_margins(x, used))
+        net = build_isolating_neurons(points, gap, y, spec.scaling, num, margin=hyper["margin"], pair_scale=hyper["pair_scale"])
         radius = jnp.linalg.norm(points, axis=1)
         diagonal = kernel_diagonal(jnp.where(gap > 0, y, 0), spec.scaling, num, radius, hyper["pair_scale"])
-        curvature = (top_eigenvalue(diagonal, used) / hyper["data.num_samples"]).astype(dtype)
+        curvature = (kernel_top_eigenvalue(diagonal, used) / hyper["data.num_samples"]).astype(dtype)
         key, hyper = jax.random.fold_in(key, 1), {**hyper, "model.width": hyper["data.num_samples"]}
         run = prepare_run_data(model, Problem(samples, samples), hyper, key)
         standing, rate = jnp.sum(jnp.where(gap > 0, weights, 0)), 2 * hyper["edge_ratio"] / curvature
-        return Built(run, net, curvature, standing, rate), Net(perturbed(key, net, hyper))
+        return InterpolatorProblem(run, net, curvature, standing, rate), DescentState(perturbed(key, net, hyper))
 
-    def step(state: Net, fixed: Built, key: jax.Array) -> Net:
+    def step(state: DescentState, fixed: InterpolatorProblem, key: jax.Array) -> DescentState:
         assert model.squared_gradient is not None  # both models have one
         slope = model.squared_gradient(state.params, fixed.run.train, HALF)
-        return Net(jax.tree.map(lambda p, g: p - fixed.rate * g, state.params, slope))
+        return DescentState(jax.tree.map(lambda p, g: p - fixed.rate * g, state.params, slope))
 
-    def observe(state: Net, fixed: Built) -> dict[str, jax.Array]:
+    def observe(state: DescentState, fixed: InterpolatorProblem) -> dict[str, jax.Array]:
         """train_loss; its gauss_newton_sharpness, sharpness (the larger lanczos_residual of both) and residual_sharpness.
 
         exact_sharpness, bound_sharpness: what the built net should have, and what it should not exceed; edge: eta lambda / 2
@@ -214,7 +214,7 @@ def interpolation(spec: InterpolationSpec) -> Dynamics:
         view = View(model, params, run, HALF)
         weights, n = view.train.weights, run.hyper["data.num_samples"]
         offset = TwoLayer(jnp.zeros_like(params.hidden), jnp.zeros_like(params.readout), jnp.ones((), dtype))
-        tops = both_sharpnesses(
+        tops = top_eigenpairs_of_both(
             model, params, view.train, HALF, view.loss_gradient, offset
         )  # flat nets curve most along the offset
         error = jnp.where(weights > 0, jnp.abs(view.residual), 0)
@@ -227,7 +227,7 @@ def interpolation(spec: InterpolationSpec) -> Dynamics:
             "lanczos_residual": jnp.max(tops.residual),
             **residual_sharpness(view),
             "exact_sharpness": fixed.curvature,
-            "bound_sharpness": patch_bound(n, run.hyper["bound"], num, spec.scaling, radius),
+            "bound_sharpness": patch_sharpness_bound(n, run.hyper["bound"], num, spec.scaling, radius),
             "edge": fixed.rate * tops.value[1] / 2,
             "interpolation_error": jnp.max(error),
             "memorised_share": jnp.sum(jnp.where(error <= MEMORISED * run.hyper["bound"], weights, 0)),

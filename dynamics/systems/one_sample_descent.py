@@ -63,30 +63,30 @@ class CatapultSpec(RunSpec):
         return Cost(8.0 * width, 6.0 * width, 32.0 * width, 32.0 * width)
 
 
-class Net(NamedTuple):
+class TwoLayerLinearNet(NamedTuple):
     """u (n,), v (n,)."""
 
     u: jax.Array
     v: jax.Array
 
 
-class Pair(NamedTuple):
+class OutputAndKernel(NamedTuple):
     """output f (), kernel lambda ()."""
 
     output: jax.Array
     kernel: jax.Array
 
 
-def _seen(pair: Pair, hyper: Hyper) -> dict[str, jax.Array]:
+def _observe(pair: OutputAndKernel, hyper: Hyper) -> dict[str, jax.Array]:
     rate = hyper["edge_ratio"] / hyper["initial_kernel"]
     return {"loss": pair.output**2 / 2, "output": pair.output, "kernel": pair.kernel, "edge": rate * pair.kernel}
 
 
-def net(spec: CatapultSpec) -> Dynamics:
+def two_layer_linear_dynamics(spec: CatapultSpec) -> Dynamics:
     """Full-batch gradient descent on (u, v), started at the given f and lambda in a random direction."""
     dtype = jnp.dtype(spec.precision)
 
-    def init(key: jax.Array, hyper: Hyper) -> tuple[Hyper, Net]:
+    def init(key: jax.Array, hyper: Hyper) -> tuple[Hyper, TwoLayerLinearNet]:
         width = hyper["width"].astype(dtype)
         used = jnp.arange(spec.width) < hyper["width"]
         a, b = (jnp.where(used, jax.random.normal(k, (spec.width,), dtype), 0) for k in (key, jax.random.fold_in(key, 1)))
@@ -95,35 +95,37 @@ def net(spec: CatapultSpec) -> Dynamics:
         b = b / jnp.linalg.norm(b)
         size = jnp.sqrt(width * hyper["initial_kernel"] / 2)  # |u| = |v|
         cosine = hyper["initial_output"] * jnp.sqrt(width) / size**2
-        return hyper, Net(size * a, size * (cosine * a + jnp.sqrt(1 - cosine**2) * b))
+        return hyper, TwoLayerLinearNet(size * a, size * (cosine * a + jnp.sqrt(1 - cosine**2) * b))
 
-    def pair(state: Net, hyper: Hyper) -> Pair:
+    def pair(state: TwoLayerLinearNet, hyper: Hyper) -> OutputAndKernel:
         width = hyper["width"].astype(dtype)
-        return Pair(state.u @ state.v / jnp.sqrt(width), (state.u @ state.u + state.v @ state.v) / width)
+        return OutputAndKernel(state.u @ state.v / jnp.sqrt(width), (state.u @ state.u + state.v @ state.v) / width)
 
-    def step(state: Net, hyper: Hyper, key: jax.Array) -> Net:
+    def step(state: TwoLayerLinearNet, hyper: Hyper, key: jax.Array) -> TwoLayerLinearNet:
         rate = hyper["edge_ratio"] / hyper["initial_kernel"]
         slope = rate * pair(state, hyper).output / jnp.sqrt(hyper["width"].astype(dtype))
-        return Net(state.u - slope * state.v, state.v - slope * state.u)
+        return TwoLayerLinearNet(state.u - slope * state.v, state.v - slope * state.u)
 
-    return Dynamics(init, step, lambda state, hyper: _seen(pair(state, hyper), hyper))
+    return Dynamics(init, step, lambda state, hyper: _observe(pair(state, hyper), hyper))
 
 
-def two_variable_map(spec: CatapultSpec, *, full: bool = True) -> Dynamics:
+def two_variable_map_dynamics(spec: CatapultSpec, *, full: bool = True) -> Dynamics:
     """The exact map of (f, lambda), or its linearisation with both 1/n terms dropped."""
     dtype = jnp.dtype(spec.precision)
 
-    def step(state: Pair, hyper: Hyper, key: jax.Array) -> Pair:
+    def step(state: OutputAndKernel, hyper: Hyper, key: jax.Array) -> OutputAndKernel:
         rate = hyper["edge_ratio"] / hyper["initial_kernel"]
         f, kernel = state
         drift = rate * f**2 / hyper["width"].astype(dtype) if full else jnp.zeros((), dtype)
-        return Pair(f * (1 - rate * kernel + rate * drift), kernel + drift * (rate * kernel - 4))
+        return OutputAndKernel(f * (1 - rate * kernel + rate * drift), kernel + drift * (rate * kernel - 4))
 
-    return Dynamics(lambda key, hyper: (hyper, Pair(hyper["initial_output"], hyper["initial_kernel"])), step, _seen)
+    return Dynamics(
+        lambda key, hyper: (hyper, OutputAndKernel(hyper["initial_output"], hyper["initial_kernel"])), step, _observe
+    )
 
 
 FORMS = {
-    "net": net,
-    "map": two_variable_map,
-    "linearized": lambda spec: two_variable_map(spec, full=False),
+    "net": two_layer_linear_dynamics,
+    "map": two_variable_map_dynamics,
+    "linearized": lambda spec: two_variable_map_dynamics(spec, full=False),
 }

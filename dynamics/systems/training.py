@@ -20,7 +20,7 @@ from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, commo
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
-from dynamics.models.losses import LossSpec, loss, loss_spec
+from dynamics.models.losses import LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
 from dynamics.optimizers.rules import RULES, OptimizerSpec, Rule
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
@@ -111,7 +111,7 @@ class TrainingSpec(RunSpec):
         return {"loss_factor": self.loss.factor}
 
     def dynamics(self) -> Dynamics:
-        return training(self)
+        return build_training(self)
 
     def cost(self) -> Cost:
         """Count products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
@@ -154,7 +154,7 @@ class TrainState(NamedTuple):
     step: jax.Array
 
 
-def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
+def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
     """Indices (size,) of the minibatch at `step`: epochs are shuffled anew, drawn without replacement.
 
     An epoch has num_samples // size batches; what is left over waits for another epoch's shuffle.
@@ -165,7 +165,7 @@ def epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padde
     return jax.lax.dynamic_slice_in_dim(shuffled, (step % per_epoch) * size, size)
 
 
-def training(spec: TrainingSpec) -> Dynamics:
+def build_training(spec: TrainingSpec) -> Dynamics:
     """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
     factor = spec.loss.factor
@@ -182,8 +182,8 @@ def training(spec: TrainingSpec) -> Dynamics:
         closed = stepping.fused_gradient if backend == stepping.GRADIENT else model.squared_gradient
         if closed_form and closed is not None:
             return closed(params, batch, factor)
-        descended = loss_spec(spec.loss, hyper)
-        return jax.grad(lambda p: loss(descended, factor, model.apply, p, batch))(params)
+        descended = resolve_loss_spec(spec.loss, hyper)
+        return jax.grad(lambda p: mean_loss(descended, factor, model.apply, p, batch))(params)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[RunData, TrainState]:
         data_key, model_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
@@ -198,7 +198,7 @@ def training(spec: TrainingSpec) -> Dynamics:
         if batch_size:
             x, y, _, _ = fixed.problem.train
             count = fixed.hyper["data.num_samples"]
-            index = epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
+            index = draw_epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
             batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
         hyper = {**fixed.hyper, "optimizer.learning_rate": scheduled_rate(schedule, fixed.hyper, state.step, spec.steps)}
         update = rule(model, hyper, state.params).update

@@ -20,7 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics.data.closed_forms import BALL, radial, sphere_half_space_probability
+from dynamics.data.closed_forms import BALL, radial_forms, sphere_half_space_probability
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.weight import population_weight
 
@@ -28,14 +28,14 @@ NODES = 24  # of the Gauss-Jacobi rule; its error is below rounding for h <= 1 a
 REACH, SPACING = 3.2, 0.1  # of the double exponential rule over radii, likewise
 
 
-def mass_exponent(d: int, alpha: Any = None) -> Any:
+def cap_mass_exponent(d: int, alpha: Any = None) -> Any:
     """A cap's mass is of order eps to this: d + 1, or d - 1 + 2 alpha."""
     return d + 1 if alpha is None else d - 1 + 2 * alpha
 
 
-def cap_scale(num_samples: Any, d: int, kappa: Any = 1.0, alpha: Any = None) -> Any:
+def cap_size(num_samples: Any, d: int, kappa: Any = 1.0, alpha: Any = None) -> Any:
     """eps = kappa n^(-1/(d+1)), or kappa n^(-1/(d-1+2 alpha)); for d = 1 this is the (1/n)^(1/2) of its own construction."""
-    return kappa * num_samples ** (-1 / mass_exponent(d, alpha))
+    return kappa * num_samples ** (-1 / cap_mass_exponent(d, alpha))
 
 
 def ball_volume(k: int) -> float:
@@ -47,7 +47,7 @@ def ball_volume(k: int) -> float:
 
 def cap_probability(eps: Any, d: int, alpha: float | None = None) -> np.ndarray:
     """P(u.X > 1 - eps^2), exactly for X uniform on the ball, by quadrature for the radial law."""
-    law = BALL if alpha is None else radial(alpha)
+    law = BALL if alpha is None else radial_forms(alpha)
     return law.half_space_probability(1 - np.asarray(eps, float) ** 2, d)
 
 
@@ -78,22 +78,22 @@ def _sphere_density(d: int) -> float:
     return float(np.exp(special.gammaln(d / 2) - special.gammaln((d - 1) / 2)) / np.sqrt(np.pi))
 
 
-def empty_share_bounds(d: int, kappa: Any = 1.0) -> tuple[Any, Any]:
+def empty_cap_share_bounds(d: int, kappa: Any = 1.0) -> tuple[Any, Any]:
     """(q*, and its counterpart): exp(-U_d kappa^(d+1)) and exp(-L_d kappa^(d+1)) (Proposition I.1)."""
     low, high = cap_constants(d)
     return np.exp(-high * kappa ** (d + 1)), np.exp(-low * kappa ** (d + 1))
 
 
-def empty_share(num_samples: Any, d: int, kappa: Any = 1.0, alpha: float | None = None) -> np.ndarray:
+def empty_cap_share(num_samples: Any, d: int, kappa: Any = 1.0, alpha: float | None = None) -> np.ndarray:
     """(1 - P(cap))^n, exactly the expected share of empty caps when they are placed without looking at the data.
 
     It tends to exp(-U_d kappa^(d+1)) as n grows, for the radial law to exp(-`radial_cap_constant` kappa^(d-1+2 alpha)).
     """
-    probability = cap_probability(cap_scale(num_samples, d, kappa, alpha), d, alpha)
+    probability = cap_probability(cap_size(num_samples, d, kappa, alpha), d, alpha)
     return np.exp(num_samples * np.log1p(-probability))
 
 
-def packing_bound(eps: float, d: int) -> int:
+def disjoint_cap_bound(eps: float, d: int) -> int:
     """So many disjoint caps fit at most: 1 over the share of the sphere that a cap's angular radius arccos(1 - eps^2) covers.
 
     Centres are at least two angular radii apart. For d = 1: intervals of width eps^2 in the two ends of length eps.
@@ -103,7 +103,7 @@ def packing_bound(eps: float, d: int) -> int:
     return int(np.floor(1 / sphere_half_space_probability(np.asarray(1 - eps**2), d) * (1 + 1e-9)))
 
 
-def atom_square(eps: Any, d: int) -> Any:
+def atom_mean_square(eps: Any, d: int) -> Any:
     """E Phi^2 of one atom; eps is a number, traced or not. Of order eps^(d+1), and eps^2 for the bump of d = 1.
 
     d >= 2: with s the depth below the rim, (v_{d-1} / v_d) h^-2 int_0^h (h - s)^2 (2s - s^2)^((d-1)/2) ds, by a Gauss-Jacobi
@@ -121,7 +121,7 @@ def atom_square(eps: Any, d: int) -> Any:
     return ball_volume(d - 1) / ball_volume(d) * h ** (1 + power) * integral
 
 
-def radial_atom_square(eps: Any, d: int, alpha: Any) -> Any:
+def radial_atom_mean_square(eps: Any, d: int, alpha: Any) -> Any:
     """E Phi^2 of one atom for the radial law, d >= 2; eps and alpha are numbers, traced or not. Of order eps^(d - 1 + 2 alpha).
 
     With h = eps^2 and 1 - |x| = h s, s = v^(1/alpha), it is c h^(alpha + (d-1)/2) times the integral over v in [0, 1] of
@@ -168,12 +168,12 @@ def bump_norm(centre: float, eps: float) -> float:
     return float(2 / eps**2 * np.array([1, 2, 1]) @ canonical_weight(kinks, 1))
 
 
-def count_exponent(d: int, alpha: float | None = None) -> float:
+def atom_count_exponent(d: int, alpha: float | None = None) -> float:
     """Disjoint atoms ~ n^((d-1)/(d+1)), and n^(1/2) for d = 1; for the radial law n^((d-1)/(d-1+2 alpha)), d >= 2."""
-    return 0.5 if d == 1 else (d - 1) / mass_exponent(d, alpha)
+    return 0.5 if d == 1 else (d - 1) / cap_mass_exponent(d, alpha)
 
 
-def hard_function(centres: Any, amplitudes: Any, eps: float) -> TwoLayer:
+def build_hard_function(centres: Any, amplitudes: Any, eps: float) -> TwoLayer:
     """sum_k amplitude_k Phi_k as a network, in the precision that JAX is set to.
 
     centres (K, d): unit vectors; for d = 1 the bumps' centres (K, 1), three neurons each. amplitudes (K,); an amplitude of 0

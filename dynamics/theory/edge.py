@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def threshold(kind: str, momentum: float) -> float:
+def stability_threshold(kind: str, momentum: float) -> float:
     """The greatest stable eta * S: `gd` 2; `momentum` (heavy ball) 2 + 2b; `nesterov` (2 + 2b) / (1 + 2b).
 
     On a quadratic of curvature S a step has the characteristic polynomial z^2 - (1 + b - s) z + b for heavy ball and

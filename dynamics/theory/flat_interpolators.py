@@ -49,41 +49,41 @@ SCALINGS: dict[str, Height] = {
 }
 
 
-def sphere_interpolator(x: Any, y: Any, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
+def build_sphere_interpolator(x: Any, y: Any, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
     """The net on inputs x (n, d) of the unit sphere that is y (n,) there, n neurons; those of labels 0 are all zeros.
 
     t_i = max + margin (1 - max), the largest inner product with another sample being max: margin in (0, 1).
     """
-    x, y = _checked(x, y, scaling, margin)
-    return alone(x, standout(x), y, scaling, margin=margin)
+    x, y = _check_interpolator_inputs(x, y, scaling, margin)
+    return build_isolating_neurons(x, standout_margins(x), y, scaling, margin=margin)
 
 
-def patch_interpolator(x: Any, y: Any, patch_dim: int, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
+def build_patch_interpolator(x: Any, y: Any, patch_dim: int, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
     """The same for shared filters on the J disjoint patches of x (n, J m), each on the unit sphere of R^m, m = patch_dim.
 
     Filter i (hidden (m + 1, n)) is on for one patch of sample i: that which is farthest from all n J - 1 others.
     """
     width = np.shape(x)[-1]
     require(patch_dim >= 1 and width % patch_dim == 0, "patch_dim", patch_dim, f"must divide the {width} coordinates of x")
-    points, _ = _checked(np.reshape(x, (-1, patch_dim)), np.repeat(y, width // patch_dim), scaling, margin)
+    points, _ = _check_interpolator_inputs(np.reshape(x, (-1, patch_dim)), np.repeat(y, width // patch_dim), scaling, margin)
     y = jnp.asarray(y, points.dtype)
-    chosen, gap = best_patch(points.reshape(len(y), -1, patch_dim))
-    return alone(chosen, gap, y, scaling, width // patch_dim, margin=margin)
+    chosen, gap = choose_best_patches(points.reshape(len(y), -1, patch_dim))
+    return build_isolating_neurons(chosen, gap, y, scaling, width // patch_dim, margin=margin)
 
 
-def _checked(x: Any, y: Any, scaling: str, margin: float) -> tuple[jax.Array, jax.Array]:
+def _check_interpolator_inputs(x: Any, y: Any, scaling: str, margin: float) -> tuple[jax.Array, jax.Array]:
     x, y = jnp.asarray(x), jnp.asarray(y)
     choose("scaling", scaling, SCALINGS)
     require(0 < margin < 1, "margin", margin, "must be in (0, 1)")
     require(x.ndim == 2 and y.shape == x.shape[:1], "y", y.shape, f"must be one label a row of x, {x.shape}")
     off = float(jnp.max(jnp.abs(jnp.linalg.norm(x, axis=1) - 1)))
     require(off <= 1e-4, "x", off, "off the unit sphere by so much")
-    least = float(jnp.min(standout(x)))
+    least = float(jnp.min(standout_margins(x)))
     require(least > 0, "x", least, "two points are the same: 1 - their inner product")
     return x, y
 
 
-def standout(points: jax.Array, used: jax.Array | None = None) -> jax.Array:
+def standout_margins(points: jax.Array, used: jax.Array | None = None) -> jax.Array:
     """How far each of the points (N, m) is beyond all others along its own direction: |p| - max_q u.q, (N,), at most 2 |p|.
 
     On the unit sphere 1 - max_q p.q; 0 or less where another point reaches as far. Those that are not `used` (N,) do not count.
@@ -100,17 +100,17 @@ def standout(points: jax.Array, used: jax.Array | None = None) -> jax.Array:
     return lax.map(one, jnp.arange(count))
 
 
-def best_patch(patches: jax.Array, used: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def choose_best_patches(patches: jax.Array, used: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """Of patches (n, J, m) the one of each sample that stands out most among all n J, (n, m), and by how much, (n,)."""
     count, num, size = patches.shape
     meant = None if used is None else jnp.repeat(used, num)
-    gaps = standout(patches.reshape(-1, size), meant).reshape(count, num)
+    gaps = standout_margins(patches.reshape(-1, size), meant).reshape(count, num)
     best = jnp.argmax(gaps, axis=1)
     rows = jnp.arange(count)
     return patches[rows, best], gaps[rows, best]
 
 
-def alone(
+def build_isolating_neurons(
     points: jax.Array,
     gap: jax.Array,
     y: jax.Array,
@@ -143,7 +143,7 @@ def kernel_diagonal(y: Any, scaling: str, num_patches: int = 1, radius: Any = 1.
     return jnp.where(size > 0, height**2 + readout**2 * (1 + radius**2) / num_patches**2, 0)
 
 
-def top_eigenvalue(diagonal: Any, used: Any = None) -> jax.Array:
+def kernel_top_eigenvalue(diagonal: Any, used: Any = None) -> jax.Array:
     """The largest eigenvalue of 11^T + diag(c) (), by its secular equation; rows that are not `used` (n,) are not there.
 
     The root mu > max c of sum_i 1/(mu - c_i) = 1, by bisection between max(n + mean c, 1 + max c) and n + max c.
@@ -164,17 +164,17 @@ def top_eigenvalue(diagonal: Any, used: Any = None) -> jax.Array:
     return most + (ends[0] + ends[1]) / 2
 
 
-def exact_sharpness(y: Any, scaling: str, num_patches: int = 1) -> float:
+def interpolator_sharpness(y: Any, scaling: str, num_patches: int = 1) -> float:
     """lambda_max of the interpolator's Hessian in theory units, exactly; it depends on the labels alone."""
-    return float(top_eigenvalue(kernel_diagonal(y, scaling, num_patches)) / len(y))
+    return float(kernel_top_eigenvalue(kernel_diagonal(y, scaling, num_patches)) / len(y))
 
 
-def sphere_bound(n: Any, largest: Any, scaling: str) -> Any:
+def sphere_sharpness_bound(n: Any, largest: Any, scaling: str) -> Any:
     """1 + (D^2 + 2)/n (`paper`) or 1 + 2 sqrt(2) D/n (`optimal`), D the largest |y|; attained if and only if all |y_i| = D."""
-    return patch_bound(n, largest, 1, scaling)
+    return patch_sharpness_bound(n, largest, 1, scaling)
 
 
-def patch_bound(n: Any, largest: Any, num_patches: int, scaling: str, radius: Any = 1.0) -> Any:
+def patch_sharpness_bound(n: Any, largest: Any, num_patches: int, scaling: str, radius: Any = 1.0) -> Any:
     """1 + (D^2 + 2/J^2)/n or 1 + 2 sqrt(2) D/(J n); for R = radius other than 1 with 1 + R^2 in place of 2."""
     spread = 1 + radius**2
     least = 2 * largest * spread**0.5 / num_patches

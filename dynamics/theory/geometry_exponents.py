@@ -7,7 +7,7 @@ Where sources disagree all candidates are here and none is asserted.
 from __future__ import annotations
 
 
-def radial_upper(d: int, alpha: float) -> float:
+def radial_upper_exponent(d: int, alpha: float) -> float:
     """alpha (d + 3) / (2 (d^2 + 4 alpha d + 3 alpha)): upper bound of the isotropic family.
 
     From balancing eps^alpha = (eps^(d + 2 alpha))^(-d/(2d + 3)) n^(-(d + 3)/(4d + 6)); alpha = 1 gives 1/(2d + 2).
@@ -15,54 +15,54 @@ def radial_upper(d: int, alpha: float) -> float:
     return alpha * (d + 3) / (2 * (d**2 + 4 * alpha * d + 3 * alpha))
 
 
-def radial_upper_valid(d: int, alpha: float) -> float:
+def valid_radial_upper_exponent(d: int, alpha: float) -> float:
     """alpha / (2d + 4 alpha), if that is slower: the same with the condition eps^(d + 2 alpha) >= n^(-1/2) of the 2025 paper
     (derived).
 
     alpha = 1 gives that paper's 1/(2d + 4); without the condition `radial_upper`.
     """
-    return min(radial_upper(d, alpha), alpha / (2 * d + 4 * alpha))
+    return min(radial_upper_exponent(d, alpha), alpha / (2 * d + 4 * alpha))
 
 
-def radial_lower(d: int, alpha: float) -> float:
+def radial_lower_exponent(d: int, alpha: float) -> float:
     """2 alpha / (d - 1 + 2 alpha): lower bound of the isotropic family, by empty caps. Also the shatterability index."""
     return 2 * alpha / (d - 1 + 2 * alpha)
 
 
-def mixture_upper(m: int) -> float:
+def mixture_upper_exponent(m: int) -> float:
     """1/(2m + 4): mixtures of m-dimensional balls, whatever the dimension that they lie in (with the validity condition)."""
     return 1 / (2 * m + 4)
 
 
-def mixture_upper_without(m: int) -> float:
+def unconditional_mixture_upper_exponent(m: int) -> float:
     """1/(2m + 2): the same without that condition, to which the exponent m/(m^2 + 4m + 3) of the published constant belongs
     (derived)."""
     return 1 / (2 * m + 2)
 
 
-def patch_code(d: int, m: int) -> float:
+def published_patch_exponent(d: int, m: int) -> float:
     """(d + 3)(d - m) / (2 (4d^2 + 3d - 2md - 3m)): a function in the authors' code; 1/8 as d grows."""
     return (d + 3) * (d - m) / (2 * (4 * d**2 + 3 * d - 2 * m * d - 3 * m))
 
 
-def patch_isotropic(d: int, m: int) -> float:
+def isotropic_patch_exponent(d: int, m: int) -> float:
     """`radial_upper` in R^m at alpha = (d - m)/2, the law of m coordinates of a sphere (derived)."""
-    return radial_upper(m, (d - m) / 2)
+    return radial_upper_exponent(m, (d - m) / 2)
 
 
-def patch_balance(d: int, m: int) -> float:
+def balanced_patch_exponent(d: int, m: int) -> float:
     """(d - m) / (6d - 2m) = 1/6 - O(m/d): the dimension-free balance, the one that fits the abstract (derived)."""
     return (d - m) / (6 * d - 2 * m)
 
 
-def patch_guide(d: int, m: int) -> float:
+def guide_line_patch_exponent(d: int, m: int) -> float:
     """1/4: the reference line in the authors' figure."""
     return 0.25
 
 
 PATCH_CANDIDATES = {
-    "code": patch_code,
-    "isotropic formula": patch_isotropic,
-    "balance": patch_balance,
-    "figure's guide": patch_guide,
+    "code": published_patch_exponent,
+    "isotropic formula": isotropic_patch_exponent,
+    "balance": balanced_patch_exponent,
+    "figure's guide": guide_line_patch_exponent,
 }

@@ -44,7 +44,7 @@ def chernoff_applies(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
     return np.asarray(n) * np.asarray(p) >= 3 * np.log(1 / delta)
 
 
-def exceedance(bound: ArrayLike, p: ArrayLike, n: ArrayLike) -> np.ndarray:
+def exceedance_probability(bound: ArrayLike, p: ArrayLike, n: ArrayLike) -> np.ndarray:
     """P(N > n bound) for the number N ~ Binomial(n, p) of samples in an event of probability p; exact."""
     return np.asarray(stats.binom.sf(np.floor(np.asarray(n) * np.asarray(bound)), n, p))
 

@@ -7,7 +7,7 @@ import polars as pl
 from scipy import stats
 
 import dynamics.analysis.words as an
-from dynamics.theory.edge import threshold
+from dynamics.theory.edge import stability_threshold
 
 SOURCE = "Cohen et al. 2021"
 DERIVED = "linear stability, derived"
@@ -46,7 +46,7 @@ def as_if(flow: Late, rates: np.ndarray) -> Late:
 
 def scaled(study: an.Study, panel: str) -> float:
     """The threshold of eta * S of a panel's rule at its momentum."""
-    return threshold(PANELS[panel], study.select(panel=panel).values("optimizer.momentum")[0])
+    return stability_threshold(PANELS[panel], study.select(panel=panel).values("optimizer.momentum")[0])
 
 
 def fit_late_slope(seen: Late) -> an.Estimate:
@@ -161,7 +161,7 @@ def draw_quadratic(axis, study: an.Study) -> None:
         for grew, style in ((False, {"mfc": "none"}), (True, {})):
             edge = table.filter(pl.col("grew") == grew)["edge"]
             axis.plot(edge, np.full(len(edge), -i), "o", color=an.COLORS[i], ms=3.5, mew=0.7, **style)
-        at = threshold(kind, study.select(panel="quadratic").values("optimizer.momentum")[0])
+        at = stability_threshold(kind, study.select(panel="quadratic").values("optimizer.momentum")[0])
         axis.plot([at, at], [-i - 0.3, -i + 0.3], "-", color="k", lw=1)
         axis.text(at, -i + 0.36, f"{name}: {at:.4g}", ha="center")
     axis.set(xlabel=r"$\eta S$ (open: the loss decays, full: it grows)", yticks=[], ylim=(-2.6, 0.7))
@@ -209,7 +209,7 @@ def tabulate_slopes(study: an.Study) -> pl.DataFrame:
 
 def tabulate_thresholds(study: an.Study) -> pl.DataFrame:
     momentum = study.select(panel="quadratic").values("optimizer.momentum")[0]
-    rows = [(kind, threshold(kind, momentum), *bracket(quadratic(study, kind))) for kind in RULES]
+    rows = [(kind, stability_threshold(kind, momentum), *bracket(quadratic(study, kind))) for kind in RULES]
     return an.make_table(rows, "rule, predicted, measured, low, high")
 
 
@@ -258,12 +258,12 @@ def claims(study: an.Study) -> list[an.Claim]:
             id=f"edge/quadratic-{kind}",
             source=DERIVED,
             statement=f"{name} on a quadratic diverges above eta S = {FORMULA[kind]}",
-            expects=an.near(0, 1e-4, of=f"relative distance from {threshold(kind, momentum):.5g}"),
+            expects=an.near(0, 1e-4, of=f"relative distance from {stability_threshold(kind, momentum):.5g}"),
             evidence=an.compare(
                 distance_of_threshold,
                 quadratic(study, kind),
                 control={f"{RULES[against[kind]]} on the same quadratics": quadratic(study, against[kind])},
-                predicted=threshold(kind, momentum),
+                predicted=stability_threshold(kind, momentum),
             ),
         )
         for kind, name in RULES.items()

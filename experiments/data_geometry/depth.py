@@ -8,9 +8,15 @@ import numpy as np
 import polars as pl
 
 import dynamics.analysis.words as an
-from dynamics.data.closed_forms import ClosedForms, radial
+from dynamics.data.closed_forms import ClosedForms, radial_forms
 from dynamics.data.law import LAWS
-from dynamics.stability.half_space_depth import THRESHOLDS, curve_area, exponent, fit_shatterability, isotropic_curve
+from dynamics.stability.half_space_depth import (
+    THRESHOLDS,
+    concentration_curve_area,
+    fit_shatterability,
+    isotropic_concentration_curve,
+    log_log_slope,
+)
 from dynamics.study.reload import restart
 from dynamics.systems.depth_search import DepthSpec
 
@@ -85,7 +91,7 @@ def figure(study: an.Study) -> an.Page:
 
 
 def draw_pair(ax, cell: Cell, label: str, color: str) -> None:
-    ax.plot(THRESHOLDS, isotropic_curve(cell.forms, cell.dim), color=color, label=label)
+    ax.plot(THRESHOLDS, isotropic_concentration_curve(cell.forms, cell.dim), color=color, label=label)
     an.draw_curve(ax, an.load_curves(cell.part), "", color, ls="--")
 
 
@@ -168,7 +174,7 @@ def fit_law(cell: Cell) -> float:
     if not math.isfinite(cell.forms.radius) or cell.forms.rim(cell.dim) == 0:
         return math.nan
     thresholds = np.geomspace(*cell.fit_range, 12)
-    return exponent(law_share(cell, thresholds), thresholds)
+    return log_log_slope(law_share(cell, thresholds), thresholds)
 
 
 def tabulate_depths(study: an.Study) -> pl.DataFrame:
@@ -177,7 +183,10 @@ def tabulate_depths(study: an.Study) -> pl.DataFrame:
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
         excess = an.mean_over_seeds(an.read_by_seed(cell.part, "mean_excess"))
         shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
-        areas = (float(curve_area(isotropic_curve(cell.forms, cell.dim))), float(an.read_by_seed(cell.part, "area").mean()))
+        areas = (
+            float(concentration_curve_area(isotropic_concentration_curve(cell.forms, cell.dim))),
+            float(an.read_by_seed(cell.part, "area").mean()),
+        )
         seen = an.mean_over_seeds(fit_exponents(cell)).value
         slopes = (cell.forms.depth_exponent(cell.dim), fit_law(cell), seen)
         rows.append((*shown, float(an.read_by_seed(cell.part, "mean_exact").mean()), *excess, *areas, *slopes))
@@ -218,7 +227,7 @@ def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
     off = []
     for alpha in (0.1, 0.3, 1.0, 1.5, 5.0):
         for d in (2, 5, 10):
-            off.append(abs(exponent(RIM**alpha, radial(alpha).half_space_probability(1 - RIM, d)) - guess(alpha, d)))
+            off.append(abs(log_log_slope(RIM**alpha, radial_forms(alpha).half_space_probability(1 - RIM, d)) - guess(alpha, d)))
     return max(off)
 
 
@@ -279,7 +288,7 @@ def claims(study: an.Study) -> list[an.Claim]:
             statement="The lightest random half-space is no lighter than the law's depth, up to sampling, anywhere",
             expects=an.at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
             evidence=an.Evidence(
-                least_excess(cells(study, "radial", *LAW_PANELS)), excess_over(plane[-1], radial(plane[0].alpha)), another
+                least_excess(cells(study, "radial", *LAW_PANELS)), excess_over(plane[-1], radial_forms(plane[0].alpha)), another
             ),
         ),
         an.judge(
@@ -289,8 +298,8 @@ def claims(study: an.Study) -> list[an.Claim]:
             expects=an.at_most(0.005, of="largest distance from S"),
             evidence=an.compare(
                 worst_rim_exponent,
-                lambda alpha, d: radial(alpha).depth_exponent(d),
-                control={"alpha doubled": lambda alpha, d: radial(2 * alpha).depth_exponent(d)},
+                lambda alpha, d: radial_forms(alpha).depth_exponent(d),
+                control={"alpha doubled": lambda alpha, d: radial_forms(2 * alpha).depth_exponent(d)},
             ),
         ),
         an.judge(

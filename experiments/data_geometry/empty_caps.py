@@ -7,14 +7,14 @@ import polars as pl
 
 import dynamics.analysis.words as an
 from dynamics.theory import cap_geometry as theory
-from dynamics.theory.geometry_exponents import radial_lower
+from dynamics.theory.geometry_exponents import radial_lower_exponent
 
 SOURCE = "Liang et al. 2026, lower bound for the isotropic family"
 Exponent = Callable[[int, float], float]
 
 
 def risk_exponent(d: int, alpha: float) -> float:
-    return -radial_lower(d, alpha)
+    return -radial_lower_exponent(d, alpha)
 
 
 def parts(study: an.Study) -> Iterator[tuple[int, float, an.Study]]:
@@ -39,9 +39,9 @@ def shares(study: an.Study) -> pl.DataFrame:
         n, kappa = own.values("num_samples")[-1], own.values("kappa")[0]
         ends = own.select(num_samples=n).final
         caps, empty = (int(ends[name].to_numpy().sum()) for name in ("caps", "empty_caps"))
-        expected = float(theory.empty_share(n, d, kappa, alpha))
-        limit = float(np.exp(-theory.radial_cap_constant(d, alpha) * kappa ** theory.mass_exponent(d, alpha)))
-        ball, error = float(theory.empty_share(n, d, kappa)), (expected * (1 - expected) / caps) ** 0.5
+        expected = float(theory.empty_cap_share(n, d, kappa, alpha))
+        limit = float(np.exp(-theory.radial_cap_constant(d, alpha) * kappa ** theory.cap_mass_exponent(d, alpha)))
+        ball, error = float(theory.empty_cap_share(n, d, kappa)), (expected * (1 - expected) / caps) ** 0.5
         rows.append((d, alpha, n, caps, empty / caps, expected, limit, ball, error))
     return an.make_table(rows, "input_dim, alpha, num_samples, caps, share, expected, limit, ball, error")
 
@@ -49,7 +49,7 @@ def shares(study: an.Study) -> pl.DataFrame:
 def tabulate_slopes(study: an.Study) -> pl.DataFrame:
     """Return slopes of caps and risk against n, beside the exponents and the slope of the closed form over these n."""
     rows = []
-    for metric, exponent in (("caps", theory.count_exponent), ("risk", risk_exponent)):
+    for metric, exponent in (("caps", theory.atom_count_exponent), ("risk", risk_exponent)):
         for d, alpha, own in parts(study):
             closed = an.finite_slope(own.values("num_samples"), d, own.values("kappa")[0], metric, alpha)
             rows.append((metric, d, alpha, *an.fit_count_slope(own, metric), exponent(d, alpha), closed))
@@ -66,7 +66,7 @@ def figure(study: an.Study) -> an.Page:
     table, found = tabulate_slopes(study), shares(study)
     fig, axes = an.new_axes(1, 4, (14.5, 3.9))
     drawn = study.select(input_dim=next((d for d in study.values("input_dim") if d >= 3), study.values("input_dim")[0]))
-    draw_over_n(axes[0], drawn, "caps", theory.count_exponent, "disjoint caps (open: without a sample)")
+    draw_over_n(axes[0], drawn, "caps", theory.atom_count_exponent, "disjoint caps (open: without a sample)")
     draw_over_n(axes[1], drawn, "risk", risk_exponent, "error that the data cannot see")
     draw_slopes(axes[2], table)
     draw_shares(axes[3], found)
@@ -92,7 +92,7 @@ def draw_slopes(axis, table: pl.DataFrame) -> None:
             own = table.filter(metric=metric, input_dim=d).sort("alpha")
             an.draw_intervals(axis, own["alpha"], own, fmt=an.MARKERS[i], color=an.COLORS[i], mfc=face, capsize=2, lw=1)
             fine = np.geomspace(own["alpha"].min(), own["alpha"].max(), 50)  # type: ignore[type-var]
-            exponent = theory.count_exponent if metric == "caps" else risk_exponent
+            exponent = theory.atom_count_exponent if metric == "caps" else risk_exponent
             axis.plot(fine, [exponent(d, a) for a in fine], "-", color=an.COLORS[i], lw=0.8)
         axis.plot([], [], an.MARKERS[i], color=an.COLORS[i], label=f"$d={d}$")
     axis.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -153,7 +153,7 @@ def claims(study: an.Study) -> list[an.Claim]:
             source=SOURCE,
             statement=f"Disjoint caps grow as n^((d-1)/(d-1+2 alpha)), {span}",
             expects=as_exponent,
-            evidence=exponents("caps", theory.count_exponent),
+            evidence=exponents("caps", theory.atom_count_exponent),
         ),
         an.judge(
             id="radial_caps/risk-slope",

@@ -5,7 +5,7 @@ import polars as pl
 
 import dynamics.analysis.words as an
 from dynamics.data.closed_forms import BALL
-from dynamics.theory.flat_interpolators import kernel_diagonal, memorable_share, patch_bound
+from dynamics.theory.flat_interpolators import kernel_diagonal, memorable_share, patch_sharpness_bound
 
 SPHERE = "Liang et al. 2026, flat interpolation on the sphere"
 PATCH = "Liang et al. 2026b, failure on unstructured patches"
@@ -40,7 +40,9 @@ def standing(study: an.Study) -> pl.DataFrame:
 def ends(study: an.Study) -> pl.DataFrame:
     """Return descent's last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
     table = study.select(panel="descent").final
-    optimal = [patch_bound(n, bound, 1, "optimal") for n, bound in table.select("data.num_samples", "bound").iter_rows()]
+    optimal = [
+        patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in table.select("data.num_samples", "bound").iter_rows()
+    ]
     eta = 2 * pl.col("edge_ratio") / pl.col("exact_sharpness")
     window = pl.col("edge_ratio") * pl.Series(optimal) / pl.col("exact_sharpness")
     return table.with_columns(eta=eta, window=window, moved=pl.col("distance") / pl.col("perturbation"))
@@ -127,7 +129,7 @@ def draw_patches(axis, study: an.Study) -> None:
     for scaling, color in SHADES.items():
         num, value = medians_less_one(table.filter(scaling=scaling), "patches")
         axis.plot(num, n * value, "o", color=color, label=f"{scaling} scaling")
-        axis.plot(fine, [n * (patch_bound(n, bound, j, scaling) - 1) for j in fine], "--", color=color, lw=1)
+        axis.plot(fine, [n * (patch_sharpness_bound(n, bound, j, scaling) - 1) for j in fine], "--", color=color, lw=1)
     axis.set(title=f"shared filters on patches, $n$ = {n}", xlabel="patches $J$", ylabel=r"$n\,(\lambda_{max}-1)$")
     axis.set(xscale="log", yscale="log")
     an.label_ticks(axis, sorted(set(table["patches"])))
@@ -195,7 +197,7 @@ def caption(study: an.Study) -> str:
 def largest_share(table: pl.DataFrame, factor: int) -> float:
     """Return the largest (lambda - 1) / (bound - 1) with the bound of `factor` times as many patches."""
     rows = table.select("sharpness", "data.num_samples", "bound", "data.input_dim", "data.patch_dim", "scaling").iter_rows()
-    return max((s - 1) / (patch_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows)
+    return max((s - 1) / (patch_sharpness_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows)
 
 
 def largest_spread(table: pl.DataFrame) -> an.Measured:

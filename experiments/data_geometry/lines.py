@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 import dynamics.analysis.words as an
-from dynamics.theory.geometry_exponents import mixture_upper
+from dynamics.theory.geometry_exponents import mixture_upper_exponent
 
 SOURCE = "Liang et al. 2026, experiment E1"
 TITLES = {"lines": "lines through the origin", "affine": "lines at distance 1", "isotropic": "isotropic, alpha = 1"}
@@ -31,7 +31,7 @@ def figure(study: an.Study) -> an.Page:
         levels.plot(d, [np.median(an.read_seeds(own, an.ERROR)[1][:, -1]) for own in groups.values()], **look)
     an.share_limits(list(axes[0]))
     for ax in axes[0]:
-        an.draw_guide(ax, mixture_upper(1), "guide: $n^{-1/6}$, the bound for lines")
+        an.draw_guide(ax, mixture_upper_exponent(1), "guide: $n^{-1/6}$, the bound for lines")
         an.place_below(ax, title="slope")
     level = f"error at $n = {study.values('num_samples')[-1]}$"
     by_d.set(title="slope against $d$", xlabel="$d$", ylabel="slope", xscale="log")

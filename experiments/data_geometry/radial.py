@@ -6,10 +6,14 @@ import math
 import numpy as np
 
 import dynamics.analysis.words as an
-from dynamics.theory.geometry_exponents import radial_lower, radial_upper, radial_upper_valid
+from dynamics.theory.geometry_exponents import radial_lower_exponent, radial_upper_exponent, valid_radial_upper_exponent
 
 SOURCE = "Liang et al. 2026, experiment E2"
-GUIDES = (("--", "upper", radial_upper), ("-.", "upper, with validity", radial_upper_valid), (":", "lower", radial_lower))
+GUIDES = (
+    ("--", "upper", radial_upper_exponent),
+    ("-.", "upper, with validity", valid_radial_upper_exponent),
+    (":", "lower", radial_lower_exponent),
+)
 
 
 def split_alpha(part: an.Study) -> an.Groups:

@@ -64,7 +64,7 @@ def coverage_table(study: an.Study, bound: Callable) -> pl.DataFrame:
             kept = int(np.sum(np.array(cell["in_annulus"]) <= n * bound(p, n, delta)))
             interval = stats.binomtest(kept, cell["seeds"]).proportion_ci(0.95)
             seen = (kept / cell["seeds"], float(interval.low), float(interval.high))
-            exactly = 1 - float(theory.exceedance(bound(p, n, delta), p, n))
+            exactly = 1 - float(theory.exceedance_probability(bound(p, n, delta), p, n))
             applies = bool(theory.chernoff_applies(p, n, delta))
             rows.append((cell["input_dim"], n, cell["annulus"], p, delta, *seen, exactly, applies))
     return an.make_table(rows, "input_dim, num_samples, annulus, p, delta, coverage, low, high, exact, chernoff_applies")
@@ -77,7 +77,7 @@ def miss_grid(bound: Callable, where: Callable) -> pl.DataFrame:
         p = np.geomspace(1e-2 / n, 0.999, 400)
         for delta in DELTAS:
             keep = where(p, n, delta)
-            miss = theory.exceedance(bound(p, n, delta), p, n) / delta
+            miss = theory.exceedance_probability(bound(p, n, delta), p, n) / delta
             frames.append(pl.DataFrame({"n": n, "p": p[keep], "delta": delta, "miss": miss[keep]}))
     return pl.concat(frames)
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Arc, Circle, Polygon
 import dynamics.analysis.words as an
 from dynamics.data.law import draw_inputs
 from dynamics.study.reload import final_state
-from dynamics.systems.cap_packing import CapsSpec, geometry, held
+from dynamics.systems.cap_packing import CapsSpec, choose_atom_geometry, samples_per_cap
 from dynamics.theory import cap_geometry as theory
 
 SOURCE = "Liang et al. 2025, Section 3.2 and Figures 1, 16, 17"
@@ -39,7 +39,7 @@ def load_constructions(part: an.Study) -> list[Construction]:
         with jax.enable_x64(True):
             fixed, state = final_state(part, run)
             count = int(state.count)
-            empty = np.asarray(held(geometry(spec), state, fixed))[:count] == 0
+            empty = np.asarray(samples_per_cap(choose_atom_geometry(spec), state, fixed))[:count] == 0
             samples, centres = np.asarray(fixed.samples)[: spec.num_samples], np.asarray(state.centres)[:count]
         signs = np.random.default_rng(spec.seed).choice([-1.0, 1.0], count)
         found.append(Construction(spec, spec.eps, samples, centres, empty, signs))
@@ -49,7 +49,7 @@ def load_constructions(part: an.Study) -> list[Construction]:
 def evaluate(centres: np.ndarray, amplitudes: np.ndarray, eps: float, x: np.ndarray) -> np.ndarray:
     """The network of these atoms at the points x (m, d), in float64."""
     with jax.enable_x64(True):
-        net = theory.hard_function(centres, amplitudes, eps)
+        net = theory.build_hard_function(centres, amplitudes, eps)
         hidden, readout = np.asarray(net.hidden), np.asarray(net.readout)
     blocks = np.array_split(x, max(1, len(x) * hidden.shape[1] // 10_000_000))
     return np.concatenate([np.maximum(b @ hidden[1:] + hidden[0], 0) @ readout for b in blocks])
@@ -116,7 +116,7 @@ def describe(c: Construction) -> dict[str, float]:
         "atoms": count,
         "empty": int(c.empty.sum()),
         "separation": float(measure_separations(c).min(initial=np.inf)),
-        "mean_square": count * theory.atom_square(c.eps, d),
+        "mean_square": count * theory.atom_mean_square(c.eps, d),
         "canonical_norm": count * norms["canonical"] if norms else sum(theory.bump_norm(x, c.eps) for x in c.centres[:, 0]),
     }
 
@@ -209,8 +209,9 @@ def caption(disk: Construction, line: Construction) -> str:
         f"Left above: a cap of height eps^2, eps = {disk.spec.kappa:g} n^(-1/3), n = {disk.spec.num_samples}, where the atom "
         "Phi(x) = relu(u.x - (1 - eps^2)) / eps^2 is active. Middle: the caps of a greedy packing of the disk and the uniform "
         f"samples, drawn independently; {int(disk.empty.sum())} of {len(disk.centres)} caps hold none (green; expected share "
-        f"{float(theory.empty_share(disk.spec.num_samples, 2, disk.spec.kappa)):.2f}). Right and left below: the hard function "
-        f"with random signs, E f^2 = {len(disk.centres) * theory.atom_square(disk.eps, 2):.4f} for uniform x. Below: the same "
+        f"{float(theory.empty_cap_share(disk.spec.num_samples, 2, disk.spec.kappa)):.2f}). Right and left below: the hard "
+        f"function with random signs, E f^2 = {len(disk.centres) * theory.atom_mean_square(disk.eps, 2):.4f} for uniform x. "
+        "Below: the same "
         f"at d = 1, the right end; {int(line.empty.sum())} of {len(line.centres)} intervals of both ends hold no sample."
     )
 
@@ -224,7 +225,7 @@ def worst_mean_square(found: list[Construction]) -> float:
     for c in found:
         d = c.spec.input_dim
         square = evaluate(c.centres, c.signs, c.eps, fresh(d, c.spec.seed)) ** 2
-        expected = len(c.centres) * theory.atom_square(c.eps, d)
+        expected = len(c.centres) * theory.atom_mean_square(c.eps, d)
         off.append(abs(square.mean() - expected) / (square.std() / DRAWS**0.5))
     return float(max(off))
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 import dynamics.analysis.words as an
-from dynamics.stability.ridges import reduced, weighted_path_norm
+from dynamics.stability.ridges import merge_equal_ridges, weighted_path_norm
 from dynamics.theory import cap_geometry as theory
-from dynamics.theory.rate_exponents import stable_lower
+from dynamics.theory.rate_exponents import stable_lower_exponent
 
 PROPOSITION, COROLLARY = "Liang et al. 2025, Proposition I.1", "Liang et al. 2025, Corollary I.3"
 THEOREM = "Liang et al. 2025, Theorem 3.7"
@@ -50,8 +50,8 @@ def cells(study: an.Study) -> pl.DataFrame:
     rows = []
     for row in pooled.iter_rows(named=True):
         n, d, kappa = row["num_samples"], row["input_dim"], row["kappa"]
-        low, high = theory.empty_share_bounds(d, kappa)
-        expected, share = float(theory.empty_share(n, d, kappa)), row["empty"] / row["caps"]
+        low, high = theory.empty_cap_share_bounds(d, kappa)
+        expected, share = float(theory.empty_cap_share(n, d, kappa)), row["empty"] / row["caps"]
         error = (expected * (1 - expected) / row["caps"]) ** 0.5
         rows.append({**row, "share": share, "error": error, "low": float(low), "high": float(high), "expected": expected})
     return pl.DataFrame(rows)
@@ -84,7 +84,7 @@ def least_sharpness(study: an.Study) -> pl.DataFrame:
     part = part.select(seed=part.values("seed")[:6])
     rows = []
     for spec, points, nets in an.build_hard_functions(part):
-        x, ridge = np.asarray(points), reduced(nets["empty"])
+        x, ridge = np.asarray(points), merge_equal_ridges(nets["empty"])
         near = np.linalg.norm(x, axis=1) > 1 - spec.eps
         sets = [x[near & (side * x[:, 0] > 0)] for side in (1, -1)]
         bound = max([1.0, *(len(s) / len(x) * (1 + 2 * weighted_path_norm(ridge, s)) for s in sets if len(s))])
@@ -99,7 +99,7 @@ def tabulate_slopes(study: an.Study) -> pl.DataFrame:
     """
     part = rates(study)
     n, rows = part.values("num_samples"), []
-    for metric, exponent in (("caps", theory.count_exponent), ("risk", lower)):
+    for metric, exponent in (("caps", theory.atom_count_exponent), ("risk", lower)):
         for d in part.values("input_dim"):
             own = part.select(input_dim=d)
             tail = an.fit_count_slope(own.select(num_samples=n[len(n) // 2 :]), metric).value
@@ -118,14 +118,14 @@ def saturation(study: an.Study) -> pl.DataFrame:
 
 
 def lower(d: int) -> float:
-    return -stable_lower(d)
+    return -stable_lower_exponent(d)
 
 
 def figure(study: an.Study) -> an.Page:
     """Caps against n; risk against n; share of empty caps against d; slopes against d, each beside the theory."""
     fig, axes = an.new_axes(2, 2, (10.5, 7.6))
     slopes, shares = tabulate_slopes(study), cells(study)
-    draw_over_n(axes[0, 0], rates(study), "caps", theory.count_exponent, "$n^{(d-1)/(d+1)}$")
+    draw_over_n(axes[0, 0], rates(study), "caps", theory.atom_count_exponent, "$n^{(d-1)/(d+1)}$")
     axes[0, 0].set(title="disjoint caps: all (filled), without a sample (open)")
     draw_over_n(axes[0, 1], rates(study), "risk", lower, "$n^{-2/(d+1)}$\n($n^{-1/2}$ at $d=1$)")
     axes[0, 1].set(title="error that the data cannot see")
@@ -203,7 +203,7 @@ def worst_excess(table: pl.DataFrame, factor: float) -> float:
     """
     outside = []
     for row in table.iter_rows(named=True):
-        low, high = theory.empty_share_bounds(row["input_dim"], factor * row["kappa"])
+        low, high = theory.empty_cap_share_bounds(row["input_dim"], factor * row["kappa"])
         outside.append(max(low - row["share"], row["share"] - high) / row["error"])
     return float(max(outside))
 
@@ -256,8 +256,8 @@ def claims(study: an.Study) -> list[an.Claim]:
             expects=as_exponent,
             evidence=an.compare(
                 an.worst_slope,
-                by_exponent(part, theory.count_exponent),
-                control={"exponents of d + 1": by_exponent(part, lambda d: theory.count_exponent(d + 1))},
+                by_exponent(part, theory.atom_count_exponent),
+                control={"exponents of d + 1": by_exponent(part, lambda d: theory.atom_count_exponent(d + 1))},
                 metric="caps",
             ),
         ),

@@ -72,7 +72,7 @@ def tabulate_slopes(table: list[Gaps]) -> pl.DataFrame:
     """Slopes of the worst gaps and of the GD solutions' with intervals, both bounds' exponents, medians at the last n."""
     rows = []
     for g in table:
-        bounds = (-rates.stable_upper(g.input_dim), -rates.stable_lower(g.input_dim))
+        bounds = (-rates.stable_upper_exponent(g.input_dim), -rates.stable_lower_exponent(g.input_dim))
         last = [float(np.median(values[:, -1])) for values in (g.found, g.descended)]
         rows.append((g.title, g.input_dim, *fit_gaps(g.n, g.found), *fit_gaps(g.n, g.descended), *bounds, *last))
     names = "setting, d, slope, low, high, gd_slope, gd_low, gd_high, upper, lower, last_gap, gd_last_gap"
@@ -183,7 +183,7 @@ def least_slack(cells: list[tuple[int, np.ndarray, np.ndarray]]) -> an.Estimate:
     """Return slope + 2/(d+1) (1/2 for d = 1) at the setting and d where it is smallest."""
     if any(len(n) < 2 or not (values > 0).all() for _, n, values in cells):
         return an.UNKNOWN
-    fits = [(an.median_slope(n, values), rates.stable_lower(d)) for d, n, values in cells]
+    fits = [(an.median_slope(n, values), rates.stable_lower_exponent(d)) for d, n, values in cells]
     smallest = lambda index: np.min([fit(index) + exponent for fit, exponent in fits], axis=0)  # noqa: E731
     return an.over_seeds(smallest, len(cells[0][2]))
 

@@ -7,8 +7,8 @@ import polars as pl
 
 import dynamics.analysis.words as an
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.one_dimension import curvature_integral, effective_knots, knots
-from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
+from dynamics.stability.one_dimension import effective_knot_count, find_knots, weighted_curvature_integral
+from dynamics.stability.ridges import list_ridges, merge_equal_ridges, path_norm, weighted_path_norm
 from dynamics.stability.weight import line_weight
 from dynamics.study.reload import final_state, restart
 from dynamics.systems.training import TrainingSpec
@@ -55,11 +55,11 @@ def tabulate_nets(all_nets: list[Net]) -> pl.DataFrame:
     """
     rows = []
     for net in all_nets:
-        form, inputs = reduced(net.end), net.inputs[:, None]
-        weighted = (weighted_path_norm(form, inputs), weighted_path_norm(ridges(net.end), inputs))
-        unweighted = (path_norm(form), float(np.abs(knots(net.end, net.inputs)[1]).sum()))
-        count = [effective_knots(params, net.inputs) for params in (net.begin, net.end)]
-        rows.append((net.rate, net.seed, *weighted, curvature_integral(net, net.inputs), *unweighted, *count))
+        form, inputs = merge_equal_ridges(net.end), net.inputs[:, None]
+        weighted = (weighted_path_norm(form, inputs), weighted_path_norm(list_ridges(net.end), inputs))
+        unweighted = (path_norm(form), float(np.abs(find_knots(net.end, net.inputs)[1]).sum()))
+        count = [effective_knot_count(params, net.inputs) for params in (net.begin, net.end)]
+        rows.append((net.rate, net.seed, *weighted, weighted_curvature_integral(net, net.inputs), *unweighted, *count))
     return an.make_table(rows, "rate, seed, weighted, neurons, integral, plain, inside, first_knots, knots")
 
 
@@ -88,7 +88,7 @@ def figure(study: an.Study) -> an.Page:
 def draw_function(axis, net: Net, color: str) -> None:
     order = np.argsort(net.inputs)
     x = np.linspace(-1, 1, 2001)
-    at, _ = knots(net.end, net.inputs)
+    at, _ = find_knots(net.end, net.inputs)
     axis.plot(net.inputs, net.labels, ".", color="0.5", label="data")
     axis.plot(net.inputs[order], net.clean[order], "-", color="0.7", lw=3, label="clean target", zorder=0)
     axis.plot(x, net(x), "-", color=color, label="learned")
@@ -100,7 +100,7 @@ def draw_function(axis, net: Net, color: str) -> None:
 def draw_curvature(axis, pair: list[Net]) -> None:
     """Every kink as a point (its place, the size of its jump), over the empirical g of the data."""
     for net, color, marker in zip(pair, an.COLORS, an.MARKERS, strict=False):
-        at, jump = knots(net.end, net.inputs)
+        at, jump = find_knots(net.end, net.inputs)
         axis.semilogy(at, np.abs(jump), marker, color=color, ms=3.5, label=rf"jumps of f', $\eta={net.rate:g}$")
     t = np.linspace(-1, 1, 1001)
     g = line_weight(pair[0].inputs, t)

@@ -168,7 +168,9 @@ def test_rate_exponents_are_those_of_the_table():
     upper = (0.1667, 0.125, 0.1, 0.0833, 0.0714, 0.0625)
     lower = (0.5, 0.667, 0.5, 0.4, 0.333, 0.286)
     low_norm = (0.8, 0.714, 0.667, 0.636, 0.615)
-    assert [rates.stable_upper(d) for d in range(1, 7)] == pytest.approx(upper, abs=5e-5)
-    assert [rates.stable_lower(d) for d in range(1, 7)] == pytest.approx(lower, abs=5e-4)
-    assert [rates.low_norm(d) for d in range(1, 6)] == pytest.approx(low_norm, abs=5e-4)
-    assert all(rates.stable_upper(d) < rates.stable_lower(d) for d in range(1, 20))  # an upper bound decays no faster
+    assert [rates.stable_upper_exponent(d) for d in range(1, 7)] == pytest.approx(upper, abs=5e-5)
+    assert [rates.stable_lower_exponent(d) for d in range(1, 7)] == pytest.approx(lower, abs=5e-4)
+    assert [rates.low_norm_exponent(d) for d in range(1, 6)] == pytest.approx(low_norm, abs=5e-4)
+    assert all(
+        rates.stable_upper_exponent(d) < rates.stable_lower_exponent(d) for d in range(1, 20)
+    )  # an upper bound decays no faster

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from oracles import to_numpy
 
-from dynamics.curvature.hessian import sharpness
+from dynamics.curvature.hessian import hessian_sharpness
 from dynamics.curvature.lanczos import PATIENCE, top_eigenpair
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -155,7 +155,7 @@ def test_an_easy_top_takes_few_of_the_steps_that_are_allowed(rng, dtype, toleran
 def test_a_guess_that_is_another_eigenvector_does_not_mislead(guessed):
     """Lanczos alone would stay where it started: the random part of the start is what finds the top."""
     spectrum = jnp.asarray([1.0, 2.0, 3.0, 10.0, -20.0])
-    top = to_numpy(sharpness(lambda p: jnp.sum(spectrum * p**2) / 2, jnp.ones(5), guess=jnp.eye(5)[guessed]))
+    top = to_numpy(hessian_sharpness(lambda p: jnp.sum(spectrum * p**2) / 2, jnp.ones(5), guess=jnp.eye(5)[guessed]))
     assert top.value == pytest.approx(10, rel=1e-12) and top.converged
 
 

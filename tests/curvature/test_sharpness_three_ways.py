@@ -11,11 +11,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from oracles import net_gradient, net_jacobian, net_output, random_net, to_jax, to_numpy
 
-from dynamics.curvature.gauss_newton import gauss_newton_sharpness, kernel
-from dynamics.curvature.hessian import dense_hessian, hessian_product, sharpness
-from dynamics.models.linear import linear
-from dynamics.models.mlp import mlp
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.curvature.gauss_newton import gauss_newton_kernel, gauss_newton_sharpness
+from dynamics.curvature.hessian import build_hessian_product, dense_hessian, hessian_sharpness
+from dynamics.models.linear import build_linear_model
+from dynamics.models.mlp import build_mlp
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -35,7 +35,7 @@ def curvatures(kind, d, width, variant):
         loss = loss_on(model, batch, factor)
         return (
             gauss_newton_sharpness(model, params, batch, factor),
-            sharpness(loss, params, num_steps=200, tolerance=1e-10),
+            hessian_sharpness(loss, params, num_steps=200, tolerance=1e-10),
             dense_hessian(loss, params),
         )
 
@@ -44,8 +44,12 @@ def curvatures(kind, d, width, variant):
 
 def build(kind, d, width, variant):
     if kind == "mlp":
-        return mlp(d, width, variant, "tanh", jnp.float64)
-    return two_layer(d, width, variant, "torch_default", jnp.float64) if kind == "two_layer" else linear(d, jnp.float64)
+        return build_mlp(d, width, variant, "tanh", jnp.float64)
+    return (
+        build_two_layer(d, width, variant, "torch_default", jnp.float64)
+        if kind == "two_layer"
+        else build_linear_model(d, jnp.float64)
+    )
 
 
 N, D, WIDTH = 12, 2, 6  # of the networks below, so that they share programs
@@ -102,8 +106,8 @@ def test_kernel_by_hand(rng):
     """K_ij = 1 + phi_i . phi_j + (x_i . x_j + 1) sum_k v_k^2 1_ik 1_jk, weighted by 1/n, summed neuron by neuron."""
     n, d, width = 6, 2, 4
     params, x = random_net(rng, d, width), rng.normal(size=(n, d))
-    model = two_layer(d, width, "relu", "torch_default", jnp.float64)
-    seen = kernel(model, to_jax(params), model.prepare(jnp.asarray(x), jnp.zeros(n), jnp.full(n, 1 / n)))
+    model = build_two_layer(d, width, "relu", "torch_default", jnp.float64)
+    seen = gauss_newton_kernel(model, to_jax(params), model.prepare(jnp.asarray(x), jnp.zeros(n), jnp.full(n, 1 / n)))
     for i in range(n):
         for j in range(n):
             entry = 1.0
@@ -175,7 +179,7 @@ def test_hessian_products_are_those_of_the_dense_matrix(rng):
     def both(x, y, v):
         params = model.init(jax.random.key(0), {"model.init_scale": jnp.asarray(1.0)})
         loss = loss_on(model, model.prepare(x, y, jnp.full(5, 0.2)), 1.0)
-        return hessian_product(loss, params)(v), dense_hessian(loss, params)
+        return build_hessian_product(loss, params)(v), dense_hessian(loss, params)
 
     v = rng.normal(size=13)
     product, hessian = to_numpy(both(*to_jax((rng.normal(size=(5, 2)), rng.normal(size=5), v))))

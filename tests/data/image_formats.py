@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dynamics.data import image_files as images
-from dynamics.data.image_files import ImageSet, load
+from dynamics.data.image_files import ImageSet, load_image_set
 from dynamics.errors import InputError
 
 REAL = os.environ.get("DYNAMICS_DATA", "")
@@ -29,7 +29,7 @@ def md5(content: bytes) -> str:
 def refused(name: str, folder: Path | str) -> str:
     """The one line that says why."""
     with pytest.raises(InputError) as told:
-        load(name, str(folder))
+        load_image_set(name, str(folder))
     assert "\n" not in str(told.value)
     return str(told.value)
 

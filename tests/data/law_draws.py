@@ -13,7 +13,7 @@ from scipy import stats
 
 from dynamics.core import spec as specs
 from dynamics.data import mixtures
-from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_patch
+from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial_forms, sphere_patch_forms
 from dynamics.data.law import LAWS, DataSpec, draw_samples
 from dynamics.data.mixtures import Subspaces
 from dynamics.data.problem import TargetSpec
@@ -91,9 +91,9 @@ def uniformly_one_of(counted: np.ndarray, count: int) -> float:
 ISOTROPIC = {
     "uniform_ball": BALL,
     "sphere": SPHERE,
-    "radial": radial(0.3),
+    "radial": radial_forms(0.3),
     "gaussian": GAUSSIAN,
-    "sphere_patch": sphere_patch(8),
+    "sphere_patch": sphere_patch_forms(8),
 }
 
 
@@ -107,7 +107,7 @@ BALLS = DATA["subspace_balls"]
 def parts_of(data: DataSpec, seed: int = 0) -> Subspaces:
     """The subspaces of a run, by the law's key."""
     return to_numpy(
-        mixtures.subspaces(jax.random.fold_in(jax.random.key(seed), 4), data, jnp.float32(data.offset), jnp.float32)
+        mixtures.draw_subspaces(jax.random.fold_in(jax.random.key(seed), 4), data, jnp.float32(data.offset), jnp.float32)
     )
 
 

@@ -112,4 +112,4 @@ def test_closed_forms_are_known_by_the_laws_name():
         forms = LAWS[name].closed_forms(DATA[name])
         assert forms.half_space_probability(0.3, 3) == expected.half_space_probability(0.3, 3)
         assert forms.rim(3) == expected.rim(3)
-    assert closed_forms.radial(0.3).rim(3) == 0.3
+    assert closed_forms.radial_forms(0.3).rim(3) == 0.3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dynamics.data.dead_leaves import dead_leaves, power_law
+from dynamics.data.dead_leaves import draw_dead_leaves, power_law_quantile
 
 SIDE = 6
 
@@ -18,7 +18,7 @@ SIDE = 6
 @cache
 def painter(side=SIDE, channels=1, leaves=60, dtype=jnp.float32):
     """jit of (keys (n,), smallest, exponent, texture) -> pictures (n, side, side, channels)."""
-    one = lambda key, *scalars: dead_leaves(key, side, channels, leaves, *scalars, dtype)  # noqa: E731
+    one = lambda key, *scalars: draw_dead_leaves(key, side, channels, leaves, *scalars, dtype)  # noqa: E731
     return jax.jit(jax.vmap(one, in_axes=(0, None, None, None)))
 
 
@@ -44,7 +44,7 @@ def power_law_cdf(r, smallest, largest, exponent):
 
 @pytest.mark.parametrize("exponent", [-1.0, 0.0, 1.0, 1.0 + 1e-6, 2.5, 3.0, 8.0])
 def test_radii_have_the_density_of_the_power_law_and_not_that_of_the_next_exponent(rng, exponent):
-    radii = np.asarray(power_law(jnp.asarray(rng.uniform(size=20_000), jnp.float32), 0.5, 16, exponent), float)
+    radii = np.asarray(power_law_quantile(jnp.asarray(rng.uniform(size=20_000), jnp.float32), 0.5, 16, exponent), float)
     assert stats.kstest(radii, lambda r: power_law_cdf(r, 0.5, 16, exponent)).pvalue > 1e-3
     assert stats.kstest(radii, lambda r: power_law_cdf(r, 0.5, 16, exponent + 0.5)).pvalue < 1e-6
 
@@ -52,7 +52,7 @@ def test_radii_have_the_density_of_the_power_law_and_not_that_of_the_next_expone
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 3.0, 8.0])
 def test_radii_end_where_they_should(exponent):
     with jax.debug_nans(True):  # nor is there a 0 / 0 on the way
-        ends = power_law(jnp.asarray([0.0, 1.0]), 0.5, 16, exponent)
+        ends = power_law_quantile(jnp.asarray([0.0, 1.0]), 0.5, 16, exponent)
     np.testing.assert_allclose(ends, [0.5, 16], rtol=1e-3)
 
 
@@ -166,7 +166,7 @@ def test_texture_is_white_gaussian_noise_of_its_size_on_the_same_picture():
 def test_one_key_one_picture_in_whatever_company_and_another_key_another():
     keys = jax.random.split(jax.random.key(1), 5)
     scalars = jnp.float32(0.7), jnp.float32(3), jnp.float32(0)
-    alone = jax.jit(lambda key: dead_leaves(key, SIDE, 3, 40, *scalars, jnp.float32))
+    alone = jax.jit(lambda key: draw_dead_leaves(key, SIDE, 3, 40, *scalars, jnp.float32))
     together = np.asarray(painter(channels=3, leaves=40)(keys, *scalars))
     assert together.shape == (5, SIDE, SIDE, 3) and together.dtype == np.float32
     for key, picture in zip(keys, together, strict=True):
@@ -181,7 +181,7 @@ def test_swept_scalars_share_one_trace_and_each_gets_its_own_picture():
     def draw(smallest, exponent, texture):
         nonlocal traces
         traces += 1
-        return dead_leaves(jax.random.key(2), SIDE, 1, 40, smallest, exponent, texture, jnp.float32)
+        return draw_dead_leaves(jax.random.key(2), SIDE, 1, 40, smallest, exponent, texture, jnp.float32)
 
     swept = [jnp.asarray(values, jnp.float32) for values in ([0.5, 1, 2, 2], [3, 1, 0, 0], [0, 0.1, 0.2, 0.4])]
     together, single = jax.jit(jax.vmap(draw))(*swept), jax.jit(draw)
@@ -194,4 +194,4 @@ def test_swept_scalars_share_one_trace_and_each_gets_its_own_picture():
 @pytest.mark.usefixtures("x64")
 def test_a_picture_has_the_type_that_is_asked_for():
     for dtype in (jnp.float32, jnp.float64):
-        assert jax.eval_shape(lambda key: dead_leaves(key, 3, 2, 4, 1, 3, 0, dtype), jax.random.key(0)).dtype == dtype
+        assert jax.eval_shape(lambda key: draw_dead_leaves(key, 3, 2, 4, 1, 3, 0, dtype), jax.random.key(0)).dtype == dtype

@@ -10,11 +10,11 @@ import pytest
 from image_formats import BATCHES, BINARY, PYTHON, check_cifar, put_cifar, put_mnist
 
 from dynamics.data import image_files as images
-from dynamics.data.image_files import load
+from dynamics.data.image_files import load_image_set
 
 
 def test_digits_are_the_1797_bundled_ones():
-    found = load("digits")
+    found = load_image_set("digits")
     assert found.pixels.shape == (1797, 8, 8, 1) and found.pixels.dtype == np.uint8
     assert found.classes.shape == (1797,) and found.classes.dtype == np.int32
     assert found.highest == found.pixels.max() == 16 and found.pixels.min() == 0
@@ -29,7 +29,7 @@ def test_digits_are_the_1797_bundled_ones():
 def test_mnist_is_read_from_idx_files_zipped_or_not(put, tmp_path, place, zipped):
     put_mnist(put, "train", 3, 5, place, zipped)
     put_mnist(put, "t10k", 8, 2, place, zipped)
-    found = load("mnist", str(tmp_path))
+    found = load_image_set("mnist", str(tmp_path))
     assert found.pixels.shape == (5, 28, 28, 1) and found.pixels.dtype == np.uint8 and found.highest == 255
     assert found.classes.dtype == np.int32 and found.classes.tolist() == [3] * 5
     np.testing.assert_array_equal(found.pixels[:, 3, 20, 0], 100 + np.arange(5))
@@ -41,7 +41,7 @@ def test_mnist_is_read_from_idx_files_zipped_or_not(put, tmp_path, place, zipped
 @pytest.mark.parametrize("part", ["train", "t10k"])
 def test_one_pair_of_mnist_is_the_pool_and_there_is_no_test_part(put, tmp_path, part):
     put_mnist(put, part, 7, 3)
-    found = load("mnist", str(tmp_path))
+    found = load_image_set("mnist", str(tmp_path))
     assert found.pixels.shape == (3, 28, 28, 1) and found.classes.tolist() == [7, 7, 7]
     assert found.test_pixels is found.test_classes is None
 
@@ -52,7 +52,7 @@ def test_one_pair_of_mnist_is_the_pool_and_there_is_no_test_part(put, tmp_path, 
 def test_cifar_has_its_colours_on_the_last_axis_and_its_batches_in_order(put, monkeypatch, tmp_path, version, how, place):
     put_cifar(put, monkeypatch, version, how, place)
     before = sorted(tmp_path.rglob("*"))
-    check_cifar(load("cifar10", str(tmp_path)))
+    check_cifar(load_image_set("cifar10", str(tmp_path)))
     assert sorted(tmp_path.rglob("*")) == before  # an archive is read where it is
 
 
@@ -61,24 +61,24 @@ def test_one_part_of_cifar_is_the_pool_and_there_is_no_test_part(put, monkeypatc
     for part, size in ((BATCHES[:5], 10), (BATCHES[5:], 2)):
         folder = f"{size}/"
         put_cifar(put, monkeypatch, version, "archive", folder, part)
-        found = load("cifar10", str(tmp_path / folder))
+        found = load_image_set("cifar10", str(tmp_path / folder))
         assert found.pixels.shape == (size, 32, 32, 3) and found.test_pixels is found.test_classes is None
 
 
 def test_the_python_version_goes_before_the_binary_one(put, monkeypatch, tmp_path):
     put_cifar(put, monkeypatch, BINARY, "bare", batches=["test_batch"])
-    assert len(load("cifar10", str(tmp_path)).pixels) == 2
+    assert len(load_image_set("cifar10", str(tmp_path)).pixels) == 2
     images._load.cache_clear()
     put_cifar(put, monkeypatch, PYTHON, "archive")
-    assert len(load("cifar10", str(tmp_path)).pixels) == 10
+    assert len(load_image_set("cifar10", str(tmp_path)).pixels) == 10
 
 
 def test_a_set_is_read_once_and_nobody_can_change_it(put, tmp_path, monkeypatch):
     put_mnist(put, "t10k", 7, 3)
-    found = load("mnist", str(tmp_path))
+    found = load_image_set("mnist", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert load("mnist", ".") is found and load("digits") is load("digits", "elsewhere")
-    for array in (found.pixels, found.classes, load("digits").pixels, load("digits").classes):
+    assert load_image_set("mnist", ".") is found and load_image_set("digits") is load_image_set("digits", "elsewhere")
+    for array in (found.pixels, found.classes, load_image_set("digits").pixels, load_image_set("digits").classes):
         assert array.flags.c_contiguous
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
@@ -88,13 +88,13 @@ def test_the_folder_is_the_configs_or_else_the_environments(put, tmp_path, monke
     put_mnist(put, "t10k", 7, 3, "here/")
     put_mnist(put, "t10k", 7, 3, "there/")
     monkeypatch.setenv("DYNAMICS_DATA", str(tmp_path / "here"))
-    assert load("mnist") is load("mnist", str(tmp_path / "here"))
-    assert load("mnist", str(tmp_path / "there")) is not load("mnist")
+    assert load_image_set("mnist") is load_image_set("mnist", str(tmp_path / "here"))
+    assert load_image_set("mnist", str(tmp_path / "there")) is not load_image_set("mnist")
 
 
 @pytest.mark.parametrize("name, expected", [("digits", (8, 8, 1)), ("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
 def test_sizes_are_known_without_a_file(name, expected):
-    assert images.shape(name) == expected and images.classes(name) == 10
+    assert images.image_shape(name) == expected and images.count_classes(name) == 10
 
 
 def test_scikit_learn_is_not_imported_with_the_module():

@@ -12,7 +12,7 @@ import pytest
 from law_draws import DATA, N, draw
 
 from dynamics.data import image_files as images
-from dynamics.data.dead_leaves import dead_leaves
+from dynamics.data.dead_leaves import draw_dead_leaves
 from dynamics.data.image_files import ImageSet
 from dynamics.data.law import DataSpec
 from dynamics.errors import InputError
@@ -24,7 +24,7 @@ def sorted_rows(x: np.ndarray) -> np.ndarray:
 
 def test_training_and_test_images_are_different_ones_and_the_first_of_more():
     """All 1797 digits go out once, standardised by their own mean and deviation; another seed trains on others."""
-    own = images.load("digits")
+    own = images.load_image_set("digits")
     pixels = own.pixels.reshape(1797, 64) / 16.0
     standard = (pixels - pixels.mean()) / pixels.std()
     x, part, _ = draw(DATA["digits"], 1000)
@@ -48,7 +48,7 @@ def pictures(monkeypatch, rng):
     train, test = (rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) // [1, 2, 4] for n in (40, 15))
     classes = [np.arange(n, dtype=np.int32) % 10 for n in (40, 15)]
     found = ImageSet(train.astype(np.uint8), classes[0], 255, test.astype(np.uint8), classes[1])
-    monkeypatch.setattr(images, "load", lambda name, root="": found)
+    monkeypatch.setattr(images, "load_image_set", lambda name, root="": found)
     return found
 
 
@@ -80,7 +80,7 @@ def test_dead_leaves_are_pictures_of_a_key_each_standardised():
     x, part, _ = draw(data, 50, size=N)
     assert data.grid == (4, 4, 2) and not part.any()
     key = jax.random.fold_in(jax.random.key(0), 0)
-    paint = jax.jit(jax.vmap(lambda i: dead_leaves(jax.random.fold_in(key, i), 4, 2, 5, 0.5, 2.5, 0.1, jnp.float32)))
+    paint = jax.jit(jax.vmap(lambda i: draw_dead_leaves(jax.random.fold_in(key, i), 4, 2, 5, 0.5, 2.5, 0.1, jnp.float32)))
     np.testing.assert_allclose(
         x, (np.asarray(paint(jnp.arange(50))).reshape(50, 32) - 0.5) * math.sqrt(12), rtol=1e-5, atol=1e-5
     )

@@ -10,7 +10,7 @@ import pytest
 from image_formats import REAL
 
 from dynamics.data import image_files as images
-from dynamics.data.image_files import ImageSet, channel_statistics, load, standardized
+from dynamics.data.image_files import ImageSet, channel_statistics, load_image_set, standardize_pixels
 
 
 def test_statistics_are_those_of_each_channel(rng):
@@ -25,7 +25,7 @@ def test_statistics_are_those_of_each_channel(rng):
 
 def test_standardized_pixels_by_hand_row_by_row_with_the_channels_last():
     pixels = np.arange(2 * 2 * 3 * 2, dtype=np.uint8).reshape(2, 2, 3, 2)
-    found = standardized(pixels, 4, (1.0, 2.0), (0.5, 4.0))
+    found = standardize_pixels(pixels, 4, (1.0, 2.0), (0.5, 4.0))
     assert found.shape == (2, 12) and found.dtype == np.float32
     np.testing.assert_allclose(found[0, :4], [(0 / 4 - 1) / 0.5, (1 / 4 - 2) / 4, (2 / 4 - 1) / 0.5, (3 / 4 - 2) / 4])
     np.testing.assert_allclose(found[1, 11], (23 / 4 - 2) / 4)
@@ -33,16 +33,16 @@ def test_standardized_pixels_by_hand_row_by_row_with_the_channels_last():
 
 
 def test_digits_standardized_by_their_own_statistics_have_mean_zero_and_deviation_one():
-    found = load("digits")
-    own = standardized(found.pixels, 16, *channel_statistics(found.pixels, 16))
+    found = load_image_set("digits")
+    own = standardize_pixels(found.pixels, 16, *channel_statistics(found.pixels, 16))
     assert own.shape == (1797, 64) and abs(own.mean()) < 1e-5 and abs(own.std() - 1) < 1e-5
-    other = standardized(found.pixels, 255, *channel_statistics(found.pixels, 16))
+    other = standardize_pixels(found.pixels, 255, *channel_statistics(found.pixels, 16))
     assert abs(other.std() - 1) > 0.5
 
 
 @pytest.mark.parametrize("name, std", [("cifar10", (0.2470, 0.2435, 0.2616)), ("cifar10_2023", (0.2023, 0.1994, 0.2010))])
 def test_named_normalizations_are_those_of_papers(name, std):
-    white = standardized(np.full((1, 1, 1, 3), 255, np.uint8), 255, *images.NORMALIZATIONS[name])
+    white = standardize_pixels(np.full((1, 1, 1, 3), 255, np.uint8), 255, *images.NORMALIZATIONS[name])
     np.testing.assert_allclose(white[0], [(1 - 0.4914) / std[0], (1 - 0.4822) / std[1], (1 - 0.4465) / std[2]], rtol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_every_file_of_every_version_has_a_checksum_of_its_own():
 def real_mnist() -> ImageSet:
     if not REAL or not any(list(place.glob("t10k-*-ubyte*")) for place in (Path(REAL), Path(REAL, "mnist"))):
         pytest.skip("DYNAMICS_DATA has no MNIST")
-    return load("mnist", REAL)
+    return load_image_set("mnist", REAL)
 
 
 def test_the_real_mnist_has_its_known_test_part(real_mnist):

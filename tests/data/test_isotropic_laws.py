@@ -10,7 +10,7 @@ import pytest
 from law_draws import ALPHAS, DATA, ISOTROPIC, N, draw, same_law, share_z, z_score
 from scipy import integrate, special, stats
 
-from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial, sphere_patch
+from dynamics.data.closed_forms import BALL, GAUSSIAN, SPHERE, radial_forms, sphere_patch_forms
 from dynamics.data.law import DataSpec
 
 
@@ -37,10 +37,10 @@ def radius_of(name: str, d: int):
     }[name]
 
 
-FORMS = {"ball": BALL, "sphere": SPHERE, "gaussian": GAUSSIAN, "patch": sphere_patch(12)}
+FORMS = {"ball": BALL, "sphere": SPHERE, "gaussian": GAUSSIAN, "patch": sphere_patch_forms(12)}
 
 
-FORMS |= {f"radial {alpha}": radial(alpha) for alpha in ALPHAS}
+FORMS |= {f"radial {alpha}": radial_forms(alpha) for alpha in ALPHAS}
 
 
 def by_angle(name: str, t: float, d: int) -> tuple[float, float]:
@@ -120,7 +120,7 @@ def test_exponents_by_hand_of_laws_without_mass_near_the_rim_or_without_a_rim():
     assert slope == pytest.approx(2, rel=1e-3)
     assert GAUSSIAN.depth_exponent(3) == 1 and GAUSSIAN.rim(3) == math.inf
     assert SPHERE.depth_exponent(1) == 0  # both points at depth 0... of two there is no rim to speak of
-    assert sphere_patch(12).depth_exponent(5) == pytest.approx((12 - 5) / (12 - 1))
+    assert sphere_patch_forms(12).depth_exponent(5) == pytest.approx((12 - 5) / (12 - 1))
 
 
 @pytest.mark.parametrize("name", ISOTROPIC)
@@ -148,7 +148,7 @@ def test_draws_have_the_half_spaces_and_the_radius_of_their_closed_forms(name):
         wrong = [share_z(projections[0] > t, law.half_space_probability(t, d + 1)) for t in (0.1, 0.4, 0.8)]
         assert name == "gaussian" or np.max(np.abs(wrong)) > 6
     elif name == "sphere_patch":
-        assert abs(share_z(projections[0] > 0.4, sphere_patch(9).half_space_probability(0.4, d))) > 4
+        assert abs(share_z(projections[0] > 0.4, sphere_patch_forms(9).half_space_probability(0.4, d))) > 4
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

@@ -9,7 +9,7 @@ from law_draws import BALLS, check_half_spaces, directions, draw, parts_of, unif
 from scipy import stats
 
 from dynamics.data.mixtures import Subspaces, mixture_mean, mixture_probability
-from dynamics.stability.weight import empirical_weight, weight_of
+from dynamics.stability.weight import empirical_weight, weight_from_moments
 
 
 def test_points_lie_in_balls_of_their_subspaces_uniformly():
@@ -75,7 +75,7 @@ def test_half_spaces_of_a_mixture_are_those_of_draws_of_the_same_subspaces(rng):
     assert np.max(check_half_spaces(x[:, None], u, t, probability, mean)) < 4.5
     others = draw(BALLS, seed=1)[0][:, None]
     assert np.max(check_half_spaces(others, u[:, :4], t[:4], probability[:4], mean[:, :4])) > 10
-    weight = weight_of(probability, mean, u, t)
+    weight = weight_from_moments(probability, mean, u, t)
     np.testing.assert_allclose(np.asarray(empirical_weight(x, u, t, sides=1)), weight, rtol=0.05, atol=1e-4)
     assert np.all(weight > 0)
 

@@ -141,7 +141,7 @@ def test_a_table_may_say_what_is_for_testing(tmp_path):
     with pytest.raises(InputError, match="dog, a class without training samples"):
         training(tmp_path / "a.csv")
     table(label=["cat", "cat", "dog", "dog"] * 5, split=split).write_csv(tmp_path / "b.csv")
-    pool = array_files.load(str(tmp_path / "b.csv"))
+    pool = array_files.load_array_file(str(tmp_path / "b.csv"))
     assert pool.classes == 2 and pool.test_inputs is not None
     np.testing.assert_array_equal(pool.inputs, X[::2])
     np.testing.assert_array_equal(pool.test_inputs, X[1::2])

@@ -58,7 +58,7 @@ def training(root, target: str = "one_hot", **data) -> TrainingSpec:
 
 def test_images_are_read_in_the_order_of_their_names_and_numbered_by_class(tmp_path):
     folder = write(tmp_path / "a", {**animals(), ".hidden/x.png": b"", "cat/notes.txt": b"", "README": b""})
-    found = own_images.load(str(folder))
+    found = own_images.load_own_images(str(folder))
     assert found.num_classes == 2
     assert found.images.pixels.shape == (6, 4, 5, 3)
     assert found.images.classes.tolist() == [0, 0, 0, 1, 1, 1]
@@ -102,8 +102,10 @@ def test_train_and_test_folders_are_the_parts(tmp_path):
 
 def test_grey_images_have_one_channel_unless_others_have_colours(tmp_path):
     grey = {f"{name}/{i}.png": picture(i, (4, 5)) for name in "ab" for i in range(2)}
-    assert own_images.load(str(write(tmp_path / "grey", grey))).images.pixels.shape == (4, 4, 5, 1)
-    mixed = own_images.load(str(write(tmp_path / "mixed", {**grey, "b/9.jpg": picture(0, kind="JPEG")}))).images.pixels
+    assert own_images.load_own_images(str(write(tmp_path / "grey", grey))).images.pixels.shape == (4, 4, 5, 1)
+    mixed = own_images.load_own_images(
+        str(write(tmp_path / "mixed", {**grey, "b/9.jpg": picture(0, kind="JPEG")}))
+    ).images.pixels
     assert mixed.shape == (5, 4, 5, 3)
     assert (mixed[0, ..., 0] == mixed[0, ..., 2]).all()
 
@@ -118,27 +120,27 @@ def test_files_that_change_while_the_process_runs_are_read_anew(tmp_path):
 def test_what_took_long_is_kept_and_a_broken_cache_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr(own_images, "KEPT_AFTER_SECONDS", -1.0)
     folder = write(tmp_path / "a", animals())
-    found = own_images.load(str(folder))
+    found = own_images.load_own_images(str(folder))
     assert len(list(image_cache.cache_folder().iterdir())) == 2
     own_images._load.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(own_images, "_decode_all", lambda *args: pytest.fail("decoded again"))
         patch.setattr(own_images, "content_digest", lambda *args: pytest.fail("read again"))
-        again = own_images.load(str(folder))
+        again = own_images.load_own_images(str(folder))
     np.testing.assert_array_equal(again.images.pixels, found.images.pixels)
     (kept,) = image_cache.cache_folder().glob("*.npz")
     content = bytearray(kept.read_bytes())
     content[300] ^= 1
     kept.write_bytes(content)
     own_images._load.cache_clear()
-    np.testing.assert_array_equal(own_images.load(str(folder)).images.pixels, found.images.pixels)
+    np.testing.assert_array_equal(own_images.load_own_images(str(folder)).images.pixels, found.images.pixels)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     monkeypatch.setattr(own_images, "KEPT_AFTER_SECONDS", -1.0)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert own_images.load(str(write(tmp_path / "a", animals()))).num_classes == 2
+    assert own_images.load_own_images(str(write(tmp_path / "a", animals()))).num_classes == 2
 
 
 @pytest.mark.parametrize("stand_in", ["", "shuffled", "covariance", "gaussian"])

@@ -29,7 +29,7 @@ from image_formats import (
 )
 
 from dynamics.data import image_files as images
-from dynamics.data.image_files import load
+from dynamics.data.image_files import load_image_set
 from dynamics.errors import InputError
 
 
@@ -55,8 +55,8 @@ def test_without_a_folder_or_a_file_it_is_said_what_is_expected_and_where_it_is_
 
 def test_an_unknown_set_is_told_the_nearest_one():
     with pytest.raises(InputError, match="did you mean 'cifar10'"):
-        load("cifar100")
-    for ask in (images.shape, images.classes):
+        load_image_set("cifar100")
+    for ask in (images.image_shape, images.count_classes):
         with pytest.raises(InputError, match="choose one of cifar10, digits, mnist"):
             ask("emnist")
 
@@ -96,7 +96,7 @@ def put_each(put, monkeypatch) -> dict[str, Path]:
 def test_a_file_with_another_checksum_is_refused_with_both(put, monkeypatch, kind):
     file = put_each(put, monkeypatch)[kind]
     name = "mnist" if kind in ("plain", "zipped") else "cifar10"
-    load(name, str(file.parent))
+    load_image_set(name, str(file.parent))
     images._load.cache_clear()
 
     right = file.read_bytes()
@@ -128,7 +128,7 @@ def test_a_truncated_or_broken_gz_is_refused(put, tmp_path):
         told = refused("mnist", tmp_path / folder)
         assert "t10k-labels-idx1-ubyte.gz" in told and "should be a whole file" in told and "lecun" in told
     put_mnist(put, "t10k", 3, 2, "right/", zipped=True)
-    assert len(load("mnist", str(tmp_path / "right")).pixels) == 2
+    assert len(load_image_set("mnist", str(tmp_path / "right")).pixels) == 2
 
 
 PICTURES, LABELS = idx(digits_of(3, 2)[0]), idx(digits_of(3, 2)[1])
@@ -217,7 +217,7 @@ def test_an_archives_members_are_taken_by_name_and_only_plain_files(put, monkeyp
     put("a/cifar-10-binary.tar.gz", packed(dict.fromkeys(names, right)))
     assert "holds no file" in refused("cifar10", tmp_path / "a")
     put("b/cifar-10-binary.tar.gz", packed({**dict.fromkeys(names, b""), "cifar-10-batches-bin/test_batch.bin": right}))
-    assert len(load("cifar10", str(tmp_path / "b")).pixels) == 2
+    assert len(load_image_set("cifar10", str(tmp_path / "b")).pixels) == 2
 
     (tmp_path / "secret").write_bytes(right)
     buffer = io.BytesIO()

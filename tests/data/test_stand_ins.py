@@ -41,10 +41,10 @@ def draw(stand_in: str, **fields):
 
 
 def standardized() -> np.ndarray:
-    found = images.load("digits")
-    return images.standardized(found.pixels, found.highest, *images.channel_statistics(found.pixels, found.highest)).astype(
-        float
-    )
+    found = images.load_image_set("digits")
+    return images.standardize_pixels(
+        found.pixels, found.highest, *images.channel_statistics(found.pixels, found.highest)
+    ).astype(float)
 
 
 def test_gaussian_inputs_are_white_and_of_one_part():

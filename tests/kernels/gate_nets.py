@@ -19,7 +19,7 @@ from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.kernels import build, gates
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec
 
@@ -103,7 +103,7 @@ def net_of(rng, d: int, n: int, width: int, dtype=np.float32, **options):
     params = jax.tree.map(lambda a: np.asarray(a, dtype), random_net(rng, d, width))
     x, y = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=n).astype(dtype)
     x = x[np.argsort(x[:, 0])]
-    model = two_layer(d, width, options.pop("activation", "relu"), "torch_default", dtype, **options)
+    model = build_two_layer(d, width, options.pop("activation", "relu"), "torch_default", dtype, **options)
     return params, model, model.prepare(*map(jnp.asarray, (x, y, np.full(n, 1 / n, dtype)))), (x, y)
 
 

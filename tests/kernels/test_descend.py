@@ -12,7 +12,7 @@ from oracles import net_gradient, random_net
 
 from dynamics.kernels import gates
 from dynamics.models import stepping
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 pytestmark = pytest.mark.skipif(not gates.has_kernels(3, jnp.float32), reason="no kernels on this machine")
 
@@ -41,7 +41,7 @@ def problem(seed, n, d, width):
 
 def by_kernel(net, x, y, weights, rate, clip, decay, on, steps=STEPS):
     d = x.shape[1]
-    batch = two_layer(d, net.readout.size, "relu", "torch_default", jnp.float32).prepare(
+    batch = build_two_layer(d, net.readout.size, "relu", "torch_default", jnp.float32).prepare(
         *(jnp.asarray(a, jnp.float32) for a in (x, y, weights))
     )
     params = TwoLayer(*(jnp.asarray(p, jnp.float32) for p in net))
@@ -98,7 +98,7 @@ def test_a_run_that_diverges_is_seen_to():
 def test_members_of_an_ensemble_are_what_they_are_alone():
     for d in (1, 3):
         problems = [problem(seed, 30, d, 20) for seed in range(3)]
-        model = two_layer(d, 20, "relu", "torch_default", jnp.float32)
+        model = build_two_layer(d, 20, "relu", "torch_default", jnp.float32)
         batches = [model.prepare(*(jnp.asarray(a, jnp.float32) for a in p[1:])) for p in problems]
         nets = [TwoLayer(*(jnp.asarray(leaf, jnp.float32) for leaf in p[0])) for p in problems]
         rates = jnp.asarray([0.01, 0.02, 0.05])

@@ -28,10 +28,10 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from oracles import dense_hessian, net_jacobian, to_numpy
 
-from dynamics.curvature.gauss_newton import kernel_product
-from dynamics.curvature.hessian import hessian_product
+from dynamics.curvature.gauss_newton import build_kernel_product
+from dynamics.curvature.hessian import build_hessian_product
 from dynamics.kernels import gates
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 
 @needs_kernels
@@ -57,7 +57,7 @@ def test_padded_neurons_samples_and_coordinates_have_exactly_zero_gradient_and_c
     n, width, more = 21, 13, 0 if d == 1 else 2  # padding in d leaves the sorted path, so its bits are others
     params, model, batch, (x, y) = net_of(rng, d, n, width)
     wide = TwoLayer(np.pad(params.hidden, ((0, more), (0, 30))), np.pad(params.readout, (0, 30)), params.offset)
-    model_of_more = two_layer(d + more, width + 30, "relu", "torch_default", jnp.float32)
+    model_of_more = build_two_layer(d + more, width + 30, "relu", "torch_default", jnp.float32)
     fresh, labels = rng.normal(size=(20, d)).astype(np.float32), rng.normal(size=20).astype(np.float32)
     padded = np.pad(np.concatenate([x, fresh]), ((0, 0), (0, more))), np.concatenate([y, labels])
     weights = np.pad(np.full(n, 1 / n, np.float32), (0, 20))
@@ -80,7 +80,7 @@ def test_padded_neurons_samples_and_coordinates_have_exactly_zero_gradient_and_c
 @pytest.mark.parametrize("blocks", [1, 2, 4, 7])
 def test_blocks_that_samples_do_not_fill_change_nothing(monkeypatch, rng, d, blocks):
     """What fills the last block up is no sample, and least of all one that lies where sorted samples go on."""
-    monkeypatch.setattr(module, "block_count", lambda *_: blocks)
+    monkeypatch.setattr(module, "count_sample_blocks", lambda *_: blocks)
     params, model, _, (x, y) = net_of(rng, d, 17, 40)
     for shift in (0, 3, -3):  # zeros lie within the data, below it, above it
         moved = x + np.float32(shift)
@@ -118,7 +118,7 @@ def test_derivatives_of_every_order_and_mode(rng, d):
                 along(jax.grad(loss), p, v),
                 jax.linearize(closed, p)[1](v),
                 jax.vjp(closed, p)[1](v)[0],
-                hessian_product(lambda q: loss(ravel_pytree(q)[0]), unravel(p))(v),
+                build_hessian_product(lambda q: loss(ravel_pytree(q)[0]), unravel(p))(v),
             ),
             "of half the squared norm": tuple(jax.grad(lambda q: jnp.sum(g(q) ** 2) / 2)(p) for g in (closed, jax.grad(loss))),
             "hessian": (jax.hessian(loss)(p), jax.jacrev(closed)(p), jax.jacfwd(closed)(p)),
@@ -152,7 +152,7 @@ def test_products_with_the_kernel_of_gauss_newton(rng, d):
     params, model, batch, (x, _) = net_of(rng, d, 13, 6)
     u = rng.normal(size=13).astype(np.float32)
     jacobian = net_jacobian(*in_64_bits((params, x)))
-    close(jax.jit(lambda p: kernel_product(model, p, batch)(u))(params), jacobian @ (jacobian.T @ u) / 13)
+    close(jax.jit(lambda p: build_kernel_product(model, p, batch)(u))(params), jacobian @ (jacobian.T @ u) / 13)
 
 
 @needs_kernels

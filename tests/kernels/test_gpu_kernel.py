@@ -23,7 +23,7 @@ from dynamics.kernels.gpu_blocks import Tile
 from dynamics.kernels.gpu_descent import descend, fits_on_chip
 from dynamics.models import stepping
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec
 
@@ -310,7 +310,7 @@ def test_the_fastest_backend_is_found_by_timing_and_one_that_fails_is_skipped(mo
     monkeypatch.setattr(stepping, "INTERPRET", True)
     monkeypatch.setattr(stepping, "STEPS", 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    model = two_layer(2, 8, "relu", "torch_default", jnp.float32, kernels=False)
+    model = build_two_layer(2, 8, "relu", "torch_default", jnp.float32, kernels=False)
     raced = stepping.list_backends(16, 8, 2, model.squared_gradient, descends=True)
     assert set(raced) == {"plain", "gradient", "descend"}
     assert all(0 < stepping.time_backend(way, 16, 8, 2) < math.inf for way in raced.values())

@@ -34,7 +34,7 @@ from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 from dynamics.systems.training import TrainingSpec
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -64,7 +64,7 @@ def fixed_of(model, train, test, **hyper):
 def looking(activation, measures, pad):
     """One program for all data, rates and normalisations; `pad` appends zero coordinates, samples and neurons."""
     more_d, more_n, more_k = pad
-    model = two_layer(D + more_d, WIDTH + more_k, activation, "torch_default", jnp.float64)
+    model = build_two_layer(D + more_d, WIDTH + more_k, activation, "torch_default", jnp.float64)
     sizes = {"data__input_dim": D, "data__num_samples": N, "model__width": WIDTH}
 
     @jax.jit
@@ -187,7 +187,7 @@ def test_every_measure_is_what_numpy_finds(rng, normalization, activation, pad):
 
 @cache
 def hessian_of(activation):
-    model = two_layer(D, WIDTH, activation, "torch_default", jnp.float64)
+    model = build_two_layer(D, WIDTH, activation, "torch_default", jnp.float64)
 
     @jax.jit
     def matrix(net, x, y, factor):
@@ -215,7 +215,7 @@ def test_generalization_gap_is_fresh_noisy_risk_minus_training_error(rng):
     fresh = rng.normal(size=(40_000, D))
     fresh_clean = np.sin(fresh[:, 0])
     errors = (net_output(net, fresh) - fresh_clean - NOISE * rng.normal(size=40_000)) ** 2
-    model = two_layer(D, WIDTH, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(D, WIDTH, "relu", "torch_default", jnp.float64)
     train, test = (x, y, y, np.full(N, 1 / N)), (fresh, fresh_clean, fresh_clean, np.full(40_000, 1 / 40_000))
     view = View(model, to_jax(net), fixed_of(model, train, test, data__noise_std=NOISE), 0.5)
     gap = float(MEASURES["generalization_gap"](view)["generalization_gap"])
@@ -227,7 +227,7 @@ def test_generalization_gap_is_fresh_noisy_risk_minus_training_error(rng):
 def neurons(biases, x, used=None, dtype=jnp.float64):
     """A view of neurons relu(x_1 + b_k) with the given biases, the first `used` of which are meant."""
     width, x = len(biases), np.asarray(x, dtype)
-    model = two_layer(1, width, "relu", "torch_default", dtype)
+    model = build_two_layer(1, width, "relu", "torch_default", dtype)
     net = TwoLayer(np.stack([biases, np.ones(width)]).astype(dtype), np.ones(width, dtype), np.zeros((), dtype))
     samples = (x, np.zeros(len(x), dtype), np.zeros(len(x), dtype), np.full(len(x), 1 / len(x), dtype))
     return View(model, to_jax(net), fixed_of(model, samples, samples, model__width=width if used is None else used), 1.0)
@@ -286,7 +286,7 @@ def test_gradient_norm_is_the_same_through_autodiff(rng):
     data = example(rng)
     closed = seen_by_library(data, measures=("gradient_norm",))["gradient_norm"]
     net, x, y, *_ = data
-    model = two_layer(D, WIDTH, "relu", "torch_default", jnp.float64)._replace(squared_gradient=None)
+    model = build_two_layer(D, WIDTH, "relu", "torch_default", jnp.float64)._replace(squared_gradient=None)
     samples = (x, y, y, np.full(N, 1 / N))
     view = View(model, to_jax(net), fixed_of(model, samples, samples), 1.0)
     assert closed == pytest.approx(float(MEASURES["gradient_norm"](view)["gradient_norm"]), rel=1e-12)

@@ -19,7 +19,7 @@ from dynamics.engine.plan import make_plan
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Batch
-from dynamics.models.losses import loss
+from dynamics.models.losses import mean_loss
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.several_outputs import SeveralOutputs
 
@@ -37,7 +37,7 @@ def test_cross_entropy_is_the_negative_logarithm_of_the_softmax_and_its_gradient
         batch = to_jax((np.zeros(6), labels, weights))
 
         def of(f, batch=batch):
-            return loss("cross_entropy", 1.0, lambda p, b: p, f, Batch(*batch))
+            return mean_loss("cross_entropy", 1.0, lambda p, b: p, f, Batch(*batch))
 
         assert of(jnp.asarray(f)) == pytest.approx(weights @ softmax_loss(f, labels), rel=1e-12)
         slope = optimize.approx_fprime(f.ravel(), lambda p, y=labels: weights @ softmax_loss(p.reshape(6, 4), y), 1e-7)

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from oracles import assert_trees_close, net_gradient, net_output, random_net, to_jax, to_numpy
 
 from dynamics.models.base import Batch
-from dynamics.models.linear import linear
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.linear import build_linear_model
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 module = importlib.import_module("dynamics.models.two_layer")  # the package exports a function of this name
 pytestmark = pytest.mark.usefixtures("x64")
@@ -27,8 +27,8 @@ PLAIN = {"relu": jax.nn.relu, "gelu": lambda z: jax.nn.gelu(z, approximate=False
 
 
 def model_in_blocks(monkeypatch, d, width, blocks, activation="relu", init="torch_default"):
-    monkeypatch.setattr(module, "block_count", lambda *_: blocks)
-    return two_layer(d, width, activation, init, jnp.float64)
+    monkeypatch.setattr(module, "count_sample_blocks", lambda *_: blocks)
+    return build_two_layer(d, width, activation, init, jnp.float64)
 
 
 def plain_gradient(params, x, y, weights, factor, activation):
@@ -89,7 +89,7 @@ def test_blocks_hold_a_cache_of_activations_and_no_fewer_samples_than_fit():
 def test_real_block_size_leads_to_several_blocks_and_the_same_gradient(monkeypatch, rng):
     monkeypatch.setattr(module, "BLOCK_BYTES", 1024)
     params, x, y = random_net(rng, 2, 16), rng.normal(size=(30, 2)), rng.normal(size=30)
-    model = two_layer(2, 16, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(2, 16, "relu", "torch_default", jnp.float64)
     batch = model.prepare(*to_jax((x, y, np.full(30, 1 / 30))))
     assert batch.labels.shape == (4, 8)
     close(model.squared_gradient(to_jax(params), batch, 1.0), net_gradient(params, x, y, np.full(30, 1 / 30), 1.0))
@@ -98,7 +98,7 @@ def test_real_block_size_leads_to_several_blocks_and_the_same_gradient(monkeypat
 def test_gradient_agrees_with_central_differences(rng):
     params, x, y = random_net(rng, 2, 4), rng.normal(size=(9, 2)), rng.normal(size=9)
     weights, h = np.full(9, 1 / 9), 1e-6
-    model = two_layer(2, 4, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(2, 4, "relu", "torch_default", jnp.float64)
     closed = to_numpy(model.squared_gradient(to_jax(params), model.prepare(*to_jax((x, y, weights))), 0.5))
 
     def loss(hidden, readout, offset):
@@ -120,7 +120,7 @@ def test_dead_neurons_have_exactly_zero_gradient(rng, activation):
     params.hidden[0] = 5  # far on the active side of every sample
     params.hidden[:, 1::2] = np.array([-100.0, 1.0, -1.0])[:, None]  # far on the silent side
     x, y = rng.uniform(-1, 1, size=(8, 2)), rng.normal(size=8)
-    model = two_layer(2, 5, activation, "torch_default", jnp.float64)
+    model = build_two_layer(2, 5, activation, "torch_default", jnp.float64)
     batch = model.prepare(*to_jax((x, y, np.full(8, 1 / 8))))
     gradient = to_numpy(model.squared_gradient(to_jax(params), batch, 1.0))
     assert not gradient.hidden[:, 1::2].any()
@@ -134,7 +134,7 @@ def test_at_the_kink_the_slope_is_zero_in_the_closed_form_and_in_autodiff_alike(
     x, y = rng.normal(size=(6, 2)), rng.normal(size=6)
     x[:3] = 0  # pre-activations exactly 0 for every neuron
     weights = np.full(6, 1 / 6)
-    model = two_layer(2, 4, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(2, 4, "relu", "torch_default", jnp.float64)
     batch = model.prepare(*to_jax((x, y, weights)))
     expected = net_gradient(params, x, y, weights, 1.0)
     close(model.squared_gradient(to_jax(params), batch, 1.0), expected)
@@ -147,7 +147,7 @@ def test_duplicated_neurons_move_together(rng, activation):
     params = random_net(rng, 3, 6)
     params.hidden[:, 4], params.readout[4] = params.hidden[:, 1], params.readout[1]
     x, y, weights = rng.normal(size=(10, 3)), rng.normal(size=10), np.full(10, 0.1)
-    model = two_layer(3, 6, activation, "torch_default", jnp.float64)
+    model = build_two_layer(3, 6, activation, "torch_default", jnp.float64)
     gradient = to_numpy(model.squared_gradient(to_jax(params), model.prepare(*to_jax((x, y, weights))), 1.0))
     close(gradient, net_gradient(params, x, y, weights, 1.0, activation))
     np.testing.assert_allclose(gradient.hidden[:, 4], gradient.hidden[:, 1], rtol=1e-14)
@@ -170,7 +170,7 @@ def test_padding_has_exactly_zero_gradient_and_changes_no_other(monkeypatch, rng
 
 def test_mse_has_twice_the_gradient_of_half(rng):
     params, x, y = random_net(rng, 2, 5), rng.normal(size=(8, 2)), rng.normal(size=8)
-    model = two_layer(2, 5, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(2, 5, "relu", "torch_default", jnp.float64)
     batch = model.prepare(*to_jax((x, y, np.full(8, 1 / 8))))
     mse, half = (model.squared_gradient(to_jax(params), batch, factor) for factor in (1.0, 0.5))
     assert_trees_close(mse, jax.tree.map(lambda g: 2 * g, half), rtol=0)
@@ -182,7 +182,7 @@ def test_mse_has_twice_the_gradient_of_half(rng):
 @pytest.mark.parametrize("factor", [1.0, 0.5])
 def test_linear_model_gradient_equals_autodiff_and_the_normal_equations(rng, n, d, factor):
     w, x, y, weights = rng.normal(size=d), rng.normal(size=(n, d)), rng.normal(size=n), rng.uniform(size=n)
-    model = linear(d, jnp.float64)
+    model = build_linear_model(d, jnp.float64)
     batch = model.prepare(*to_jax((x, y, weights)))
     closed = model.squared_gradient(jnp.asarray(w), batch, factor)
     close(closed, 2 * factor * x.T @ (weights * (x @ w - y)))
@@ -205,7 +205,7 @@ def test_the_comparison_catches_a_gradient_that_is_off_by_a_billionth(rng, leaf)
 
 @jax.jit
 def gradient_of_three_neurons(params, inputs, y):
-    model = two_layer(2, 3, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(2, 3, "relu", "torch_default", jnp.float64)
     return model.squared_gradient(params, Batch(inputs[None], y[None], jnp.full((1, 5), 0.125)), 1.0)
 
 

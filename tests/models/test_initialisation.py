@@ -12,14 +12,14 @@ from oracles import to_numpy, z_scores
 from scipy import stats
 
 from dynamics.errors import InputError
-from dynamics.models.linear import linear
+from dynamics.models.linear import build_linear_model
 from dynamics.models.model_spec import ModelSpec, resolve_width
-from dynamics.models.two_layer import INITS, two_layer
+from dynamics.models.two_layer import INITS, build_two_layer
 
 
 @cache
 def initialiser(init, padded):
-    model = two_layer(*padded, "relu", init, jnp.float64)
+    model = build_two_layer(*padded, "relu", init, jnp.float64)
     return jax.jit(jax.vmap(lambda seed, hyper: model.init(jax.random.key(seed), hyper), in_axes=(0, None)))
 
 
@@ -88,10 +88,10 @@ def test_init_scale_multiplies_every_initial_parameter():
 @pytest.mark.usefixtures("x64")
 def test_linear_model_starts_normal_and_pads_with_zeros():
     hyper = {"data.input_dim": jnp.int32(3000), "model.init_scale": jnp.float64(2.0)}
-    w = np.asarray(linear(3005, jnp.float64).init(jax.random.key(0), hyper))
+    w = np.asarray(build_linear_model(3005, jnp.float64).init(jax.random.key(0), hyper))
     assert stats.kstest(w[:3000], stats.norm(scale=2).cdf).pvalue > 1e-3
     assert not w[3000:].any()
-    np.testing.assert_array_equal(linear(3000, jnp.float64).init(jax.random.key(0), hyper), w[:3000])
+    np.testing.assert_array_equal(build_linear_model(3000, jnp.float64).init(jax.random.key(0), hyper), w[:3000])
 
 
 @pytest.mark.usefixtures("x64")

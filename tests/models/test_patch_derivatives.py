@@ -35,7 +35,7 @@ from dynamics.data.law import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.kernels import build
 from dynamics.models.locally_connected import LocallyConnected
-from dynamics.models.losses import loss
+from dynamics.models.losses import mean_loss
 from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
@@ -59,7 +59,7 @@ def test_predictions_gradients_and_kernels_are_those_of_numpy(rng, dtype, activa
                 model = replace(net, gradient=way).build((DIM,), jnp.dtype(dtype))
                 batch = model.prepare(*samples)
                 seen = [model.apply(p, batch).reshape(-1), model.squared_gradient(p, batch, 0.5)]
-                seen.append(jax.grad(lambda p, m=model, b=batch: loss("squared", 0.5, m.apply, p, b))(p))
+                seen.append(jax.grad(lambda p, m=model, b=batch: mean_loss("squared", 0.5, m.apply, p, b))(p))
                 found.append((*seen, model.gauss_newton(p, batch)))
         return found
 

@@ -12,10 +12,10 @@ from oracles import PHI, SLOPE, hyper_of, key_of
 
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, list_views
-from dynamics.models.losses import loss
+from dynamics.models.losses import mean_loss
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.several_outputs import SeveralOutputs
-from dynamics.models.two_layer import BLOCK_BYTES, block_count
+from dynamics.models.two_layer import BLOCK_BYTES, count_sample_blocks
 from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS, OUTPUTS = 12, 7, 5, 3
@@ -86,7 +86,7 @@ def test_predictions_and_gradients_of_both_losses_are_those_of_numpy(rng, spec, 
             close(jnp.concatenate(list(model.apply(params, model.prepare(x, y, weights))))[:SAMPLES], f, tolerance)
             for kind, labels, wanted in (("squared", y, squared), ("cross_entropy", classes, entropy)):
                 batch = model.prepare(x, labels, weights)
-                seen = jax.jit(jax.grad(lambda p, b=batch, k=kind, m=model: loss(k, 1.0, m.apply, p, b)))(params)
+                seen = jax.jit(jax.grad(lambda p, b=batch, k=kind, m=model: mean_loss(k, 1.0, m.apply, p, b)))(params)
                 close(seen, wanted, tolerance)
 
 
@@ -94,7 +94,7 @@ def test_samples_that_fill_up_a_block_have_no_say(rng):
     """So many filters that a block holds two samples of seven."""
     width = BLOCK_BYTES // 4 // 10 // 2
     spec = ModelSpec("convolutional", width, views=MANY)
-    assert block_count(SAMPLES * 10, width, 4, 4, jax.default_backend()) == 4
+    assert count_sample_blocks(SAMPLES * 10, width, 4, 4, jax.default_backend()) == 4
     model = spec.build((DIM,), jnp.dtype("float32"), OUTPUTS)
     x, y = rng.normal(size=(SAMPLES, DIM)).astype(np.float32), rng.normal(size=(SAMPLES, OUTPUTS)).astype(np.float32)
     training = TrainingSpec(data=DataSpec(input_dim=DIM, num_samples=SAMPLES), model=spec)
@@ -102,7 +102,7 @@ def test_samples_that_fill_up_a_block_have_no_say(rng):
 
     def gradient(x, y):
         batch = model.prepare(x, y, np.full(len(x), 1 / SAMPLES, np.float32))
-        return jax.grad(lambda p: loss("squared", 1.0, model.apply, p, batch))(params)
+        return jax.grad(lambda p: mean_loss("squared", 1.0, model.apply, p, batch))(params)
 
     parts = [gradient(x[i : i + 1], y[i : i + 1]) for i in range(SAMPLES)]
     close(gradient(x, y), jax.tree.map(lambda *leaves: sum(leaves), *parts), 1e-5)

@@ -18,7 +18,7 @@ from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import RULES, OptimizerSpec
-from dynamics.systems.training import TrainingSpec, TrainState, epoch_batch
+from dynamics.systems.training import TrainingSpec, TrainState, draw_epoch_batch
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -258,7 +258,7 @@ def test_the_balance_of_a_neuron_drifts_in_proportion_to_the_learning_rate_and_n
     assert drift("gd", 0.01) > 1e-4
 
 
-EPOCH = jax.jit(epoch_batch, static_argnums=(3, 4))
+EPOCH = jax.jit(draw_epoch_batch, static_argnums=(3, 4))
 
 
 @pytest.mark.parametrize("n, size", [(12, 4), (12, 12), (12, 1), (11, 4)])
@@ -283,7 +283,7 @@ def test_minibatches_do_not_depend_on_padding():
 
 def test_every_sample_is_drawn_first_equally_often():
     """A shuffle that never moved some sample to the front would pass the tests above."""
-    draw = jax.jit(jax.vmap(lambda step: epoch_batch(jax.random.key(0), step, 5, 8, 5)))
+    draw = jax.jit(jax.vmap(lambda step: draw_epoch_batch(jax.random.key(0), step, 5, 8, 5)))
     first = np.asarray(draw(jnp.arange(4000)))[:, 0]
     counts = np.bincount(first, minlength=8)
     assert not counts[5:].any()

@@ -12,7 +12,7 @@ from oracles import dense_hessian, net_output, random_net, to_jax, to_numpy
 from dynamics.data.problem import Problem, Samples
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import View, prepare_run_data
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 N, D, K = 12, 3, 8  # the shape that small nets are padded to
 
@@ -26,7 +26,7 @@ COLUMNS = ("gauss_newton_sharpness", "sharpness", "residual_sharpness", "path_no
 @cache
 def program(n, d, width, dtype):
     """(nets, x, y, weights, factor, learning rate), each with a leading axis of nets -> every column of COLUMNS."""
-    model = two_layer(d, width, "relu", "torch_default", dtype)
+    model = build_two_layer(d, width, "relu", "torch_default", dtype)
 
     def look(net, x, y, weights, factor, rate):
         samples = Samples(x, y, y, weights)
@@ -40,7 +40,7 @@ def program(n, d, width, dtype):
 @cache
 def descent(n, d, width):
     """(nets, x, y, weights, rate, steps) -> the nets after so many steps on (1/2n) sum (f - y)^2."""
-    model = two_layer(d, width, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(d, width, "relu", "torch_default", jnp.float64)
 
     def descend(net, x, y, weights, rate, steps):
         batch = model.prepare(x, y, weights)

@@ -8,7 +8,7 @@ from net_cases import Case, in_ball, look_at
 from oracles import net_output, path_norms, random_net, two_sided_weight
 
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.ridges import path_norm, reduced, ridges, weighted_path_norm
+from dynamics.stability.ridges import list_ridges, merge_equal_ridges, path_norm, weighted_path_norm
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -38,7 +38,7 @@ def affine_rest(values, x):
 def test_ridges_are_the_neurons_in_normal_form(rng):
     net, x = random_net(rng, 3, 6), rng.normal(size=(50, 3))
     net.hidden[1:, 2] = 0
-    form = ridges(net)
+    form = list_ridges(net)
     assert form.coefficient.shape == (5,)
     np.testing.assert_allclose(np.linalg.norm(form.direction, axis=0), 1, rtol=1e-14)
     constant = net.readout[2] * max(net.hidden[0, 2], 0) + net.offset
@@ -52,7 +52,7 @@ def test_reduced_form_merges_duplicates_and_opposites_and_differs_by_an_affine_f
     base = rng.normal(size=(4, 3))
     hidden = np.stack([base[:, 0], 3 * base[:, 0], -0.5 * base[:, 0], base[:, 1], 2 * base[:, 1], base[:, 2], np.eye(4)[0]], 1)
     net = TwoLayer(hidden, np.array([1.0, 2.0, -4.0, 2.0, -1.0, 0.7, 5.0]), 0.3)
-    form, x = reduced(net), rng.normal(size=(80, 3))
+    form, x = merge_equal_ridges(net), rng.normal(size=(80, 3))
     norms = np.linalg.norm(base[1:], axis=0)
     assert sorted(np.abs(form.coefficient)) == pytest.approx(sorted([5 * norms[0], 0.7 * norms[2]]), rel=1e-12)
     np.testing.assert_allclose(affine_rest(net_output(net, x) - ridge_sum(form, x), x), 0, atol=1e-12)
@@ -62,7 +62,7 @@ def test_reduced_form_merges_duplicates_and_opposites_and_differs_by_an_affine_f
 
 
 def test_reduced_form_of_nothing_is_nothing(rng):
-    empty = reduced(TwoLayer(np.eye(3, 2)[[0, 2, 1]] * [1, 0], np.ones(2), 0.0))
+    empty = merge_equal_ridges(TwoLayer(np.eye(3, 2)[[0, 2, 1]] * [1, 0], np.ones(2), 0.0))
     assert (path_norm(empty), weighted_path_norm(empty, rng.normal(size=(4, 2)))) == (0.0, 0.0)
 
 
@@ -77,8 +77,8 @@ def test_two_opposite_neurons_may_be_affine_and_then_cost_nothing(rng):
     np.testing.assert_allclose(affine_rest(net_output(net, x), x), 0, atol=1e-13)
     norm = np.linalg.norm(w[1:])
     naive = 2 * norm * two_sided_weight(x, w[1:, 0] / norm, -w[0, 0] / norm)
-    assert weighted_path_norm(ridges(net), x) == pytest.approx(naive, rel=1e-12) and naive > 0.05
-    assert weighted_path_norm(reduced(net), x) == 0
+    assert weighted_path_norm(list_ridges(net), x) == pytest.approx(naive, rel=1e-12) and naive > 0.05
+    assert weighted_path_norm(merge_equal_ridges(net), x) == 0
 
 
 def test_on_a_line_the_reduced_path_norm_is_the_integral_of_f_second_times_g(rng):
@@ -91,6 +91,6 @@ def test_on_a_line_the_reduced_path_norm_is_the_integral_of_f_second_times_g(rng
         bends = np.abs(np.diff(net_output(net, grid[:, None]), 2)) / (grid[1] - grid[0])  # mass of |f''| in a cell
         where = np.flatnonzero(bends > 1e-6)
         integral = sum(bends[i] * two_sided_weight(x, np.ones(1), grid[i + 1]) for i in where)
-        seen = weighted_path_norm(reduced(net), x)
+        seen = weighted_path_norm(merge_equal_ridges(net), x)
         assert seen == pytest.approx(integral, rel=2e-3) and seen > 1e-3
-        assert weighted_path_norm(ridges(net), x) > seen * 1.01
+        assert weighted_path_norm(list_ridges(net), x) > seen * 1.01

@@ -15,7 +15,7 @@ from dynamics.curvature import hessian
 from dynamics.errors import InputError
 from dynamics.measures import flatness as flat
 from dynamics.measures.view import view
-from dynamics.models.two_layer import TwoLayer, two_layer
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -119,7 +119,7 @@ def test_dense_lanczos_and_arpack_agree(monkeypatch, name, normalization, factor
     assert (dense.method, dense.residual) == ("dense", 0.0)
     assert dense.hessian == pytest.approx(exact, rel=1e-11)
     assert max(dense.low, 2 * factor) <= exact <= dense.high and dense.low >= 2 * factor
-    product = jax.jit(hessian.hessian_product(seen.loss, seen.params))  # by autodiff, not by the closed form
+    product = jax.jit(hessian.build_hessian_product(seen.loss, seen.params))  # by autodiff, not by the closed form
     operator = LinearOperator(case.hessian.shape, lambda v: np.asarray(product(v.ravel())), dtype=float)
     arpack = eigsh(operator, 1, which="LA", tol=1e-12, v0=np.ones(len(case.hessian)))[0][0]
     assert dense.hessian == pytest.approx(arpack, rel=1e-9)
@@ -144,7 +144,7 @@ def test_a_net_that_is_dead_on_the_data_has_sharpness_one_exactly_and_none_has_l
 
 def test_second_derivative_of_the_output_is_bounded_by_its_neurons(rng):
     """Lemma C.1 with its exact constant: |z' Hess f(x) z| <= max_k 1_k sqrt(1 + |x|^2) <= R + 1 for unit z, attained."""
-    model = two_layer(D, 4, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(D, 4, "relu", "torch_default", jnp.float64)
     curve = jax.jit(jax.hessian(lambda p, x: model.apply(p, model.prepare(x[None], jnp.zeros(1), jnp.ones(1)))[0, 0]))
     for _ in range(6):
         net, x = random_net(rng, D, 4), 2 * rng.normal(size=D)

@@ -9,7 +9,7 @@ from net_cases import in_ball
 from oracles import one_sided_weight, two_sided_weight
 from scipy import special
 
-from dynamics.data.closed_forms import BALL, over_radii, radial
+from dynamics.data.closed_forms import BALL, integrate_over_radii, radial_forms
 from dynamics.errors import InputError
 from dynamics.stability.weight import empirical_weight, line_weight, population_weight
 
@@ -146,7 +146,9 @@ def test_a_law_by_its_radius_reproduces_the_ball(d):
     t = np.linspace(-0.999, 0.999, 41)
 
     def law(d):
-        return BALL._replace(**dict(zip(TAILS, over_radii(lambda s: (1 - s) ** (1 / d), lambda t: 1 - t**d), strict=True)))
+        return BALL._replace(
+            **dict(zip(TAILS, integrate_over_radii(lambda s: (1 - s) ** (1 / d), lambda t: 1 - t**d), strict=True))
+        )
 
     for tail in TAILS:
         np.testing.assert_allclose(getattr(law(d), tail)(t, d), getattr(BALL, tail)(t, d), rtol=1e-11)
@@ -164,7 +166,7 @@ def test_beta_radial_law_has_the_tail_of_its_radius(alpha, d):
 
     The relative error is of order 1 - t, and nothing is added to it by the quadrature, where the density is singular either.
     """
-    law = radial(alpha)
+    law = radial_forms(alpha)
     kappa, h = alpha + (d - 1) / 2, np.array([1e-2, 1e-4])
     constant = 0.5
     if d > 1:

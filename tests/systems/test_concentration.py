@@ -17,10 +17,10 @@ from dynamics.measures.balance import conserved
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
-from dynamics.stability.one_dimension import curvature_integral, effective_knots, knots
-from dynamics.stability.ridges import reduced, ridges, weighted_path_norm
+from dynamics.stability.one_dimension import effective_knot_count, find_knots, weighted_curvature_integral
+from dynamics.stability.ridges import list_ridges, merge_equal_ridges, weighted_path_norm
 from dynamics.stability.weight import empirical_weight, population_weight
-from dynamics.systems.deviation_search import ConcentrationSpec, gap_weights
+from dynamics.systems.deviation_search import ConcentrationSpec, weights_in_gaps
 from dynamics.theory import uniform_deviation as theory
 
 
@@ -65,7 +65,7 @@ def test_one_dimension_leaves_nothing_to_search(x64):
 
 def test_gap_weights_ignore_padding(rng, x64):
     x, u = rng.uniform(-0.5, 0.5, (12, 2)), np.array([0.6, 0.8])
-    gaps = jax.jit(gap_weights)
+    gaps = jax.jit(weights_in_gaps)
     t, g = gaps(jnp.asarray(x), jnp.full(12, 1 / 12), jnp.asarray(u), 1.0)
     padded = gaps(jnp.pad(jnp.asarray(x), [(0, 5), (0, 0)]), jnp.pad(jnp.full(12, 1 / 12), (0, 5)), jnp.asarray(u), 1.0)
     np.testing.assert_allclose(padded[1][:, :13], g, atol=1e-15)
@@ -113,15 +113,17 @@ def test_lemma_f7_needs_its_chernoff_condition():
     n, p, delta = 512, 1.2e-4, 0.01
     bound = float(theory.annulus_bound(p, n, delta))
     assert n * bound < 1 and not theory.chernoff_applies(p, n, delta)
-    assert theory.exceedance(bound, p, n) == pytest.approx(1 - (1 - p) ** n, rel=1e-9)
-    assert theory.exceedance(bound, p, n) > 5 * delta
-    assert theory.exceedance(theory.bernstein_bound(p, n, delta), p, n) <= delta
+    assert theory.exceedance_probability(bound, p, n) == pytest.approx(1 - (1 - p) ** n, rel=1e-9)
+    assert theory.exceedance_probability(bound, p, n) > 5 * delta
+    assert theory.exceedance_probability(theory.bernstein_bound(p, n, delta), p, n) <= delta
     admitted = 0.1
     assert theory.chernoff_applies(admitted, n, delta)
     bound = theory.annulus_bound(admitted, n, delta)
     k = np.arange(n + 1)
-    assert theory.exceedance(bound, admitted, n) == pytest.approx(stats.binom.pmf(k, n, admitted)[k > n * bound].sum())
-    assert theory.exceedance(bound, admitted, n) <= delta
+    assert theory.exceedance_probability(bound, admitted, n) == pytest.approx(
+        stats.binom.pmf(k, n, admitted)[k > n * bound].sum()
+    )
+    assert theory.exceedance_probability(bound, admitted, n) <= delta
 
 
 def descend(params, x, y, rate, steps, decay=0.0):
@@ -173,10 +175,10 @@ def value(params):
 def test_curvature_integral_is_the_reduced_norm(rng, x64):
     x = rng.uniform(-1, 1, 30)
     params = net_of(np.array([-0.41, 0.1003, 0.333]), [1.5, -2.0, 0.7], flipped=(1,))
-    norm = weighted_path_norm(reduced(params), x[:, None])
-    assert curvature_integral(value(params), x, 20001) == pytest.approx(norm, rel=1e-6)
-    assert curvature_integral(lambda s: 3 * s + 1, x, 20001) == pytest.approx(0, abs=1e-6)
-    at, jump = knots(params, x)
+    norm = weighted_path_norm(merge_equal_ridges(params), x[:, None])
+    assert weighted_curvature_integral(value(params), x, 20001) == pytest.approx(norm, rel=1e-6)
+    assert weighted_curvature_integral(lambda s: 3 * s + 1, x, 20001) == pytest.approx(0, abs=1e-6)
+    at, jump = find_knots(params, x)
     np.testing.assert_allclose(at, [-0.41, 0.1003, 0.333])
     np.testing.assert_allclose(jump, [1.5, -2.0, 0.7])
 
@@ -185,13 +187,13 @@ def test_merging_opposite_neurons_lowers_the_norm(rng, x64):
     """relu(z) - relu(-z) = z: two neurons, no curvature. Unmerged they would be charged for both."""
     x = rng.uniform(-1, 1, 30)
     params = net_of(np.array([0.1, 0.1, -0.3]), [2.0, -2.0, 1.0], flipped=(1,))
-    merged, naive = (weighted_path_norm(form(params), x[:, None]) for form in (reduced, ridges))
-    assert curvature_integral(value(params), x, 20001) == pytest.approx(merged, rel=1e-6)
+    merged, naive = (weighted_path_norm(form(params), x[:, None]) for form in (merge_equal_ridges, list_ridges))
+    assert weighted_curvature_integral(value(params), x, 20001) == pytest.approx(merged, rel=1e-6)
     assert naive > 2 * merged
 
 
 def test_effective_knots_count_gaps():
     x = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-    assert effective_knots(net_of(np.array([-0.7, 0.2, 0.3]), [1.0, 0.5, 0.5]), x) == pytest.approx(2)
-    assert effective_knots(net_of(np.array([-0.7, 0.2, 0.7]), [1.0, 1.0, -1.0]), x) == pytest.approx(3)
-    assert effective_knots(net_of(np.array([1.5]), [1.0]), x) == 0
+    assert effective_knot_count(net_of(np.array([-0.7, 0.2, 0.3]), [1.0, 0.5, 0.5]), x) == pytest.approx(2)
+    assert effective_knot_count(net_of(np.array([-0.7, 0.2, 0.7]), [1.0, 1.0, -1.0]), x) == pytest.approx(3)
+    assert effective_knot_count(net_of(np.array([1.5]), [1.0]), x) == 0

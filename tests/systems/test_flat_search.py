@@ -13,9 +13,22 @@ from dynamics.core import spec as specs
 from dynamics.data.problem import DataSpec
 from dynamics.errors import InputError
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import TwoLayer, two_layer
-from dynamics.stability.flat_ascent import climb, clipped_noise_variance, power_step, rayleigh, shrink
-from dynamics.systems.flat_search import FeasibleNet, FlatnessCheck, FlatSearchSpec, better_of, feasible, output
+from dynamics.models.two_layer import TwoLayer, build_two_layer
+from dynamics.stability.flat_ascent import (
+    ascend_to_peaks,
+    clipped_noise_variance,
+    power_iteration_step,
+    rayleigh_quotient,
+    scale_network_output,
+)
+from dynamics.systems.flat_search import (
+    FeasibleNet,
+    FlatnessCheck,
+    FlatSearchSpec,
+    choose_better,
+    evaluate_network,
+    is_feasible,
+)
 
 SIZES = (2, 8, 6)  # input_dim, num_samples, width of the one program that these tests compile
 SPEC = FlatSearchSpec(
@@ -52,7 +65,7 @@ def gauss_newton_eigenvalues(params: TwoLayer, x: np.ndarray) -> np.ndarray:
 
 
 def batch_of(params: TwoLayer, x: np.ndarray):
-    model = two_layer(x.shape[1], params.readout.size, "relu", "torch_default", jnp.float64)
+    model = build_two_layer(x.shape[1], params.readout.size, "relu", "torch_default", jnp.float64)
     return model.prepare(jnp.asarray(x), jnp.zeros(len(x)), jnp.full(len(x), 1 / len(x)))
 
 
@@ -85,10 +98,10 @@ def test_rayleigh_gradient_is_that_of_the_top_eigenvalue(x64, rng):
     values, vectors = np.linalg.eigh(jacobian @ jacobian.T)
     vector = jnp.asarray(vectors[:, -1])
     assert values[-1] - values[-2] > 0.1
-    np.testing.assert_allclose(rayleigh(to_jax(params), batch, vector), values[-1], rtol=1e-12)
-    np.testing.assert_allclose(power_step(to_jax(params), batch, vector), vector, atol=1e-12)
+    np.testing.assert_allclose(rayleigh_quotient(to_jax(params), batch, vector), values[-1], rtol=1e-12)
+    np.testing.assert_allclose(power_iteration_step(to_jax(params), batch, vector), vector, atol=1e-12)
 
-    slope = jax.grad(rayleigh)(to_jax(params), batch, vector)
+    slope = jax.grad(rayleigh_quotient)(to_jax(params), batch, vector)
     toward = random_net(rng, 2, 5)
     step = 1e-6
 
@@ -105,7 +118,7 @@ def test_rayleigh_gradient_is_finite_at_a_repeated_eigenvalue(x64):
     x = np.array([[2.0], [-2.0]])
     low, high = gauss_newton_eigenvalues(to_numpy(params), x)
     np.testing.assert_allclose(low, high, rtol=1e-12)
-    slope = jax.grad(rayleigh)(params, batch_of(params, x), jnp.array([0.6, 0.8]))
+    slope = jax.grad(rayleigh_quotient)(params, batch_of(params, x), jnp.array([0.6, 0.8]))
     assert all(np.isfinite(leaf).all() for leaf in slope)
     assert np.linalg.norm(slope.hidden) > 0
 
@@ -114,7 +127,7 @@ def test_shrinking_scales_the_net_and_bounds_its_sharpness(x64, rng):
     x, params = rng.normal(size=(7, 3)), random_net(rng, 3, 5)
     before = gauss_newton_eigenvalues(params, x)[-1]
     for factor in (0.0, 0.3, 0.9, 1.0):
-        small = to_numpy(shrink(to_jax(params), jnp.asarray(factor)))
+        small = to_numpy(scale_network_output(to_jax(params), jnp.asarray(factor)))
         np.testing.assert_allclose(net_output(small, x), factor * net_output(params, x), rtol=1e-12, atol=1e-14)
         assert gauss_newton_eigenvalues(small, x)[-1] - 1 <= factor * (before - 1) * (1 + 1e-12)
 
@@ -126,9 +139,9 @@ def test_climbing_reaches_a_ridge_that_samples_miss(x64, rng):
     points = points / jnp.linalg.norm(points, axis=1, keepdims=True)
 
     def largest(x):
-        return float(jnp.max(jnp.abs(output(params, x))))
+        return float(jnp.max(jnp.abs(evaluate_network(params, x))))
 
-    found = climb(lambda x: output(params, x), points, jnp.asarray(1.0), 20)
+    found = ascend_to_peaks(lambda x: evaluate_network(params, x), points, jnp.asarray(1.0), 20)
     assert np.linalg.norm(found, axis=1).max() <= 1 + 1e-12
     np.testing.assert_allclose(largest(found), 1.0, rtol=1e-3)  # 2 (1 - 0.5), at u
     assert largest(points) < 0.95
@@ -208,15 +221,15 @@ def test_an_infeasible_point_is_never_kept_however_large_its_gap():
 
     best, bound = point(0.3, 0.9, 1.0), jnp.asarray(1.0)
     for injected in (point(9.0, 1.001, 0.5), point(9.0, 0.5, 1.001), point(9.0, np.nan, 0.5), point(0.2, 0.5, 0.5)):
-        assert float(better_of(best, injected, bound).params.hidden[0, 0]) == np.float32(0.3)
-    assert float(better_of(best, point(9.0, 1.0, 1.0), bound).score) == 9.0
+        assert float(choose_better(best, injected, bound).params.hidden[0, 0]) == np.float32(0.3)
+    assert float(choose_better(best, point(9.0, 1.0, 1.0), bound).score) == 9.0
 
 
 def test_feasible_means_both_bounds():
-    assert feasible(FlatnessCheck(jnp.array(1.0), jnp.array(2.0)), jnp.array(2.0))
-    assert not feasible(FlatnessCheck(jnp.array(1.001), jnp.array(1.0)), jnp.array(2.0))
-    assert not feasible(FlatnessCheck(jnp.array(0.5), jnp.array(2.001)), jnp.array(2.0))
-    assert not feasible(FlatnessCheck(jnp.array(np.nan), jnp.array(1.0)), jnp.array(2.0))
+    assert is_feasible(FlatnessCheck(jnp.array(1.0), jnp.array(2.0)), jnp.array(2.0))
+    assert not is_feasible(FlatnessCheck(jnp.array(1.001), jnp.array(1.0)), jnp.array(2.0))
+    assert not is_feasible(FlatnessCheck(jnp.array(0.5), jnp.array(2.001)), jnp.array(2.0))
+    assert not is_feasible(FlatnessCheck(jnp.array(np.nan), jnp.array(1.0)), jnp.array(2.0))
 
 
 def test_empty_caps_do_not_see_the_data(programs, x64):
