@@ -1,16 +1,18 @@
 """The lower bound of Liang et al. 2025: atoms at the rim of the unit ball, and how many of them the data miss.
 
 Cap: {x in B^d: u.x > 1 - h} with h = eps^2. Atom on it: Phi(x) = relu(u.x - (1 - h)) / h, of height 1. With
-eps = kappa n^(-1/(d+1)) a cap has mass of order 1/n, so a fixed share of disjoint caps holds no sample: functions that differ
-there cannot be told apart, and no neuron of theirs is active on the data (Theorem 3.7, Proposition I.1, Corollary I.3).
+eps = kappa n^(-1/(d+1)) a cap has mass of order 1/n, so a fixed share of disjoint caps holds no sample: functions that
+differ there cannot be told apart, and no neuron of theirs is active on the data (Theorem 3.7, Proposition I.1,
+Corollary I.3).
 
 For d = 1 only two caps are disjoint. The paper takes bumps instead: tents of height 1 on intervals of width h inside
 [1 - eps, 1] (here at both ends), about 1/eps at an end. An interval has the mass of a cap, h/2.
 
 Norms are with respect to the uniform probability on the ball; times `ball_volume(d)` for Lebesgue measure.
 
-With alpha given the inputs have the radial law instead, P(|X| > 1 - s) = s^alpha (Liang et al. 2026): a cap's mass is of order
-eps^(d - 1 + 2 alpha), so eps = kappa n^(-1/(d - 1 + 2 alpha)). At alpha = 1 exponents are the ball's and constants are not.
+With alpha given the inputs have the radial law instead, P(|X| > 1 - s) = s^alpha (Liang et al. 2026): a cap's mass is
+of order eps^(d - 1 + 2 alpha), so eps = kappa n^(-1/(d - 1 + 2 alpha)). At alpha = 1 exponents are the ball's and
+constants are not.
 """
 
 from __future__ import annotations
@@ -29,30 +31,35 @@ REACH, SPACING = 3.2, 0.1  # of the double exponential rule over radii, likewise
 
 
 def cap_mass_exponent(d: int, alpha: Any = None) -> Any:
-    """A cap's mass is of order eps to this: d + 1, or d - 1 + 2 alpha."""
+    """Return the power of eps that a cap's probability is of order of: d + 1, or d - 1 + 2 alpha for the radial law."""
     return d + 1 if alpha is None else d - 1 + 2 * alpha
 
 
 def cap_size(num_samples: Any, d: int, kappa: Any = 1.0, alpha: Any = None) -> Any:
-    """eps = kappa n^(-1/(d+1)), or kappa n^(-1/(d-1+2 alpha)); for d = 1 this is the (1/n)^(1/2) of its own construction."""
+    """Return eps = kappa n^(-1/(d+1)), or kappa n^(-1/(d-1+2 alpha)): caps have height eps^2.
+
+    For d = 1 this is the (1/n)^(1/2) of its own construction.
+    """
     return kappa * num_samples ** (-1 / cap_mass_exponent(d, alpha))
 
 
 def ball_volume(k: int) -> float:
-    """v_k, the volume of the unit ball of R^k; v_0 = 1."""
+    """Return v_k, the volume of the unit ball of R^k; v_0 = 1."""
     from scipy import special  # here: every command imports this file, and few come to this
 
     return float(np.pi ** (k / 2) / special.gamma(k / 2 + 1))
 
 
 def cap_probability(eps: Any, d: int, alpha: float | None = None) -> np.ndarray:
-    """P(u.X > 1 - eps^2), exactly for X uniform on the ball, by quadrature for the radial law."""
+    """Return P(u.X > 1 - eps^2): exact for X uniform on the ball, by quadrature for the radial law."""
     law = BALL if alpha is None else radial_forms(alpha)
     return law.half_space_probability(1 - np.asarray(eps, float) ** 2, d)
 
 
 def cap_constants(d: int) -> tuple[float, float]:
-    """(L_d, U_d) with L_d eps^(d+1) <= P(cap) <= U_d eps^(d+1), from s <= 2s - s^2 <= 2s on [0, 1] under the integral.
+    """Return (L_d, U_d) with L_d eps^(d+1) <= P(cap) <= U_d eps^(d+1).
+
+    From s <= 2s - s^2 <= 2s on [0, 1] under the integral.
 
     L_d = 2 v_{d-1} / ((d+1) v_d) and U_d = 2^((d-1)/2) L_d. U_d is the limit of P / eps^(d+1) as eps -> 0.
     """
@@ -61,10 +68,12 @@ def cap_constants(d: int) -> tuple[float, float]:
 
 
 def radial_cap_constant(d: int, alpha: float) -> float:
-    """The limit of P / eps^(d - 1 + 2 alpha) as eps -> 0 for the radial law, d >= 2: C alpha B(alpha, (d+1)/2).
+    """Return the limit of P(cap) / eps^(d - 1 + 2 alpha) as eps -> 0 for the radial law, d >= 2.
 
-    The cap has C (eps^2 - s)^((d-1)/2) of the sphere of radius 1 - s, to first order, and s has the density alpha s^(alpha-1);
-    C = c 2^((d-1)/2) / (d-1), c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
+    It is C alpha B(alpha, (d+1)/2).
+
+    The cap has C (eps^2 - s)^((d-1)/2) of the sphere of radius 1 - s, to first order, and s has the density alpha
+    s^(alpha-1); C = c 2^((d-1)/2) / (d-1), c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
     """
     from scipy import special
 
@@ -72,20 +81,23 @@ def radial_cap_constant(d: int, alpha: float) -> float:
 
 
 def _sphere_density(d: int) -> float:
-    """c of the density c (1 - t^2)^((d-3)/2) of a coordinate on the unit sphere."""
+    """Return c of the density c (1 - t^2)^((d-3)/2) of a coordinate on the unit sphere."""
     from scipy import special
 
     return float(np.exp(special.gammaln(d / 2) - special.gammaln((d - 1) / 2)) / np.sqrt(np.pi))
 
 
 def empty_cap_share_bounds(d: int, kappa: Any = 1.0) -> tuple[Any, Any]:
-    """(q*, and its counterpart): exp(-U_d kappa^(d+1)) and exp(-L_d kappa^(d+1)) (Proposition I.1)."""
+    """Return bounds (low, high) on the expected share of caps that hold no sample (Proposition I.1).
+
+    They are q* = exp(-U_d kappa^(d+1)) and exp(-L_d kappa^(d+1)).
+    """
     low, high = cap_constants(d)
     return np.exp(-high * kappa ** (d + 1)), np.exp(-low * kappa ** (d + 1))
 
 
 def empty_cap_share(num_samples: Any, d: int, kappa: Any = 1.0, alpha: float | None = None) -> np.ndarray:
-    """(1 - P(cap))^n, exactly the expected share of empty caps when they are placed without looking at the data.
+    """Return (1 - P(cap))^n, the exact expected share of empty caps that are placed without looking at the data.
 
     It tends to exp(-U_d kappa^(d+1)) as n grows, for the radial law to exp(-`radial_cap_constant` kappa^(d-1+2 alpha)).
     """
@@ -94,7 +106,9 @@ def empty_cap_share(num_samples: Any, d: int, kappa: Any = 1.0, alpha: float | N
 
 
 def disjoint_cap_bound(eps: float, d: int) -> int:
-    """So many disjoint caps fit at most: 1 over the share of the sphere that a cap's angular radius arccos(1 - eps^2) covers.
+    """Return an upper bound on the number of disjoint caps of height eps^2.
+
+    It is 1 over the share of the sphere that a cap's angular radius arccos(1 - eps^2) covers.
 
     Centres are at least two angular radii apart. For d = 1: intervals of width eps^2 in the two ends of length eps.
     """
@@ -104,10 +118,10 @@ def disjoint_cap_bound(eps: float, d: int) -> int:
 
 
 def atom_mean_square(eps: Any, d: int) -> Any:
-    """E Phi^2 of one atom; eps is a number, traced or not. Of order eps^(d+1), and eps^2 for the bump of d = 1.
+    """Return E Phi^2 of one atom, of order eps^(d+1), or of the bump of d = 1, of order eps^2; eps may be traced.
 
-    d >= 2: with s the depth below the rim, (v_{d-1} / v_d) h^-2 int_0^h (h - s)^2 (2s - s^2)^((d-1)/2) ds, by a Gauss-Jacobi
-    rule in s/h (exact for odd d). d = 1, the tent: h / 6.
+    d >= 2: with s the depth below the rim, (v_{d-1} / v_d) h^-2 int_0^h (h - s)^2 (2s - s^2)^((d-1)/2) ds, by a
+    Gauss-Jacobi rule in s/h (exact for odd d). d = 1, the tent: h / 6.
     """
     from scipy import special
 
@@ -122,11 +136,14 @@ def atom_mean_square(eps: Any, d: int) -> Any:
 
 
 def radial_atom_mean_square(eps: Any, d: int, alpha: Any) -> Any:
-    """E Phi^2 of one atom for the radial law, d >= 2; eps and alpha are numbers, traced or not. Of order eps^(d - 1 + 2 alpha).
+    """Return E Phi^2 of one atom for the radial law, d >= 2, of order eps^(d - 1 + 2 alpha).
 
-    With h = eps^2 and 1 - |x| = h s, s = v^(1/alpha), it is c h^(alpha + (d-1)/2) times the integral over v in [0, 1] of
-    (1 - s)^((d+3)/2) (1 - h s)^(-(d-1)/2) G(h (1-s) / (1 - h s)), the atom's square over the sphere of radius 1 - h s, where
-    G(z) = int_0^1 (1-q)^2 q^((d-3)/2) (2 - q z)^((d-3)/2) dq. By a double exponential rule in v, a Gauss-Jacobi rule in q.
+    eps and alpha are numbers, traced or not.
+
+    With h = eps^2 and 1 - |x| = h s, s = v^(1/alpha), it is c h^(alpha + (d-1)/2) times the integral over v in [0, 1]
+    of (1 - s)^((d+3)/2) (1 - h s)^(-(d-1)/2) G(h (1-s) / (1 - h s)), the atom's square over the sphere of radius 1 - h
+    s, where G(z) = int_0^1 (1-q)^2 q^((d-3)/2) (2 - q z)^((d-3)/2) dq. By a double exponential rule in v, a
+    Gauss-Jacobi rule in q.
     """
     from scipy import special
 
@@ -145,12 +162,15 @@ def radial_atom_mean_square(eps: Any, d: int, alpha: Any) -> Any:
 
 
 def canonical_weight(offset: Any, d: int) -> np.ndarray:
-    """(1 - |t|)^(d+2), the weight that the paper works with in place of g (App. E); 0 outside the ball."""
+    """Return (1 - |t|)^(d+2), the weight that the paper uses in place of g (App. E); 0 outside the ball."""
     return np.maximum(1 - np.abs(offset), 0) ** (d + 2)
 
 
 def atom_norms(eps: float, d: int) -> dict[str, float]:
-    """Norms of one cap atom, d >= 1: sup 1; variation eps^-2; |Phi|_Vg, eps^(2d+2) for the canonical g, and for the true g_P.
+    """Return the norms of one cap atom, d >= 1, by name.
+
+    The sup-norm is 1, the variation norm eps^-2; |Phi|_Vg is eps^(2d+2) for the canonical g, and is also given for the
+    true g_P.
 
     One ridge with coefficient eps^-2 and offset 1 - eps^2, so |Phi|_Vg = g(1 - eps^2) / eps^2.
     """
@@ -160,7 +180,7 @@ def atom_norms(eps: float, d: int) -> dict[str, float]:
 
 
 def bump_norm(centre: float, eps: float) -> float:
-    """|Phi|_Vg of the bump of d = 1 at a centre, for the canonical g = (1 - |t|)^3; at most of order eps.
+    """Return |Phi|_Vg of the bump of d = 1 at a centre, for the canonical g = (1 - |t|)^3; at most of order eps.
 
     int |Phi''| g = (2/h) (g(c - h/2) + 2 g(c) + g(c + h/2)); the height 1 over half the width h is a slope of 2/h.
     """
@@ -169,15 +189,18 @@ def bump_norm(centre: float, eps: float) -> float:
 
 
 def atom_count_exponent(d: int, alpha: float | None = None) -> float:
-    """Disjoint atoms ~ n^((d-1)/(d+1)), and n^(1/2) for d = 1; for the radial law n^((d-1)/(d-1+2 alpha)), d >= 2."""
+    """Return the exponent of n in the number of disjoint atoms.
+
+    It is (d-1)/(d+1), 1/2 for d = 1, and (d-1)/(d-1+2 alpha) for the radial law, d >= 2.
+    """
     return 0.5 if d == 1 else (d - 1) / cap_mass_exponent(d, alpha)
 
 
 def build_hard_function(centres: Any, amplitudes: Any, eps: float) -> TwoLayer:
-    """sum_k amplitude_k Phi_k as a network, in the precision that JAX is set to.
+    """Return sum_k amplitude_k Phi_k as a network, in the precision that JAX is set to.
 
-    centres (K, d): unit vectors; for d = 1 the bumps' centres (K, 1), three neurons each. amplitudes (K,); an amplitude of 0
-    leaves its neurons out (all their weights are 0). Each neuron is balanced, |w| = |v|.
+    centres (K, d): unit vectors; for d = 1 the bumps' centres (K, 1), three neurons each. amplitudes (K,); an amplitude
+    of 0 leaves its neurons out (all their weights are 0). Each neuron is balanced, |w| = |v|.
     """
     centres, amplitudes = np.asarray(centres, float), np.asarray(amplitudes, float)
     d = centres.shape[1]

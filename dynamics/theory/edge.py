@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def stability_threshold(kind: str, momentum: float) -> float:
-    """The greatest stable eta * S: `gd` 2; `momentum` (heavy ball) 2 + 2b; `nesterov` (2 + 2b) / (1 + 2b).
+    """Return the largest stable eta * S: `gd` 2; `momentum` (heavy ball) 2 + 2b; `nesterov` (2 + 2b) / (1 + 2b).
 
     On a quadratic of curvature S a step has the characteristic polynomial z^2 - (1 + b - s) z + b for heavy ball and
     z^2 - (1 + b)(1 - s) z + b (1 - s) for Nesterov, with s = eta S. A root leaves the unit disc at z = -1, at these s.

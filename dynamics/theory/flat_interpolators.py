@@ -1,19 +1,22 @@
-"""Flat interpolation: a net that fits any labels of points on a sphere, a neuron a sample, and is almost as flat as a constant.
+"""Flat interpolation: a net that fits any labels of points on a sphere, a neuron a sample, and is almost as flat as a
+constant.
 
-(Liang et al. 2026, the theorem on the sphere and the appendix on flat interpolation; explicit form and constants are derived.)
+(Liang et al. 2026, the theorem on the sphere and the appendix on flat interpolation; explicit form and constants are
+derived.)
 
-Neuron i looks along its own sample p_i, |p_i| = R, and its kink lies between p_i and all others, so that it is on for p_i only:
+Neuron i looks along its own sample p_i, |p_i| = R, and its kink lies between p_i and all others, so that it is on for
+p_i only:
 
     relu(w_i . x + b_i) = s_i (u_i . x - t_i) / (R - t_i),   u_i = p_i / R,   max_j u_i . p_j < t_i < R
 
-With mean pooling over J patches (J = 1: the whole sample) its share of f(x_i) is v_i s_i / J = y_i, and with q_i = s_i / J the
-Gauss-Newton kernel is
+With mean pooling over J patches (J = 1: the whole sample) its share of f(x_i) is v_i s_i / J = y_i, and with q_i = s_i
+/ J the Gauss-Newton kernel is
 
     K = 11^T + diag(c),   c_i = q_i^2 + (y_i / q_i)^2 (1 + R^2) / J^2
 
-On the data residuals vanish, so the Hessian of (1/2n) sum (f - y)^2 has the nonzero spectrum of K/n. Its top is mu / n, where
-mu > max c solves sum_i 1/(mu - c_i) = 1. It rises with every c_i and lies between 1 + mean(c)/n and 1 + max(c)/n; where all c_i
-are equal it is both.
+On the data residuals vanish, so the Hessian of (1/2n) sum (f - y)^2 has the nonzero spectrum of K/n. Its top is mu / n,
+where mu > max c solves sum_i 1/(mu - c_i) = 1. It rises with every c_i and lies between 1 + mean(c)/n and 1 + max(c)/n;
+where all c_i are equal it is both.
 
     paper      q_i = |y_i|:                         c_i = y_i^2 + (1 + R^2)/J^2
     optimal    q_i^2 = |y_i| sqrt(1 + R^2) / J:     c_i = 2 |y_i| sqrt(1 + R^2) / J, the least over rescalings of a pair
@@ -50,7 +53,9 @@ SCALINGS: dict[str, Height] = {
 
 
 def build_sphere_interpolator(x: Any, y: Any, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
-    """The net on inputs x (n, d) of the unit sphere that is y (n,) there, n neurons; those of labels 0 are all zeros.
+    """Return the network of n neurons that maps inputs x (n, d) on the unit sphere to labels y (n,) exactly.
+
+    Neurons of label 0 have all weights zero.
 
     t_i = max + margin (1 - max), the largest inner product with another sample being max: margin in (0, 1).
     """
@@ -59,7 +64,9 @@ def build_sphere_interpolator(x: Any, y: Any, scaling: str = "paper", *, margin:
 
 
 def build_patch_interpolator(x: Any, y: Any, patch_dim: int, scaling: str = "paper", *, margin: float = 0.5) -> TwoLayer:
-    """The same for shared filters on the J disjoint patches of x (n, J m), each on the unit sphere of R^m, m = patch_dim.
+    """Return the network with shared filters that maps x (n, J m), J patches on the unit sphere of R^m, to y (n,).
+
+    m = patch_dim.
 
     Filter i (hidden (m + 1, n)) is on for one patch of sample i: that which is farthest from all n J - 1 others.
     """
@@ -72,6 +79,7 @@ def build_patch_interpolator(x: Any, y: Any, patch_dim: int, scaling: str = "pap
 
 
 def _check_interpolator_inputs(x: Any, y: Any, scaling: str, margin: float) -> tuple[jax.Array, jax.Array]:
+    """Return x and y as arrays, or raise an `InputError` for what no interpolator is defined on."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     choose("scaling", scaling, SCALINGS)
     require(0 < margin < 1, "margin", margin, "must be in (0, 1)")
@@ -84,9 +92,12 @@ def _check_interpolator_inputs(x: Any, y: Any, scaling: str, margin: float) -> t
 
 
 def standout_margins(points: jax.Array, used: jax.Array | None = None) -> jax.Array:
-    """How far each of the points (N, m) is beyond all others along its own direction: |p| - max_q u.q, (N,), at most 2 |p|.
+    """Return by how much each of the points (N, m) reaches beyond all others along its own direction, (N,).
 
-    On the unit sphere 1 - max_q p.q; 0 or less where another point reaches as far. Those that are not `used` (N,) do not count.
+    That is |p| - max_q u.q with u = p / |p|, at most 2 |p|.
+
+    On the unit sphere 1 - max_q p.q; 0 or less where another point reaches as far. Those that are not `used` (N,) do
+    not count.
     """
     points, count = jnp.asarray(points), len(points)
 
@@ -101,7 +112,10 @@ def standout_margins(points: jax.Array, used: jax.Array | None = None) -> jax.Ar
 
 
 def choose_best_patches(patches: jax.Array, used: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Of patches (n, J, m) the one of each sample that stands out most among all n J, (n, m), and by how much, (n,)."""
+    """Return for each sample the one of its patches that stands out most, (n, m), and its margin, (n,).
+
+    Of patches (n, J, m), each compared with all n J.
+    """
     count, num, size = patches.shape
     meant = None if used is None else jnp.repeat(used, num)
     gaps = standout_margins(patches.reshape(-1, size), meant).reshape(count, num)
@@ -120,9 +134,12 @@ def build_isolating_neurons(
     margin: Any = 0.5,
     pair_scale: Any = 1.0,
 ) -> TwoLayer:
-    """Neuron i on for a half-space that holds points_i (n, m) alone, its kink (1 - margin) gap_i below; may be traced.
+    """Return a network whose neuron i is on for a half-space that holds points_i (n, m) alone.
 
-    A neuron is left out (all its weights are 0) where y_i is 0 or the gap not above 0. With a margin below 0 neurons are on
+    Its kink lies (1 - margin) gap_i below the point. All arguments may be traced.
+
+    A neuron is left out (all its weights are 0) where y_i is 0 or the gap not above 0. With a margin below 0 neurons
+    are on
     for neighbours too. pair_scale c: w_i and b_i times c, v_i over c, which changes no function.
     """
     there = (y != 0) & (gap > 0)
@@ -136,7 +153,7 @@ def build_isolating_neurons(
 
 
 def kernel_diagonal(y: Any, scaling: str, num_patches: int = 1, radius: Any = 1.0, pair_scale: Any = 1.0) -> jax.Array:
-    """c (n,) of the kernel 11^T + diag(c), 0 where y is 0."""
+    """Return c (n,) of the interpolator's Gauss-Newton kernel 11^T + diag(c); 0 where y is 0."""
     size = jnp.abs(jnp.asarray(y))
     height = pair_scale * SCALINGS[scaling](size, num_patches, radius)
     readout = size / jnp.where(size > 0, height, 1)
@@ -144,7 +161,7 @@ def kernel_diagonal(y: Any, scaling: str, num_patches: int = 1, radius: Any = 1.
 
 
 def kernel_top_eigenvalue(diagonal: Any, used: Any = None) -> jax.Array:
-    """The largest eigenvalue of 11^T + diag(c) (), by its secular equation; rows that are not `used` (n,) are not there.
+    """Return the largest eigenvalue () of 11^T + diag(c) by its secular equation; rows not `used` (n,) are left out.
 
     The root mu > max c of sum_i 1/(mu - c_i) = 1, by bisection between max(n + mean c, 1 + max c) and n + max c.
     """
@@ -165,27 +182,33 @@ def kernel_top_eigenvalue(diagonal: Any, used: Any = None) -> jax.Array:
 
 
 def interpolator_sharpness(y: Any, scaling: str, num_patches: int = 1) -> float:
-    """lambda_max of the interpolator's Hessian in theory units, exactly; it depends on the labels alone."""
+    """Return the exact top eigenvalue of the interpolator's Hessian in theory units; only the labels matter."""
     return float(kernel_top_eigenvalue(kernel_diagonal(y, scaling, num_patches)) / len(y))
 
 
 def sphere_sharpness_bound(n: Any, largest: Any, scaling: str) -> Any:
-    """1 + (D^2 + 2)/n (`paper`) or 1 + 2 sqrt(2) D/n (`optimal`), D the largest |y|; attained if and only if all |y_i| = D."""
+    """Return the bound on an interpolator's sharpness: 1 + (D^2 + 2)/n (`paper`) or 1 + 2 sqrt(2) D/n (`optimal`).
+
+    D is the largest |y|; the bound is attained if and only if all |y_i| = D.
+    """
     return patch_sharpness_bound(n, largest, 1, scaling)
 
 
 def patch_sharpness_bound(n: Any, largest: Any, num_patches: int, scaling: str, radius: Any = 1.0) -> Any:
-    """1 + (D^2 + 2/J^2)/n or 1 + 2 sqrt(2) D/(J n); for R = radius other than 1 with 1 + R^2 in place of 2."""
+    """Return the sharpness bound with J patches: 1 + (D^2 + 2/J^2)/n (`paper`) or 1 + 2 sqrt(2) D/(J n) (`optimal`).
+
+    For R = radius other than 1 with 1 + R^2 in place of 2.
+    """
     spread = 1 + radius**2
     least = 2 * largest * spread**0.5 / num_patches
     return 1 + (least if scaling == "optimal" else largest**2 + spread / num_patches**2) / n
 
 
 def memorable_share(law: ClosedForms, n: int, d: int) -> float:
-    """E (1 - Q(|X|))^(n-1), the expected share of n samples that stand out: no other reaches as far in their own direction.
+    """Return E (1 - Q(|X|))^(n-1), the expected share of samples that reach furthest of all n in their own direction.
 
-    Q(|x|) being the half-space depth of x, it is of the order of P(depth < 1/n) ~ n^(-S), S the law's depth exponent; 1 on a
-    sphere. By a Stieltjes sum over radii.
+    Q(|x|) being the half-space depth of x, it is of the order of P(depth < 1/n) ~ n^(-S), S the law's depth exponent; 1
+    on a sphere. By a Stieltjes sum over radii.
     """
     edges = law.radius * (1 - (1 - np.linspace(0, 1, NODES + 1)) ** 3)  # close together at the rim
     alone_there = (1 - law.half_space_probability((edges[1:] + edges[:-1]) / 2, d)) ** (n - 1)

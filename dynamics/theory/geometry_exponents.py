@@ -1,5 +1,5 @@
-"""Rate exponents of Liang et al. 2026 and 2026b: gap ~ n^(-exponent). Bounds hide constants and are worst cases over a class:
-guides.
+"""Rate exponents of Liang et al. 2026 and 2026b: gap ~ n^(-exponent). Bounds hide constants and are worst cases over a
+class: guides.
 
 Where sources disagree all candidates are here and none is asserted.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def radial_upper_exponent(d: int, alpha: float) -> float:
-    """alpha (d + 3) / (2 (d^2 + 4 alpha d + 3 alpha)): upper bound of the isotropic family.
+    """Return the exponent of the upper bound for the isotropic family, alpha (d + 3) / (2 (d^2 + 4 alpha d + 3 alpha)).
 
     From balancing eps^alpha = (eps^(d + 2 alpha))^(-d/(2d + 3)) n^(-(d + 3)/(4d + 6)); alpha = 1 gives 1/(2d + 2).
     """
@@ -16,8 +16,9 @@ def radial_upper_exponent(d: int, alpha: float) -> float:
 
 
 def valid_radial_upper_exponent(d: int, alpha: float) -> float:
-    """alpha / (2d + 4 alpha), if that is slower: the same with the condition eps^(d + 2 alpha) >= n^(-1/2) of the 2025 paper
-    (derived).
+    """Return the smaller of `radial_upper_exponent` and alpha / (2d + 4 alpha), which the validity condition asks for.
+
+    The condition is eps^(d + 2 alpha) >= n^(-1/2) of the 2025 paper (derived). alpha = 1 gives that paper's 1/(2d + 4).
 
     alpha = 1 gives that paper's 1/(2d + 4); without the condition `radial_upper`.
     """
@@ -25,38 +26,49 @@ def valid_radial_upper_exponent(d: int, alpha: float) -> float:
 
 
 def radial_lower_exponent(d: int, alpha: float) -> float:
-    """2 alpha / (d - 1 + 2 alpha): lower bound of the isotropic family, by empty caps. Also the shatterability index."""
+    """Return the exponent of the lower bound for the isotropic family by empty caps, 2 alpha / (d - 1 + 2 alpha).
+
+    It is also the shatterability index.
+    """
     return 2 * alpha / (d - 1 + 2 * alpha)
 
 
 def mixture_upper_exponent(m: int) -> float:
-    """1/(2m + 4): mixtures of m-dimensional balls, whatever the dimension that they lie in (with the validity condition)."""
+    """Return 1/(2m + 4), the upper bound's exponent for mixtures of m-dimensional balls in any ambient dimension.
+
+    With the validity condition.
+    """
     return 1 / (2 * m + 4)
 
 
 def unconditional_mixture_upper_exponent(m: int) -> float:
-    """1/(2m + 2): the same without that condition, to which the exponent m/(m^2 + 4m + 3) of the published constant belongs
-    (derived)."""
+    """Return 1/(2m + 2), `mixture_upper_exponent` without the validity condition (derived).
+
+    The exponent m/(m^2 + 4m + 3) of the published constant belongs to it.
+    """
     return 1 / (2 * m + 2)
 
 
 def published_patch_exponent(d: int, m: int) -> float:
-    """(d + 3)(d - m) / (2 (4d^2 + 3d - 2md - 3m)): a function in the authors' code; 1/8 as d grows."""
+    """Return the exponent in the authors' code for patches, (d + 3)(d - m) / (2 (4d^2 + 3d - 2md - 3m)).
+
+    It tends to 1/8 as d grows.
+    """
     return (d + 3) * (d - m) / (2 * (4 * d**2 + 3 * d - 2 * m * d - 3 * m))
 
 
 def isotropic_patch_exponent(d: int, m: int) -> float:
-    """`radial_upper` in R^m at alpha = (d - m)/2, the law of m coordinates of a sphere (derived)."""
+    """Return `radial_upper_exponent` in R^m at alpha = (d - m)/2, the law of m coordinates of a sphere (derived)."""
     return radial_upper_exponent(m, (d - m) / 2)
 
 
 def balanced_patch_exponent(d: int, m: int) -> float:
-    """(d - m) / (6d - 2m) = 1/6 - O(m/d): the dimension-free balance, the one that fits the abstract (derived)."""
+    """Return (d - m) / (6d - 2m) = 1/6 - O(m/d), the dimension-free balance that fits the abstract (derived)."""
     return (d - m) / (6 * d - 2 * m)
 
 
 def guide_line_patch_exponent(d: int, m: int) -> float:
-    """1/4: the reference line in the authors' figure."""
+    """Return 1/4, the slope of the reference line in the authors' figure."""
     return 0.25
 
 

@@ -1,4 +1,5 @@
-"""Exact probabilities behind the concentration lemmas of Liang et al. 2025 (App. E, F, I); inputs uniform on the unit ball."""
+"""Exact probabilities behind the concentration lemmas of Liang et al. 2025 (App. E, F, I); inputs uniform on the unit
+ball."""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ from dynamics.data.closed_forms import ball_half_space_probability
 
 
 def deviation_scale(n: ArrayLike, d: int) -> np.ndarray:
-    """sqrt(d / n), the order of sup |g_n - g_P| (Theorem E.5, without its constant and log(1/delta))."""
+    """Return sqrt(d / n), the order of sup |g_n - g_P| (Theorem E.5, without its constant and log(1/delta))."""
     return np.sqrt(d / np.asarray(n, float))
 
 
 def annulus_probability(width: ArrayLike, d: int) -> np.ndarray:
-    """P(|X| > 1 - width) = 1 - (1 - width)^d."""
+    """Return P(|X| > 1 - width) = 1 - (1 - width)^d for X uniform on the unit ball of R^d."""
     return 1 - (1 - np.asarray(width, float)) ** d
 
 
 def annulus_bound(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
-    """p + sqrt(3 p ln(1/delta) / n), Lemma F.7's bound on the share of n samples in an annulus of probability p.
+    """Return p + sqrt(3 p ln(1/delta) / n), Lemma F.7's bound on the share of n samples in an annulus of probability p.
 
     Multiplicative Chernoff with relative excess sqrt(3 ln(1/delta) / (n p)): proved where that is at most 1.
     """
@@ -29,36 +30,38 @@ def annulus_bound(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
 
 
 def bernstein_bound(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
-    """p + sqrt(2 p ln(1/delta) / n) + 2 ln(1/delta) / (3n), which Bernstein's inequality proves for every n and p."""
+    """Return Bernstein's bound p + sqrt(2 p ln(1/delta) / n) + 2 ln(1/delta) / (3n), proved for every n and p."""
     p, n = np.asarray(p), np.asarray(n)
     return p + np.sqrt(2 * p * np.log(1 / delta) / n) + 2 * np.log(1 / delta) / (3 * n)
 
 
 def mean_bound(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
-    """p alone, no room for fluctuations: a negative control."""
+    """Return p alone, a bound with no room for fluctuations: a negative control."""
     return np.asarray(p) + 0 / np.asarray(n)
 
 
 def chernoff_applies(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
-    """Whether n p >= 3 ln(1/delta), so that Lemma F.7's relative excess is at most 1."""
+    """Return whether n p >= 3 ln(1/delta), so that Lemma F.7's relative excess is at most 1."""
     return np.asarray(n) * np.asarray(p) >= 3 * np.log(1 / delta)
 
 
 def exceedance_probability(bound: ArrayLike, p: ArrayLike, n: ArrayLike) -> np.ndarray:
-    """P(N > n bound) for the number N ~ Binomial(n, p) of samples in an event of probability p; exact."""
+    """Return P(N > n bound), exactly, for the number N ~ Binomial(n, p) of samples in an event of probability p."""
     return np.asarray(stats.binom.sf(np.floor(np.asarray(n) * np.asarray(bound)), n, p))
 
 
 def cap_probability(height: ArrayLike, d: int) -> np.ndarray:
-    """P(X_1 >= 1 - height)."""
+    """Return P(X_1 >= 1 - height) for X uniform on the unit ball of R^d."""
     return ball_half_space_probability(1 - np.asarray(height, float), d)
 
 
 def cap_constants(d: int) -> tuple[float, float]:
-    """(low, high): low h^((d+1)/2) <= P(cap of height h) <= high h^((d+1)/2) for h in (0, 1] (App. I; constants derived).
+    """Return (low, high) with low h^((d+1)/2) <= P(cap of height h) <= high h^((d+1)/2) for h in (0, 1].
 
-    P = (v_{d-1} / v_d) int_0^h (2s - s^2)^((d-1)/2) ds and s <= 2s - s^2 <= 2s, so low = 2c and high = 2^((d+1)/2) c with
-    c = v_{d-1} / ((d + 1) v_d) and v_k the volume of the unit ball of R^k. Equal for d = 1.
+    App. I; constants derived.
+
+    P = (v_{d-1} / v_d) int_0^h (2s - s^2)^((d-1)/2) ds and s <= 2s - s^2 <= 2s, so low = 2c and high = 2^((d+1)/2) c
+    with c = v_{d-1} / ((d + 1) v_d) and v_k the volume of the unit ball of R^k. Equal for d = 1.
     """
     ratio = np.exp(special.gammaln(d / 2 + 1) - special.gammaln((d + 1) / 2)) / np.sqrt(np.pi)
     return 2 * ratio / (d + 1), 2 ** ((d + 1) / 2) * ratio / (d + 1)
