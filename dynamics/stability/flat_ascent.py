@@ -1,4 +1,5 @@
-"""Tools to search the flat set: a differentiable Gauss-Newton sharpness, a shrinking that lowers it, a sup-norm, label noise.
+"""Tools to search the flat set: a differentiable Gauss-Newton sharpness, a shrinking that lowers it, a sup-norm, label
+noise.
 
 Theory units throughout: the loss is (1/2n) sum (f - y)^2 and Theta_flat(eta) = {theta: lambda_max(Hessian) <= 2 / eta}.
 """
@@ -19,10 +20,10 @@ TINY = 1e-30  # below every norm that is divided by
 
 
 def apply_jacobian_transpose(params: TwoLayer, batch: Batch, vector: jax.Array) -> TwoLayer:
-    """J^T u = sum_i sqrt(w_i) u_i grad f(x_i) for a vector (n,) over samples, in the layout of the parameters.
+    """Return J^T u = sum_i sqrt(w_i) u_i grad f(x_i) for a vector u (n,) over samples, shaped like the parameters.
 
-    With J_i = sqrt(w_i) grad f(x_i) the Gauss-Newton matrix is J^T J and its kernel J J^T. In closed form, so that it can be
-    differentiated by `params` like any other function of them (the kinks' positions have no derivative).
+    With J_i = sqrt(w_i) grad f(x_i) the Gauss-Newton matrix is J^T J and its kernel J J^T. In closed form, so that it
+    can be differentiated by `params` like any other function of them (the kinks' positions have no derivative).
     """
     x = batch.inputs.reshape(-1, batch.inputs.shape[-1])
     s = jnp.sqrt(batch.weights.reshape(-1)) * vector
@@ -33,7 +34,7 @@ def apply_jacobian_transpose(params: TwoLayer, batch: Batch, vector: jax.Array) 
 
 
 def apply_jacobian(params: TwoLayer, batch: Batch, tangent: TwoLayer) -> jax.Array:
-    """J p for a direction p of the parameters: (n,)."""
+    """Return J p (n,) for a direction p shaped like the parameters, J_i = sqrt(w_i) grad f(x_i)."""
     x = batch.inputs.reshape(-1, batch.inputs.shape[-1])
     z = x @ params.hidden
     slope = jnp.where(z > 0, (x @ tangent.hidden) * params.readout + z * tangent.readout, 0)
@@ -41,25 +42,25 @@ def apply_jacobian(params: TwoLayer, batch: Batch, tangent: TwoLayer) -> jax.Arr
 
 
 def rayleigh_quotient(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
-    """u^T J J^T u of a unit vector u (n,), at most lambda_GN; equal to it where u is the top eigenvector.
+    """Return u^T J J^T u of a unit vector u (n,): at most lambda_GN, and equal to it at the top eigenvector.
 
-    By the envelope theorem its gradient at fixed u is then that of lambda_GN, if that eigenvalue is simple; if not, it is a
-    subgradient. Unlike the derivative of a full decomposition it is finite either way.
+    By the envelope theorem its gradient at fixed u is then that of lambda_GN, if that eigenvalue is simple; if not, it
+    is a subgradient. Unlike the derivative of a full decomposition it is finite either way.
     """
     return optax.tree.norm(apply_jacobian_transpose(params, batch, vector), squared=True)
 
 
 def power_iteration_step(params: TwoLayer, batch: Batch, vector: jax.Array) -> jax.Array:
-    """One power iteration on the Gauss-Newton kernel: the next unit vector (n,)."""
+    """Return the next unit vector (n,) of power iteration on the Gauss-Newton kernel."""
     image = apply_jacobian(params, batch, apply_jacobian_transpose(params, batch, vector))
     return image / jnp.linalg.norm(image)
 
 
 def scale_network_output(params: TwoLayer, factor: jax.Array) -> TwoLayer:
-    """The net whose output is `factor` (in [0, 1]) times this one's, with its kinks where they were.
+    """Return a network with `factor` (in [0, 1]) times this one's output and the same kinks.
 
-    Hidden weights and readout are both scaled by the root. The kernel is then 11^T / n + factor * (the rest), and since its top
-    eigenvalue is convex in the factor and 1 at zero, lambda_GN - 1 shrinks at least by the factor.
+    Hidden weights and readout are both scaled by the root. The kernel is then 11^T / n + factor * (the rest), and since
+    its top eigenvalue is convex in the factor and 1 at zero, lambda_GN - 1 shrinks at least by the factor.
     """
     root = jnp.sqrt(factor)
     return TwoLayer(root * params.hidden, root * params.readout, factor * params.offset)
@@ -68,10 +69,10 @@ def scale_network_output(params: TwoLayer, factor: jax.Array) -> TwoLayer:
 def ascend_to_peaks(
     output: Callable[[jax.Array], jax.Array], points: jax.Array, radius: jax.Array, num_steps: int
 ) -> jax.Array:
-    """The points of largest |f| on the way of projected ascent over the ball of this radius from `points` (m, d), (m, d).
+    """Return the points (m, d) of largest |f| that projected ascent over a ball met on its way from `points` (m, d).
 
-    Steps shrink geometrically from the radius to a hundredth of it. f is piecewise linear: |f| is largest at a corner of its
-    pieces or on the sphere, so what is found is a lower bound on the sup-norm.
+    Steps shrink geometrically from the radius to a hundredth of it. f is piecewise linear: |f| is largest at a corner
+    of its pieces or on the sphere, so what is found is a lower bound on the sup-norm.
     """
 
     def magnitude(x):
@@ -89,7 +90,10 @@ def ascend_to_peaks(
 
 
 def clipped_noise_variance(std: jax.Array, bound: jax.Array) -> jax.Array:
-    """Variance of a centred Gaussian of this standard deviation cut off at +-bound: E min(sigma^2 Z^2, bound^2)."""
+    """Return the variance of a centred Gaussian of this standard deviation that is clipped to +-bound.
+
+    It is E min(sigma^2 Z^2, bound^2).
+    """
     a = bound / jnp.where(std > 0, std, 1)
     tail = 2 * jax.scipy.stats.norm.sf(a)
     inside = 1 - tail - 2 * a * jax.scipy.stats.norm.pdf(a)

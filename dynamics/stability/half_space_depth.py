@@ -1,9 +1,9 @@
 """Half-space (Tukey) depth, depth(x, P) = inf over unit u of P(u.(X - x) >= 0), and how much of a law lies how deep.
 
-Half-spaces are closed: sample points on the boundary count, a copy of x itself too, so a sample point has depth at least
-1/N. For fixed u the smaller of P(u.X >= u.x) and P(u.X <= u.x) is the mass of the lighter of the two sides of u and of -u;
-without ties it is min(F, 1 - F), F the distribution function of u.X at u.x. Depth does not change under affine maps. It is
-at most 1/2 for a law without atoms, and is capped there in the curve
+Half-spaces are closed: sample points on the boundary count, a copy of x itself too, so a sample point has depth at
+least 1/N. For fixed u the smaller of P(u.X >= u.x) and P(u.X <= u.x) is the mass of the lighter of the two sides of u
+and of -u; without ties it is min(F, 1 - F), F the distribution function of u.X at u.x. Depth does not change under
+affine maps. It is at most 1/2 for a law without atoms, and is capped there in the curve
 
     Psi(T) = P(depth >= T), T in [0, 1/2], of area int Psi = E min(depth, 1/2).
 
@@ -25,7 +25,10 @@ ROUNDING = 8  # in units of eps sqrt(m) |x|: how far rounding may move a project
 
 
 def depth_on_line(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Exact depth in one dimension by sorting: x (Q,), reference (N,) -> (Q,), multiples of 1/N."""
+    """Return the exact half-space depths (Q,) of points (Q,) in a sample (N,) on a line, by sorting.
+
+    They are multiples of 1/N.
+    """
     ordered = np.sort(np.asarray(reference, float))
     below = np.searchsorted(ordered, x, "right")
     above = len(ordered) - np.searchsorted(ordered, x, "left")
@@ -33,10 +36,12 @@ def depth_on_line(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def depth_in_plane(x: np.ndarray, reference: np.ndarray, tolerance: float = 1e-12) -> np.ndarray:
-    """Exact depth in two dimensions by the angular sweep, O(N log N) a point: x (Q, 2), reference (N, 2) -> (Q,).
+    """Return the exact half-space depths (Q,) of points x (Q, 2) in a sample (N, 2), by the angular sweep.
 
-    Copies of x lie in every closed half-plane through x. Of the rest the fewest are seen when none is on the boundary, and
-    what is seen changes only where one comes to it: half-circles that start next to the angle of a point, and their
+    O(N log N) a point.
+
+    Copies of x lie in every closed half-plane through x. Of the rest the fewest are seen when none is on the boundary,
+    and what is seen changes only where one comes to it: half-circles that start next to the angle of a point, and their
     complements, are all there is to try (Rousseeuw and Ruts 1996). tolerance: angles closer than this, in radians, are
     taken as equal.
     """
@@ -44,6 +49,7 @@ def depth_in_plane(x: np.ndarray, reference: np.ndarray, tolerance: float = 1e-1
 
 
 def _sweep(offsets: np.ndarray, tolerance: float) -> float:
+    """Return the share of the offsets (N, 2) that the lightest closed half-plane through 0 holds."""
     away = offsets[np.any(offsets != 0, axis=1)]
     angle = np.sort(np.arctan2(away[:, 1], away[:, 0]))
     around = np.concatenate([angle - 2 * np.pi, angle, angle + 2 * np.pi])
@@ -54,7 +60,9 @@ def _sweep(offsets: np.ndarray, tolerance: float) -> float:
 
 
 def depth_by_directions(points: np.ndarray, reference: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """The lightest closed half-space among those given, an upper bound on the sample's depth: (Q, m), (N, m), (D, m) -> (Q,).
+    """Return an upper bound (Q,) on the depths of points (Q, m) in a sample (N, m), from directions (D, m).
+
+    It is the share in the lightest closed half-space among those given.
 
     Both sides of every direction are closed. A point within rounding of the boundary counts on both, so the bound never
     falls below the depth because of rounding.
@@ -72,7 +80,7 @@ def depth_by_directions(points: np.ndarray, reference: np.ndarray, directions: n
 
 
 def concentration_curve(depths: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
-    """Psi(T) = P(depth >= T), depth capped at 1/2: depths (Q,) of points of the law, thresholds (K,) -> (K,).
+    """Return Psi(T) = P(depth >= T) (K,) at thresholds (K,) from depths (Q,) of points of the law, capped at 1/2.
 
     Depths are shares k/N; one that equals a threshold up to the rounding of its own type reaches it.
     """
@@ -81,12 +89,18 @@ def concentration_curve(depths: np.ndarray, thresholds: np.ndarray = THRESHOLDS)
 
 
 def concentration_curve_area(psi: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
-    """int Psi dT by the trapezoid rule over the last axis, the mean of the capped depth up to half a step of the grid."""
+    """Return the integral of Psi over T by the trapezoid rule over the last axis.
+
+    It is the mean of the capped depth, up to half a step of the grid.
+    """
     return np.trapezoid(psi, thresholds, axis=-1)
 
 
 def isotropic_concentration_curve(forms: ClosedForms, d: int, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
-    """The exact Psi(T) = P(Q(|X|) >= T) of an isotropic law in R^d, linear between 1200 radii that crowd at the rim."""
+    """Return the exact Psi(T) = P(Q(|X|) >= T) (K,) of an isotropic law in R^d at thresholds (K,).
+
+    Linear between 1200 radii, which are denser at the rim.
+    """
     share = np.linspace(0, 1, 1201) ** 4
     radius = forms.radius * (1 - share[::-1]) if math.isfinite(forms.radius) else 12 * math.sqrt(d) * share
     deep, inside = forms.half_space_probability(radius, d), forms.radial(radius, d)
@@ -94,11 +108,13 @@ def isotropic_concentration_curve(forms: ClosedForms, d: int, thresholds: np.nda
 
 
 def fit_shatterability(depths: np.ndarray, low: float, high: float, num: int = 12) -> float:
-    """S by least squares of log P(depth < T) against log T at `num` thresholds spaced evenly in log T on [low, high].
+    """Return the shatterability index S, fitted by least squares of log P(depth < T) against log T.
 
-    NaN if some threshold has no point below. S is an exponent as T -> 0, a fit sees [low, high]: choose low well above 1/N,
-    the step of a sample's depth, and high where Q is still a power of the distance to the rim, which in high dimension
-    leaves nothing in between. Depth overestimated by few directions makes S too large.
+    At `num` thresholds spaced evenly in log T on [low, high].
+
+    NaN if some threshold has no point below. S is an exponent as T -> 0, a fit sees [low, high]: choose low well above
+    1/N, the step of a sample's depth, and high where Q is still a power of the distance to the rim, which in high
+    dimension leaves nothing in between. Depth overestimated by few directions makes S too large.
     """
     require(0 < low < high <= 0.5, "low, high", (low, high), "must have 0 < low < high <= 0.5")
     thresholds = np.geomspace(low, high, num)
@@ -107,7 +123,7 @@ def fit_shatterability(depths: np.ndarray, low: float, high: float, num: int = 1
 
 
 def log_log_slope(share: np.ndarray, thresholds: np.ndarray) -> float:
-    """The slope of log share against log thresholds; NaN if a share is 0."""
+    """Return the least-squares slope of log share against log thresholds; NaN if a share is 0."""
     if np.any(share <= 0):
         return math.nan
     return float(np.polyfit(np.log(thresholds), np.log(share), 1)[0])

@@ -1,5 +1,5 @@
-"""Half-spaces through points inside a compiled program: how much of a sample each holds, and directions that are worth a
-try."""
+"""Half-spaces through points inside a compiled program: how much of a sample each holds, and directions that are worth
+a try."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ RIDGE = 1e-3  # of the mean variance, added to a covariance, as pixels may be co
 
 
 class PointCloud(NamedTuple):
-    """reference (N, m), of which those `used` (N,) are meant, `count` () in number; queries (Q, m).
+    """A sample `reference` (N, m) and the points `queries` (Q, m) whose half-spaces are searched.
+
+    used (N,), count (): which rows of the reference are valid, and how many
 
     dim: () the coordinates that are meant, the first ones; the others are zero
     slack: () how far rounding may move a projection; what lies so close to a boundary counts on both of its sides
@@ -34,25 +36,25 @@ class PointCloud(NamedTuple):
 def build_point_cloud(
     reference: jax.Array, queries: jax.Array, used: jax.Array, count: jax.Array, dim: jax.Array
 ) -> PointCloud:
-    """With the slack that these points need."""
+    """Return the cloud of these points, with the slack that rounding of their projections needs."""
     norms = [jnp.max(jnp.linalg.norm(queries, axis=1)), jnp.max(jnp.where(used, jnp.linalg.norm(reference, axis=1), 0))]
     slack = ROUNDING * jnp.finfo(queries.dtype).eps * jnp.sqrt(dim.astype(queries.dtype)) * jnp.maximum(*norms)
     return PointCloud(reference, queries, used, count, dim, slack)
 
 
 def draw_uniform_directions(key: jax.Array, count: int, cloud: PointCloud) -> jax.Array:
-    """Independent uniform unit vectors (count, m) in the coordinates that are meant, one key each."""
+    """Return independent uniform unit vectors (count, m) in the cloud's valid coordinates, one key each."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count, dtype=jnp.int32))
     return jax.vmap(lambda k: draw_direction(k, cloud.dim, cloud.queries.shape[1], cloud.queries.dtype))(keys)
 
 
 def project_points(points: jax.Array, directions: jax.Array) -> jax.Array:
-    """(K, m), (D, m) -> (D, K), in full precision also where a device would rather not."""
+    """Return the projections (D, K) of points (K, m) on directions (D, m), in full precision on every device."""
     return jnp.matmul(directions, points.T, precision=lax.Precision.HIGHEST)
 
 
 def lighter_half_space_shares(directions: jax.Array, cloud: PointCloud) -> jax.Array:
-    """For each direction (D, m) and query the share of the reference in the lighter of the two closed sides, (D, Q)."""
+    """Return the share (D, Q) of the reference in the lighter closed half-space of each direction at each query."""
     z = jnp.sort(jnp.where(cloud.used, project_points(cloud.reference, directions), jnp.inf), axis=1)
     place = project_points(cloud.queries, directions)
     below = jax.vmap(lambda z, q: jnp.searchsorted(z, q, side="right"))(z, place + cloud.slack)
@@ -61,7 +63,10 @@ def lighter_half_space_shares(directions: jax.Array, cloud: PointCloud) -> jax.A
 
 
 def lighter_half_space_shares_per_query(directions: jax.Array, cloud: PointCloud) -> jax.Array:
-    """The same where every query has directions (Q, K, m) of its own: (Q, K). Nothing is sorted, everything compared."""
+    """Return (Q, K): the same shares where every query has directions (Q, K, m) of its own.
+
+    Nothing is sorted; all pairs are compared.
+    """
 
     def one(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         query, tried = args
@@ -74,9 +79,10 @@ def lighter_half_space_shares_per_query(directions: jax.Array, cloud: PointCloud
 
 
 def whiten_queries(cloud: PointCloud) -> jax.Array:
-    """Sigma^-1 (x - mean) of every query as a unit vector (Q, m), by conjugate gradients on all of them together.
+    """Return Sigma^-1 (x - mean) of every query x as a unit vector, (Q, m), by conjugate gradients on all at once.
 
-    The outward normal at x of the ellipsoid of the sample's moments: for an isotropic law that of the lightest half-space.
+    The outward normal at x of the ellipsoid of the sample's moments: for an isotropic law that of the lightest
+    half-space.
     """
     from jax.scipy.sparse.linalg import cg  # here, because every command imports this file and few come to this
 
@@ -89,13 +95,16 @@ def whiten_queries(cloud: PointCloud) -> jax.Array:
 
 
 def draw_nearby_directions(key: jax.Array, best: jax.Array, count: int, cloud: PointCloud) -> jax.Array:
-    """(Q, count, m): each of best (Q, m) itself, and unit vectors at distances NEAREST to 1 from it, even in the logarithm."""
+    """Return directions (Q, count, m): each of `best` (Q, m) itself, then random unit vectors near it.
+
+    Distances from it are between NEAREST and 1, uniform in the logarithm.
+    """
     drawn = draw_uniform_directions(jax.random.fold_in(key, 0), len(best) * count, cloud).reshape(len(best), count, -1)
     power = jax.random.uniform(jax.random.fold_in(key, 1), (len(best), count, 1), best.dtype)
     return normalize_vectors(best[:, None] + jnp.where(jnp.arange(count)[:, None] == 0, 0, NEAREST**power) * drawn)
 
 
 def normalize_vectors(vectors: jax.Array) -> jax.Array:
-    """Of length 1 along the last axis; zero becomes the first axis."""
+    """Return the vectors scaled to length 1 along the last axis; a zero vector becomes the first axis."""
     norm = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
     return jnp.where(norm > 0, vectors / jnp.where(norm > 0, norm, 1), jnp.zeros_like(vectors).at[..., 0].set(1))

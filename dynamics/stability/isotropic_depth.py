@@ -1,7 +1,8 @@
 """The exact depth Q(|x|) of isotropic laws inside a compiled program, where scipy cannot be asked and alpha is traced.
 
-Q is tabulated over an angle, in which it is smooth up to the rim: |x| = R cos(angle), or cot(angle) where there is no rim.
-The `radial` laws, whose alpha is a traced scalar, are mixtures of spheres: their Q is a quadrature over the sphere's table.
+Q is tabulated over an angle, in which it is smooth up to the rim: |x| = R cos(angle), or cot(angle) where there is no
+rim. The `radial` laws, whose alpha is a traced scalar, are mixtures of spheres: their Q is a quadrature over the
+sphere's table.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Depth = Callable[[jax.Array, Hyper], jax.Array]
 
 
 def build_isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
-    """depth(radius (Q,), hyper) -> (Q,), right to about 1e-4 in 32 bits; None if the law has no closed forms.
+    """Return the law's exact depth function, radius (Q,), hyper -> (Q,); None if the law has no closed forms.
+
+    Right to about 1e-4 in 32 bits.
 
     The dimension may be traced, up to `data.input_dim`, where the law's inputs may be padded.
     """
@@ -39,7 +42,7 @@ def build_isotropic_depth(data: DataSpec, dtype: Any) -> Depth | None:
 
 
 def tabulate_half_space_probability(forms: ClosedForms, dims: Sequence[int], dtype: Any) -> Depth:
-    """t >= 0, of any shape -> Q(t) in the run's dimension, which is one of `dims`."""
+    """Return the function Q(t) of t >= 0, of any shape, in the run's dimension, which must be one of `dims`."""
     bounded = math.isfinite(forms.radius)
     angle = np.linspace(0, np.pi / 2, TABLE)
     with np.errstate(divide="ignore"):
@@ -56,7 +59,10 @@ def tabulate_half_space_probability(forms: ClosedForms, dims: Sequence[int], dty
 
 
 def _integrate_sphere_probability(sphere: Depth) -> Depth:
-    """int Q_sphere(t / (1 - v^(1/alpha))) dv over v with 1 - v^(1/alpha) > t, as `closed_forms.integrate_over_radii` takes it."""
+    """Return Q of a radial law from Q of the sphere, as `closed_forms.integrate_over_radii` takes it.
+
+    It is int Q_sphere(t / (1 - v^(1/alpha))) dv over v with 1 - v^(1/alpha) > t.
+    """
     x, w = np.polynomial.legendre.leggauss(NODES)
     unit = (1 + x) / 2
     blend, slope = unit**2 * (3 - 2 * unit), 6 * unit * (1 - unit)

@@ -14,7 +14,7 @@ from dynamics.stability.weight import empirical_weight
 
 
 class Ridges(NamedTuple):
-    """direction (d, K), unit columns; offset (K,); coefficient (K,): a = v |w|."""
+    """Neurons as ridges: direction (d, K), unit columns; offset (K,); coefficient (K,), a = v |w|."""
 
     direction: np.ndarray
     offset: np.ndarray
@@ -22,7 +22,10 @@ class Ridges(NamedTuple):
 
 
 def list_ridges(params: TwoLayer) -> Ridges:
-    """Every neuron with w_k != 0 as a ridge: u = w / |w|, t = -b / |w| (our pre-activation is w . x + b), a = v |w|."""
+    """Return every neuron with w_k != 0 as a ridge: u = w / |w|, t = -b / |w|, a = v |w|.
+
+    Our pre-activation is w . x + b.
+    """
     hidden, readout = np.asarray(params.hidden, float), np.asarray(params.readout, float)
     norm = np.linalg.norm(hidden[1:], axis=0)
     kept = norm > 0
@@ -31,11 +34,11 @@ def list_ridges(params: TwoLayer) -> Ridges:
 
 
 def merge_equal_ridges(params: TwoLayer, tolerance: float = 1e-9) -> Ridges:
-    """The reduced form: one ridge for each distinct kink hyperplane, zero coefficients left out.
+    """Return the network in reduced form: one ridge per distinct kink hyperplane, none of coefficient zero.
 
-    Duplicates add their coefficients, and so do opposite neurons: relu(-z) = relu(z) - z, so (-u, -t) has the kink of (u, t)
-    and differs from it by an affine function, which the seminorm does not see. For d = 1 the coefficients are then the
-    jumps of f' and sum |a_j| g_j is the integral of |f''| g. (u, t) within `tolerance` of each other are one.
+    Duplicates add their coefficients, and so do opposite neurons: relu(-z) = relu(z) - z, so (-u, -t) has the kink of
+    (u, t) and differs from it by an affine function, which the seminorm does not see. For d = 1 the coefficients are
+    then the jumps of f' and sum |a_j| g_j is the integral of |f''| g. (u, t) within `tolerance` of each other are one.
     """
     u, t, a = list_ridges(params)
     rows = np.concatenate([u, t[None]]).T
@@ -50,12 +53,12 @@ def merge_equal_ridges(params: TwoLayer, tolerance: float = 1e-9) -> Ridges:
 
 
 def path_norm(net: Ridges) -> float:
-    """sum_j |a_j|."""
+    """Return sum_j |a_j|, the sum of the ridges' absolute coefficients."""
     return float(np.abs(net.coefficient).sum())
 
 
 def weighted_path_norm(net: Ridges, inputs: np.ndarray) -> float:
-    """sum_j |a_j| g(u_j, t_j) with the empirical g of these inputs (n, d); |f|_Vg if the net is in reduced form."""
+    """Return sum_j |a_j| g(u_j, t_j) with the empirical g of inputs (n, d): |f|_Vg of a net in reduced form."""
     if not net.coefficient.size:
         return 0.0
     return float(np.abs(net.coefficient) @ np.asarray(empirical_weight(inputs, net.direction, net.offset)))

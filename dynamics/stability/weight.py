@@ -21,7 +21,7 @@ from dynamics.errors import InputError
 
 
 def one_sided_weight(excess: jax.Array, probability: jax.Array, mean: jax.Array) -> jax.Array:
-    """g~ = s sqrt(p^2 + |e|^2) from s (K,), p (K,) and e (d, K)."""
+    """Return g~ = s sqrt(p^2 + |e|^2) (K,) from the excess s (K,), probability p (K,) and mean e (d, K)."""
     return excess * jnp.sqrt(probability**2 + jnp.sum(mean**2, axis=0))
 
 
@@ -33,7 +33,7 @@ def empirical_weight(
     *,
     sides: int = 2,
 ) -> jax.Array:
-    """g_n(u_k, t_k) for all kinks at once, (K,); with sides=1 the one-sided g~.
+    """Return the empirical weights g_n(u_k, t_k) (K,) of all kinks at once; with sides=1 the one-sided g~.
 
     inputs (n, d); direction (d, K), of unit columns; offset (K,); weights (n,) that sum to one, 1/n unless given.
     Samples exactly on a kink belong to neither side.
@@ -50,7 +50,7 @@ def empirical_weight(
 
 
 def line_weight(inputs: np.ndarray, kinks: np.ndarray) -> np.ndarray:
-    """The empirical g in one dimension by sorting, O((n + K) log n): inputs (n,), kinks (K,) -> (K,)."""
+    """Return the empirical g (K,) at kinks (K,) for inputs (n,) in one dimension, by sorting: O((n + K) log n)."""
     x, t = np.sort(np.asarray(inputs, float)), np.asarray(kinks, float)
     sums = np.concatenate([[0.0], np.cumsum(x)])
     below = np.searchsorted(x, t, "left")  # samples < t
@@ -64,7 +64,9 @@ def line_weight(inputs: np.ndarray, kinks: np.ndarray) -> np.ndarray:
 
 
 def population_weight(law: str | ClosedForms, offset: np.ndarray, d: int, *, sides: int = 2) -> np.ndarray:
-    """g_P(u, t) of an isotropic law, which depends on t alone: offset (...) -> (...). With sides=1 the one-sided g~.
+    """Return g_P(u, t) of an isotropic law at offsets t of any shape; with sides=1 the one-sided g~.
+
+    It depends on t alone.
 
     law: the name of one without parameters, or any law's closed forms (`dynamics.data.closed_forms`).
     """
@@ -86,6 +88,9 @@ def population_weight(law: str | ClosedForms, offset: np.ndarray, d: int, *, sid
 
 
 def weight_from_moments(probability: np.ndarray, mean: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """g~(u_k, t_k) (K,) of any law from P(u.X > t) (K,) and E[X 1{u.X > t}] (d, K), for directions (d, K) and offsets (K,)."""
+    """Return the one-sided weights g~(u_k, t_k) (K,) from a law's half-space moments.
+
+    probability: P(u.X > t) (K,); mean: E[X 1{u.X > t}] (d, K); for directions (d, K) and offsets (K,).
+    """
     excess = np.maximum(np.sum(mean * direction, axis=0) - offset * probability, 0)
     return excess * np.sqrt(probability**2 + np.sum(mean**2, axis=0))
