@@ -14,7 +14,7 @@ from dynamics.models.base import Batch, Model
 
 
 def gauss_newton_kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
-    """K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n): closed form where the model has one.
+    """Return K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, (n, n), in closed form where the model has one.
 
     With C outputs it is (n C, n C), over the outputs of all samples.
 
@@ -29,7 +29,7 @@ def gauss_newton_kernel(model: Model, params: Any, batch: Batch) -> jax.Array:
 
 
 def _root_weights(batch: Batch) -> jax.Array:
-    """sqrt(w_i) of every output of every sample, shaped like the labels."""
+    """Return sqrt(w_i) of every output of every sample, shaped like the labels."""
     return jnp.broadcast_to(
         jnp.sqrt(batch.weights).reshape(*batch.weights.shape, *[1] * (batch.labels.ndim - batch.weights.ndim)),
         batch.labels.shape,
@@ -37,7 +37,10 @@ def _root_weights(batch: Batch) -> jax.Array:
 
 
 def build_kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[jax.Array], jax.Array]:
-    """u (n,) -> K u without the matrix: a pass back to the parameters and one forth, O(n P) each at most."""
+    """Return the function u (n,) -> K u, which never forms the kernel K.
+
+    It takes a pass back to the parameters and one forth, O(n P) each at most.
+    """
     root = _root_weights(batch)
     _, push = jax.linearize(lambda p: model.apply(p, batch), params)
     pull = jax.linear_transpose(push, params)
@@ -49,7 +52,9 @@ def build_kernel_product(model: Model, params: Any, batch: Batch) -> Callable[[j
 
 
 def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: float, num_steps: int = 64) -> TopEigenpair:
-    """Top eigenpair of the Gauss-Newton matrix of factor * mean (f - y)^2, as that of 2 factor K; its vector is (n,).
+    """Return the top eigenpair of the Gauss-Newton matrix of factor * mean (f - y)^2; its vector is (n,).
+
+    It is computed as that of 2 factor K.
 
     By guarded Lanczos on products with the kernel, which is never formed: for n <= num_steps exact like a full
     decomposition, above that to the returned residual.
@@ -60,6 +65,6 @@ def gauss_newton_sharpness(model: Model, params: Any, batch: Batch, factor: floa
 
 
 def lift_eigenvector(model: Model, params: Any, batch: Batch, vector: jax.Array) -> Any:
-    """The kernel's eigenvector (n,) carried to the parameters, sum_i sqrt(w_i) u_i grad f(x_i): that of the matrix."""
+    """Return the Gauss-Newton matrix's eigenvector from the kernel's (n,): sum_i sqrt(w_i) u_i grad f(x_i)."""
     scaled = _root_weights(batch) * vector.reshape(batch.labels.shape)
     return jax.vjp(lambda p: model.apply(p, batch), params)[1](scaled)[0]

@@ -17,7 +17,9 @@ NOISE_SHARE = 0.3  # of the random direction in the starting vector: a guess may
 def build_hessian_product(
     loss: Callable[[Any], jax.Array], params: Any, gradient: Callable[[Any], Any] | None = None
 ) -> Callable[[jax.Array], jax.Array]:
-    """v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled: the gradient's derivative along v.
+    """Return the function v (P,) -> H v (P,) for the Hessian of `loss` at `params`, parameters raveled.
+
+    It is the gradient's derivative along v.
 
     A closed-form `gradient` (params -> pytree like them) takes the reverse pass's place, at about a third of its price.
     What does not depend on v is computed once.
@@ -32,7 +34,7 @@ def build_hessian_product(
 
 
 def dense_hessian(loss: Callable[[Any], jax.Array], params: Any) -> jax.Array:
-    """The whole Hessian, (P, P): the oracle for small nets."""
+    """Return the whole Hessian (P, P), against which others are tested on small networks."""
     flat, unravel = ravel_pytree(params)
     return jax.hessian(lambda p: loss(unravel(p)))(flat)
 
@@ -45,7 +47,7 @@ def hessian_sharpness(
     gradient: Callable[[Any], Any] | None = None,
     guess: Any = None,
 ) -> TopEigenpair:
-    """Largest algebraic eigenvalue of the Hessian of exactly this loss, by guarded Lanczos.
+    """Return the top eigenpair, the largest eigenvalue in algebraic order, of this loss's Hessian, by guarded Lanczos.
 
     Started from one random direction plus a guess of the top eigenvector (a pytree like params): that of the
     Gauss-Newton part where it is known, else the gradient, whose part in the top eigenspace is large late in training.

@@ -18,11 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 
 PATIENCE = 5  # products between two looks at the residual
-FEW = 20  # rows of the small tridiagonal matrix that is looked at while there are no more, at a tenth of the whole one's price
+# Rows of the small tridiagonal matrix that is used while there are no more, at a tenth of the whole one's cost.
+FEW = 20
 
 
 class TopEigenpair(NamedTuple):
-    """value (); vector (N,); residual: norm of A v - value v; steps used; converged: residual <= tolerance * scale.
+    """The top eigenpair of a matrix A and how well it is known.
+
+    value (); vector (N,); residual: norm of A v - value v; steps used; converged: residual <= tolerance * scale.
 
     `scale` is the largest |diagonal| + off-diagonal entry that the recurrence saw. The true spectrum has an eigenvalue
     within `residual` of `value`, and `value` never exceeds the largest eigenvalue beyond rounding.
@@ -41,7 +44,9 @@ def top_eigenpair(
     num_steps: int = 40,
     tolerance: float | jax.Array | None = None,
 ) -> TopEigenpair:
-    """Largest (algebraic, not in magnitude) eigenpair after at most `num_steps` products, fewer once it has converged.
+    """Return the largest (algebraic, not in magnitude) eigenpair after at most `num_steps` products with the matrix.
+
+    Fewer once it has converged.
 
     matvec: v (N,) -> A v (N,), A symmetric; start: (N,), any vector with a part in the top eigenspace
     (zeros are replaced by ones). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the value
@@ -91,7 +96,7 @@ def top_eigenpair(
         return basis, alpha, beta, jnp.where(alive, j + 1, used), scale
 
     def ritz_among(rows, alpha, beta, done):
-        """Top eigenvector (m,) after `done` <= `rows` rows; the tail repeats alpha_0, which the top never falls below."""
+        """Return the top eigenvector (m,) after `done` <= `rows` rows; the tail repeats alpha_0, never above the top."""
         index = jnp.arange(rows)
         real = index < done
         diagonal = jnp.where(real, alpha[:rows], alpha[0])
@@ -131,7 +136,7 @@ def top_eigenpair(
 
 
 def top_eigenvector(matrix: jax.Array, among: jax.Array) -> jax.Array:
-    """Unit eigenvector (m,) of the largest eigenvalue of a small symmetric (m, m) matrix, by repeated squaring.
+    """Return the unit eigenvector (m,) of a small symmetric matrix's (m, m) largest eigenvalue, by repeated squaring.
 
     The matrix must be block diagonal with respect to the mask `among`, whose block holds the top eigenvalue. Shifted to
     be positive and squared until eigenvalues a machine epsilon apart are told apart, it is the projector on the top

@@ -1,4 +1,5 @@
-"""Gauss-Newton's sharpness and the Hessian's by one Lanczos: half the program, where compiling takes longer than computing."""
+"""Gauss-Newton's sharpness and the Hessian's by one Lanczos: half the program, where compiling takes longer than
+computing."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def top_eigenpairs_of_both(
     guess: Any,
     num_steps: int = 64,
 ) -> TopEigenpair:
-    """Top eigenpairs of the Gauss-Newton matrix and of the Hessian of factor * mean (f - y)^2, stacked in this order.
+    """Return the stacked top eigenpairs of the Gauss-Newton matrix and of the Hessian, in this order.
+
+    Of factor * mean (f - y)^2.
 
     gradient: params -> that of the loss; guess: of both top eigenvectors, a pytree like params, to which noise is added
     """
