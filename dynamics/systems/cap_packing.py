@@ -2,13 +2,14 @@
 
 The points are uniform on the ball, or of the radial law.
 
-The n training points are drawn first and never looked at by the packing. A proposal is a uniform unit vector u; it becomes
-a centre if it is at least twice the angular radius arccos(1 - eps^2) away from every centre that is there, so that the
-caps {u.x > 1 - eps^2} are disjoint. For d = 1 the proposals are intervals of width eps^2, uniform in the two ends
-1 - eps <= |x| <= 1, kept if they are disjoint (`theory/cap_geometry.py`); read "interval" for "cap" then.
+The n training points are drawn first and never looked at by the packing. A proposal is a uniform unit vector u; it
+becomes a centre if it is at least twice the angular radius arccos(1 - eps^2) away from every centre that is there, so
+that the caps {u.x > 1 - eps^2} are disjoint. For d = 1 the proposals are intervals of width eps^2, uniform in the two
+ends 1 - eps <= |x| <= 1, kept if they are disjoint (`theory/cap_geometry.py`); read "interval" for "cap" then.
 
 A step makes as many proposals as caps could fit at most (`capacity`). Steps are thus time in units of random sequential
-adsorption, one proposal per cap's area, and packings of equally many steps are equally saturated, whatever n, d and eps.
+adsorption, one proposal per cap's area, and packings of equally many steps are equally saturated, whatever n, d and
+eps.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ MOST = 100_000  # caps; far more would take hours
 @register.system
 @dataclass(frozen=True)
 class CapsSpec(RunSpec):
-    """Caps of height eps^2, eps = kappa num_samples^(-1/(input_dim+1)), packed on the unit ball that holds num_samples points.
+    """A greedy packing of caps on the unit ball, and how many of num_samples points each cap holds.
 
-    amplitude: L, the height of the atoms of f_2. capacity: what fits at most; it follows from the rest and is left at 0.
-    law: of the points, `uniform_ball`, or `radial` with its alpha, where eps = kappa num_samples^(-1/(input_dim-1+2 alpha)).
+    Caps have height eps^2, eps = kappa num_samples^(-1/(input_dim+1)).
+
+    amplitude: L, the height of the atoms of f_2. capacity: what fits at most; it follows from the rest and is left at
+    0.
+    law: of the points, `uniform_ball`, or `radial` with its alpha, where eps = kappa num_samples^(-1/(input_dim-1+2
+    alpha)).
     """
 
     input_dim: int = 2
@@ -65,7 +70,7 @@ class CapsSpec(RunSpec):
 
     @property
     def rim(self) -> float | None:
-        """alpha, None for the uniform ball."""
+        """Return alpha of the radial law; None for the uniform ball."""
         return self.alpha if self.law == "radial" else None
 
     @property
@@ -101,7 +106,8 @@ class CapsSpec(RunSpec):
         return build_cap_packing(self)
 
     def cost(self) -> Cost:
-        """A step compares `capacity` proposals with about a third as many centres; a record the centres with the samples."""
+        """A step compares `capacity` proposals with about a third as many centres; a record the centres with the
+        samples."""
         n, d, most = self.num_samples, self.input_dim, self.capacity
         itemsize = 8 if self.precision == "float64" else 4
         near = n * min(1.0, d * most ** (-2 / max(d - 1, 2)))
@@ -110,11 +116,12 @@ class CapsSpec(RunSpec):
 
 
 class AtomGeometry(NamedTuple):
-    """The geometry of caps, or of intervals.
+    """How atoms, caps or intervals, are proposed and compared.
 
     propose(key, count, eps): `count` candidates (count, d), uniform
     closeness(a, b): (A, d), (B, d) -> (A, B), the larger the closer
-    apart(eps): centres are disjoint if their closeness is at most this; inside(eps): a point is inside if its is above this
+    apart(eps): centres are disjoint if their closeness is at most this; inside(eps): a point is inside if its is above
+    this
     depth(eps): no atom reaches deeper below the rim
     ratio(closeness, eps): distance over the smallest that is allowed
     """
@@ -128,6 +135,8 @@ class AtomGeometry(NamedTuple):
 
 
 def build_cap_atoms(d: int, dtype: Any) -> AtomGeometry:
+    """Return the geometry of caps on the unit sphere of R^d, d >= 2."""
+
     def propose(key, count, eps):
         return draw_inputs("sphere", key, count, d, (count, d), dtype)
 
@@ -145,6 +154,8 @@ def build_cap_atoms(d: int, dtype: Any) -> AtomGeometry:
 
 
 def build_interval_atoms(d: int, dtype: Any) -> AtomGeometry:
+    """Return the geometry of intervals at the two ends of [-1, 1], the atoms of d = 1."""
+
     def propose(key, count, eps):
         draws = draw_inputs("sphere", key, count, d, (count, d), dtype)
         places = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 1), (d,), dtype))
@@ -161,11 +172,15 @@ def build_interval_atoms(d: int, dtype: Any) -> AtomGeometry:
 
 
 def choose_atom_geometry(spec: CapsSpec) -> AtomGeometry:
+    """Return the geometry of the spec's dimension: intervals for d = 1, caps above."""
     return (build_interval_atoms if spec.input_dim == 1 else build_cap_atoms)(spec.input_dim, jnp.dtype(spec.precision))
 
 
 class PackingData(NamedTuple):
-    """What a packing keeps: its scalars, eps (), the training points (n, d) by falling norm, how many may lie in an atom."""
+    """What stays fixed in a packing run.
+
+    hyper: its scalars; eps (); samples (n, d): training points by falling norm; near (): how many may lie in an atom.
+    """
 
     hyper: Hyper
     eps: jax.Array
@@ -174,7 +189,10 @@ class PackingData(NamedTuple):
 
 
 class PackingState(NamedTuple):
-    """centres (C, d), the first `count` () of them meant; accepted () in the last step; closest (): over all pairs."""
+    """The centres (C, d) accepted so far, of which the first `count` () are valid.
+
+    accepted (): in the last step; closest (): the smallest distance ratio over all pairs.
+    """
 
     centres: jax.Array
     count: jax.Array
@@ -183,13 +201,17 @@ class PackingState(NamedTuple):
 
 
 def count_blocks(size: int) -> int:
+    """Return how many blocks of BLOCK rows hold `size` rows."""
     return -(-size // BLOCK)
 
 
 def count_closer_columns(
     atoms: AtomGeometry, rows: jax.Array, columns: jax.Array, used: jax.Array, limit: jax.Array
 ) -> jax.Array:
-    """For each row how many of the first `used` columns are closer than the limit, (R,); columns come in whole blocks."""
+    """Return for each row how many of the first `used` columns are closer than the limit, (R,).
+
+    Columns come in whole blocks.
+    """
 
     def add(j, total):
         near = atoms.closeness(rows, lax.dynamic_slice_in_dim(columns, j * BLOCK, BLOCK)) > limit
@@ -200,7 +222,7 @@ def count_closer_columns(
 
 
 def samples_per_cap(atoms: AtomGeometry, state: PackingState, fixed: PackingData) -> jax.Array:
-    """How many samples the atom of every centre holds, (C,); where there is no centre, none."""
+    """Return how many samples the atom of every centre holds, (C,); 0 where there is no centre."""
     limit = atoms.inside(fixed.eps)
 
     def block(args):
@@ -214,7 +236,7 @@ def samples_per_cap(atoms: AtomGeometry, state: PackingState, fixed: PackingData
 
 
 def build_cap_packing(spec: CapsSpec) -> Dynamics:
-    """The triple of a packing at the spec's sizes. Loops run over the blocks in use, not over all that there is room for."""
+    """Return the dynamics of a packing at the spec's sizes; loops run over the blocks in use, not over the capacity."""
     dtype, d = jnp.dtype(spec.precision), spec.input_dim
     atoms, radial = choose_atom_geometry(spec), spec.law == "radial"
     num_rows, room = BLOCK * count_blocks(spec.num_samples), BLOCK * count_blocks(spec.capacity)
@@ -263,9 +285,10 @@ def build_cap_packing(spec: CapsSpec) -> Dynamics:
     def observe(state: PackingState, fixed: PackingData) -> dict[str, jax.Array]:
         """caps, empty_caps, held_samples: counts; coverage: share of what fits at most.
 
-        acceptance: share of the last step's proposals that were accepted. separation: smallest distance of centres over the
-        allowed one, NaN for fewer than two. risk: E (L sum over empty caps of Phi)^2, for disjoint atoms L^2 E Phi^2 times
-        their number.
+        acceptance: share of the last step's proposals that were accepted. separation: smallest distance of centres over
+        the
+        allowed one, NaN for fewer than two. risk: E (L sum over empty caps of Phi)^2, for disjoint atoms L^2 E Phi^2
+        times their number.
         """
         inside = samples_per_cap(atoms, state, fixed)
         empty = state.count - jnp.sum(inside > 0, dtype=jnp.int32)

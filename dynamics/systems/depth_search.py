@@ -1,8 +1,9 @@
 """Half-space depth of points of a law in a sample of it, searched: the lightest half-space through each point so far.
 
 What is found never lies below the depth in the sample, which `guided` comes close to and `random` does not in many
-dimensions: a uniform direction is nearly orthogonal to the best one there. The papers' depths are those of `random` (Liang
-et al. 2026). Depth does not change under affine maps, so `data.scale` plays no part, nor do labels and their noise.
+dimensions: a uniform direction is nearly orthogonal to the best one there. The papers' depths are those of `random`
+(Liang et al. 2026). Depth does not change under affine maps, so `data.scale` plays no part, nor do labels and their
+noise.
 """
 
 from __future__ import annotations
@@ -45,10 +46,13 @@ SHALLOW = (0.001, 0.003, 0.01, 0.03, 0.1)  # T of `shallow`
 @register.system
 @dataclass(frozen=True)
 class DepthSpec(RunSpec):
-    """The depth of `data.num_test` fresh samples in `data.num_samples` samples of a law, those that training at this seed has.
+    """A search for the half-space depth of fresh samples in a sample of a law.
+
+    Of `data.num_test` samples in `data.num_samples`, those that a training run at this seed has.
 
     views: with a scheme the points are random views of samples instead
-    views_per_sample, views_per_query: so many of a sample that is referred to, and of a fresh one; all if there are no more
+    views_per_sample, views_per_query: so many of a sample that is referred to, and of a fresh one; all if there are no
+    more
     directions_per_step: tried a step; search: of `SEARCHES`
     """
 
@@ -87,7 +91,7 @@ class DepthSpec(RunSpec):
 
     @property
     def dim(self) -> int:
-        """The coordinates of a point."""
+        """Return the number of coordinates of a point."""
         return view_shape(self.views, self.data.grid)[1]
 
     def derived_columns(self) -> dict[str, Any]:
@@ -119,14 +123,14 @@ class DepthProblem(NamedTuple):
 
 
 class DepthState(NamedTuple):
-    """depth (Q,): the least share of the reference in a closed half-space found so far, at most 1/2; direction (Q, m) of it."""
+    """The lightest half-spaces found so far: their share of the reference, depth (Q,) <= 1/2, and direction (Q, m)."""
 
     depth: jax.Array
     direction: jax.Array | None
 
 
 def build_depth_search(spec: DepthSpec) -> Dynamics:
-    """The search at the spec's shapes; every step's directions are drawn anew."""
+    """Return the dynamics of a depth search at the spec's shapes; every step draws new directions."""
     dtype, data, guided = jnp.dtype(spec.precision), spec.data, spec.search == "guided"
     exact = None if spec.views.scheme else build_isotropic_depth(data, dtype)
     own = spec.directions_per_step // 2 if guided else 0
@@ -184,6 +188,6 @@ def build_depth_search(spec: DepthSpec) -> Dynamics:
 
 
 def keep_lighter(new: DepthState, old: DepthState) -> DepthState:
-    """For each query the new one where its half-space is lighter."""
+    """Return for each query the new half-space where it is lighter, and the old one elsewhere."""
     better = new.depth < old.depth
     return jax.tree.map(lambda a, b: jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

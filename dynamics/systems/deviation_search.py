@@ -1,9 +1,11 @@
 """How far the empirical weight function is from the population's: sup over (u, t) of |g_n(u, t) - g_P(u, t)|, searched.
 
-A step tries a batch of directions u, half of them uniform, half near the best one so far, each with every threshold t that
-matters: g_n is linear in t between neighbouring projections x_i . u (each side's sums are constant there), so the ends of
-these gaps, as one-sided limits, and their midpoints are looked at. The search never overshoots: it is a lower bound on the
-sup that rises with the steps. The sup is at most C sqrt((d + log(1/delta)) / n) (Liang et al. 2025, Theorem E.5).
+A step tries a batch of directions u, half of them uniform, half near the best one so far, each with every threshold t
+that
+matters: g_n is linear in t between neighbouring projections x_i . u (each side's sums are constant there), so the ends
+of these gaps, as one-sided limits, and their midpoints are looked at. The search never overshoots: it is a lower bound
+on the sup that rises with the steps. The sup is at most C sqrt((d + log(1/delta)) / n) (Liang et al. 2025, Theorem
+E.5).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ NEAREST = 1e-3  # the smallest distance at which the neighbourhood of the best d
 @register.system
 @dataclass(frozen=True)
 class ConcentrationSpec(RunSpec):
-    """A sample of `num_samples` inputs of a law in `input_dim` dimensions, compared with the law.
+    """A search for the largest deviation |g_n - g_P| between a sample of `num_samples` inputs and its law.
 
     weight_dim: the dimension whose g_P is compared with, 0 for input_dim (another one is a negative control)
     directions: tried a step
@@ -76,7 +78,7 @@ class ConcentrationSpec(RunSpec):
 
 
 class WeightedSample(NamedTuple):
-    """hyper; inputs (n, d); weights (n,), 1/n each and 0 on padding."""
+    """A sample and the run's scalars: hyper; inputs (n, d); weights (n,), 1/n each and 0 on padding."""
 
     hyper: Hyper
     inputs: jax.Array
@@ -84,7 +86,7 @@ class WeightedSample(NamedTuple):
 
 
 class LargestDeviation(NamedTuple):
-    """The greatest deviation () found so far, with its direction (d,) and threshold ()."""
+    """The largest deviation () found so far, with its direction (d,) and threshold ()."""
 
     deviation: jax.Array
     direction: jax.Array
@@ -92,7 +94,9 @@ class LargestDeviation(NamedTuple):
 
 
 def weights_in_gaps(inputs: jax.Array, weights: jax.Array, direction: jax.Array, radius: float) -> tuple[jax.Array, jax.Array]:
-    """Thresholds (3, n + 1): left end, middle and right end of every gap between projections; and g_n there, (3, n + 1).
+    """Return thresholds at the ends and middle of every gap between projections, and g_n there, (3, n + 1) each.
+
+    In the order left end, middle, right end.
 
     At the ends g_n is the limit from inside the gap, so its jumps at the samples are seen from both sides.
     """
@@ -113,7 +117,7 @@ def weights_in_gaps(inputs: jax.Array, weights: jax.Array, direction: jax.Array,
 
 
 def build_deviation_search(spec: ConcentrationSpec) -> Dynamics:
-    """The search at the spec's shapes; every step's directions are drawn anew."""
+    """Return the dynamics of a deviation search at the spec's shapes; every step draws new directions."""
     dtype, law, d = jnp.dtype(spec.precision), parameter_free_forms()[spec.law], spec.input_dim
     table = jnp.asarray(population_weight(law, np.linspace(-law.radius, law.radius, TABLE), spec.weight_dim), dtype)
 
@@ -158,4 +162,5 @@ def build_deviation_search(spec: ConcentrationSpec) -> Dynamics:
 
 
 def normalize_rows(rows: jax.Array) -> jax.Array:
+    """Return the rows scaled to length 1."""
     return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)

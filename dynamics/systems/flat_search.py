@@ -3,19 +3,21 @@
 Maximise   gap(theta) = E (f - y)^2 - (1/n) sum (f(x_i) - y_i)^2
 subject to lambda_max(Hessian of (1/2n) sum (f - y)^2) <= 2 / eta   and   |f| <= M on the ball,
 
-the quantity that Theorem 3.5 of Liang et al. 2025 bounds by about M^2 n^(-1/(2d+4)), M = max(D, |f|_inf, 1), |y| <= D. Without
-the bound on |f| the gap is unbounded over the flat set. Labels are noise around f_0 = 0, cut off at +-D, and D = M = `bound`.
+the quantity that Theorem 3.5 of Liang et al. 2025 bounds by about M^2 n^(-1/(2d+4)), M = max(D, |f|_inf, 1), |y| <= D.
+Without the bound on |f| the gap is unbounded over the flat set. Labels are noise around f_0 = 0, cut off at +-D, and
+D = M = `bound`.
 
-An outer iteration takes `ascent_steps` steps of Adam on an augmented Lagrangian with a fresh population batch each, then
-shrinks the point into the flat set, checks it with the true Hessian and on points that were not optimised over, and keeps
-it if it is feasible and better on a validation sample. What is reported is seen on a third, independent sample.
+An outer iteration takes `ascent_steps` steps of Adam on an augmented Lagrangian with a fresh population batch each,
+then shrinks the point into the flat set, checks it with the true Hessian and on points that were not optimised over,
+and keeps it if it is feasible and better on a validation sample. What is reported is seen on a third, independent
+sample.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,16 @@ from dynamics.stability.flat_ascent import (
 )
 from dynamics.systems import register
 from dynamics.systems.flat_search_starts import HALF, STARTS
+from dynamics.systems.flat_search_state import (
+    FeasibleNet,
+    FlatnessCheck,
+    FlatSearchData,
+    SearchState,
+    augmented_lagrangian_term,
+    choose_better,
+    evaluate_network,
+    is_feasible,
+)
 
 AIM = 0.99  # of 2 / eta, so that a point does not fail its check by a rounding error
 ROUNDS = 3  # of looking and shrinking, the last of which must find the point feasible
@@ -57,10 +69,13 @@ MOST = 10.0  # times the penalty: where multipliers are cut off
 @register.system
 @dataclass(frozen=True)
 class FlatSearchSpec(RunSpec):
-    """start: from the GD solution at this learning rate (`descent`), the empty-cap net (`caps`) or a fresh net (`random`).
+    """A search for the network of largest generalisation gap among flat ones.
+
+    start: from the GD solution at this learning rate (`descent`), the empty-cap net (`caps`) or a fresh net (`random`).
 
     steps: outer iterations, each of `ascent_steps` steps of Adam at `ascent_rate` on `batch_size` fresh inputs a step.
-    learning_rate: the eta of the flat set, in theory units. descent_steps: of the GD that `descent` starts from. bound: D = M.
+    learning_rate: the eta of the flat set, in theory units. descent_steps: of the GD that `descent` starts from. bound:
+    D = M.
     penalty: weight of the squared violations. num_check: fresh points of the sphere from which |f| is climbed. Of the
     data.num_test fresh inputs one half is for choosing the best point, the other for what is reported.
     """
@@ -135,48 +150,8 @@ class FlatSearchSpec(RunSpec):
         )
 
 
-class FlatnessCheck(NamedTuple):
-    """What a check measured of a net: eta lambda_max / 2 of the true Hessian plus its residual, and the largest |f| found."""
-
-    edge: jax.Array
-    sup_norm: jax.Array
-
-
-class FeasibleNet(NamedTuple):
-    """A feasible net, its gap on the validation sample, and its check."""
-
-    params: TwoLayer
-    score: jax.Array
-    seen: FlatnessCheck
-
-
-class SearchState(NamedTuple):
-    """best: the best feasible point so far; params, rule, vector: the ascent's point, Adam's moments and the kernel's top
-    eigenvector (n,) that follows it; prices: multipliers of both constraints; seen, start_seen: what the check saw of the
-    ascent's point and of the start before they were shrunk; rejected, iteration: how many points failed, and were offered."""
-
-    best: FeasibleNet
-    params: TwoLayer
-    rule: Any
-    vector: jax.Array
-    prices: FlatnessCheck
-    seen: FlatnessCheck
-    start_seen: FlatnessCheck
-    rejected: jax.Array
-    iteration: jax.Array
-
-
-class FlatSearchData(NamedTuple):
-    """run: problem and scalars as a training run keeps them; validation: fresh inputs, labelled by f_0; start: where the
-    search began."""
-
-    run: RunData
-    validation: Batch
-    start: TwoLayer
-
-
 def build_flat_search(spec: FlatSearchSpec) -> Dynamics:
-    """The triple of a search; every scalar comes through `hyper`."""
+    """Return the dynamics of a flat search; every scalar comes through `hyper`."""
     dtype = jnp.dtype(spec.precision)
     model = spec.model.build(spec.data.grid, dtype)
     law = parameter_free_forms()[spec.data.law]
@@ -191,7 +166,10 @@ def build_flat_search(spec: FlatSearchSpec) -> Dynamics:
         return x, hyper["data.scale"] * law.radius * x / jnp.maximum(norm, TINY)
 
     def peaks(params: TwoLayer, run: RunData, points: jax.Array) -> jax.Array:
-        """Where |f| may be largest: climbed to from these points and from every neuron's direction, and the training inputs."""
+        """Return points where |f| may be largest: the training inputs, and the peaks that ascent finds.
+
+        Ascent starts from the given points and from every neuron's direction.
+        """
         radius = run.hyper["data.scale"] * law.radius
         norm = jnp.linalg.norm(params.hidden[1:], axis=0)
         ridge = radius * (params.hidden[1:] / jnp.maximum(norm, TINY)).T
@@ -289,7 +267,7 @@ def build_flat_search(spec: FlatSearchSpec) -> Dynamics:
         return FlatSearchData(run, held_out, params), state
 
     def step(state: SearchState, scene: FlatSearchData, key: jax.Array) -> SearchState:
-        """One outer iteration; the first one offers the start as it is, and the ascent begins where that was shrunk to."""
+        """Take one outer iteration; the first offers the start as it is, and ascent begins where that was shrunk to."""
         run, hyper, begins = scene.run, scene.run.hyper, state.iteration == 0
         state = ascend(state, run, jax.random.fold_in(key, 0), jnp.where(begins, 0, spec.ascent_steps))
         offered = offer(state.best, state.params, run, scene.validation, state.vector, jax.random.fold_in(key, 1))
@@ -335,25 +313,3 @@ def build_flat_search(spec: FlatSearchSpec) -> Dynamics:
         }
 
     return Dynamics(init, step, observe)
-
-
-def is_feasible(seen: FlatnessCheck, bound: jax.Array) -> jax.Array:
-    """In the flat set and within the bound on |f|; a check that is not finite finds nothing feasible."""
-    return (seen.edge <= 1) & (seen.sup_norm <= bound)
-
-
-def choose_better(best: FeasibleNet, found: FeasibleNet, bound: jax.Array) -> FeasibleNet:
-    """The point that was found if it is feasible and its gap larger, else the best so far."""
-    better = is_feasible(found.seen, bound) & (found.score > best.score)
-    return jax.tree.map(lambda a, b: jnp.where(better, a, b), found, best)
-
-
-def augmented_lagrangian_term(violation: jax.Array, price: jax.Array, penalty: jax.Array) -> jax.Array:
-    """The augmented Lagrangian's term for a constraint v <= 0: (max(price + penalty v, 0)^2 - price^2) / (2 penalty)."""
-    return (jnp.maximum(price + penalty * violation, 0) ** 2 - price**2) / (2 * penalty)
-
-
-def evaluate_network(params: TwoLayer, x: jax.Array) -> jax.Array:
-    """f at plain inputs (m, d): (m,)."""
-    z = params.hidden[0] + x @ params.hidden[1:]
-    return jnp.where(z <= 0, 0, z) @ params.readout + params.offset

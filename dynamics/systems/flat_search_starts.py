@@ -22,7 +22,7 @@ Start = Callable[[Model, ClosedForms, jax.Array, RunData, int], TwoLayer]
 
 
 def start_from_descent(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """The GD solution: full-batch descent on the data at the flat set's own learning rate, from a fresh net."""
+    """Return the GD solution: full-batch descent from a fresh network at the flat set's own learning rate."""
     clip = optax.clip_by_global_norm(CLIP_NORM)
     loss_gradient = model.squared_gradient
     assert loss_gradient is not None  # FlatSearchSpec.check asks for a two-layer net
@@ -35,7 +35,9 @@ def start_from_descent(model: Model, law: ClosedForms, key: jax.Array, run: RunD
 
 
 def start_from_empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """Neurons in random directions with their kinks just beyond the last training input, each of height `bound` on the ball.
+    """Return a network of neurons in random directions with kinks just beyond the last training input.
+
+    Each has height `bound` on the ball.
 
     None is active on the data, so that f = 0 there and the sharpness is 1 exactly (the net of Prop. I.2 and Cor. I.3 of
     Liang et al. 2025). Caps may overlap; the retraction scales the sum down to the bound.
@@ -53,7 +55,7 @@ def start_from_empty_caps(model: Model, law: ClosedForms, key: jax.Array, run: R
 
 
 def start_from_fresh_net(model: Model, law: ClosedForms, key: jax.Array, run: RunData, num_steps: int) -> TwoLayer:
-    """A random initialisation."""
+    """Return a network at its random initialisation."""
     return model.init(key, run.hyper)
 
 

@@ -1,8 +1,10 @@
-"""Gradient descent from a flat interpolator of the data, built in closed form (`theory/flat_interpolators.py`) and perturbed.
+"""Gradient descent from a flat interpolator of the data, built in closed form (`theory/flat_interpolators.py`) and
+perturbed.
 
-The loss is (1/2n) sum (f - y)^2, and the learning rate edge_ratio times 2 / lambda, with lambda the built net's exact largest
-curvature: below 1 the net is a stable minimum, above 1 it is not. Where data are not on spheres only the samples that stand out
-are memorised; the others are ignored.
+The loss is (1/2n) sum (f - y)^2, and the learning rate edge_ratio times 2 / lambda, with lambda the built net's exact
+largest
+curvature: below 1 the net is a stable minimum, above 1 it is not. Where data are not on spheres only the samples that
+stand out are memorised; the others are ignored.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ MEMORISED = 1e-6  # times the bound: a residual this small counts as none
 class InterpolationSpec(RunSpec):
     """construction: `sphere` or `patch`, _, and how its pairs are scaled: `paper` or `optimal`.
 
-    labels: `random`, +-bound U^label_spread with U uniform (1: uniform on [-bound, bound], 0: +-bound), its signs alternating
-    so that no offset would help; or `linear`, x_1 plus normal noise of data.noise_std, cut off at +-bound
+    labels: `random`, +-bound U^label_spread with U uniform (1: uniform on [-bound, bound], 0: +-bound), its signs
+    alternating so that no offset would help; or `linear`, x_1 plus normal noise of data.noise_std, cut off at +-bound
     margin: where a kink lies, from 0 at the nearest other sample to 1 at its own; below 0 neurons are on for several
     pair_scale: of (w, b), and one over it of v
     perturbation: what is added to every parameter before the first step is uniform within it
@@ -78,7 +80,7 @@ class InterpolationSpec(RunSpec):
 
     @property
     def shared(self) -> bool:
-        """Whether neurons are filters."""
+        """Return whether neurons are filters shared by patches."""
         return self.construction.startswith("patch")
 
     @property
@@ -87,11 +89,11 @@ class InterpolationSpec(RunSpec):
 
     @property
     def patches(self) -> int:
-        """J."""
+        """Return J, the number of patches."""
         return count_patches(self.data) if self.shared else 1
 
     def network(self) -> Model:
-        """The model at the spec's shapes; a neuron a sample."""
+        """Return the model at the spec's shapes, with one neuron a sample."""
         model = ModelSpec(width=self.data.num_samples)
         if self.shared:
             model = ModelSpec("convolutional", self.data.num_samples, views=ViewSpec("disjoint", self.data.patch_dim))
@@ -125,8 +127,11 @@ class InterpolationSpec(RunSpec):
 
 
 class InterpolatorProblem(NamedTuple):
-    """run: problem and scalars as a training run keeps them; net: as it was built; curvature (): its lambda, exactly, if every
-    neuron is on for one sample; standing (): the share of samples that stand out; rate (): the learning rate."""
+    """What stays fixed in a descent from a constructed interpolator.
+
+    run: problem and scalars as a training run keeps them; net: as it was built; curvature (): its exact lambda if every
+    neuron is on for one sample; standing (): the share of samples that stand out; rate (): the learning rate.
+    """
 
     run: RunData
     net: TwoLayer
@@ -136,7 +141,7 @@ class InterpolatorProblem(NamedTuple):
 
 
 class DescentState(NamedTuple):
-    """params: where the descent is."""
+    """The state of the descent: params, where it is."""
 
     params: TwoLayer
 
@@ -145,11 +150,13 @@ Label = Callable[[jax.Array, jax.Array, jax.Array, Hyper], jax.Array]  # key, wh
 
 
 def draw_random_label(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
+    """Return a label +-bound U^label_spread, U uniform, whose sign alternates with the sample's index."""
     size = jax.random.uniform(key, (), x.dtype) ** hyper["label_spread"]
     return hyper["bound"] * jnp.where(index % 2 == 0, size, -size)
 
 
 def linear_label_of(key: jax.Array, index: jax.Array, x: jax.Array, hyper: Hyper) -> jax.Array:
+    """Return the label x_1 plus normal noise, clipped to +-bound."""
     noisy = x[0] + hyper["data.noise_std"] * jax.random.normal(key, (), x.dtype)
     return jnp.clip(noisy, -hyper["bound"], hyper["bound"])
 
@@ -158,7 +165,7 @@ LABELS: dict[str, Label] = {"random": draw_random_label, "linear": linear_label_
 
 
 def build_interpolator_descent(spec: InterpolationSpec) -> Dynamics:
-    """The triple at the spec's shapes; every scalar comes through `hyper`."""
+    """Return the dynamics of descent from an interpolator at the spec's shapes; every scalar comes through `hyper`."""
     dtype, model, label = jnp.dtype(spec.precision), spec.network(), LABELS[spec.labels]
     count, num = spec.data.num_samples, spec.patches
 
@@ -202,13 +209,17 @@ def build_interpolator_descent(spec: InterpolationSpec) -> Dynamics:
         return DescentState(jax.tree.map(lambda p, g: p - fixed.rate * g, state.params, slope))
 
     def observe(state: DescentState, fixed: InterpolatorProblem) -> dict[str, jax.Array]:
-        """train_loss; its gauss_newton_sharpness, sharpness (the larger lanczos_residual of both) and residual_sharpness.
+        """train_loss; its gauss_newton_sharpness, sharpness (the larger lanczos_residual of both) and
+        residual_sharpness.
 
-        exact_sharpness, bound_sharpness: what the built net should have, and what it should not exceed; edge: eta lambda / 2
-        interpolation_error: the largest |f(x_i) - y_i|; memorised_share: of samples where it is at most MEMORISED * bound
+        exact_sharpness, bound_sharpness: what the built net should have, and what it should not exceed; edge: eta
+        lambda / 2
+        interpolation_error: the largest |f(x_i) - y_i|; memorised_share: of samples where it is at most MEMORISED *
+        bound
         rounding: epsilon max_k |v_k| (|w_k| + |b_k|), by about which an exact net is off
         largest_activation: of how many samples (patches) a neuron is on for; used_width: neurons that are not all zeros
-        distance: the largest |parameter - its value in the built net|; standing_share: of samples that stand out from others
+        distance: the largest |parameter - its value in the built net|; standing_share: of samples that stand out from
+        others
         """
         run, params = fixed.run, state.params
         view = View(model, params, run, HALF)

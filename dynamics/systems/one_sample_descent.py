@@ -64,26 +64,27 @@ class CatapultSpec(RunSpec):
 
 
 class TwoLayerLinearNet(NamedTuple):
-    """u (n,), v (n,)."""
+    """A two-layer linear network of width n on one sample: u (n,), v (n,)."""
 
     u: jax.Array
     v: jax.Array
 
 
 class OutputAndKernel(NamedTuple):
-    """output f (), kernel lambda ()."""
+    """The state of the two-variable map: output f () and kernel lambda ()."""
 
     output: jax.Array
     kernel: jax.Array
 
 
 def _observe(pair: OutputAndKernel, hyper: Hyper) -> dict[str, jax.Array]:
+    """Return the observables of a state: loss, output, kernel and eta times the kernel (edge)."""
     rate = hyper["edge_ratio"] / hyper["initial_kernel"]
     return {"loss": pair.output**2 / 2, "output": pair.output, "kernel": pair.kernel, "edge": rate * pair.kernel}
 
 
 def two_layer_linear_dynamics(spec: CatapultSpec) -> Dynamics:
-    """Full-batch gradient descent on (u, v), started at the given f and lambda in a random direction."""
+    """Return full-batch gradient descent on (u, v), started at the given f and lambda in a random direction."""
     dtype = jnp.dtype(spec.precision)
 
     def init(key: jax.Array, hyper: Hyper) -> tuple[Hyper, TwoLayerLinearNet]:
@@ -110,7 +111,7 @@ def two_layer_linear_dynamics(spec: CatapultSpec) -> Dynamics:
 
 
 def two_variable_map_dynamics(spec: CatapultSpec, *, full: bool = True) -> Dynamics:
-    """The exact map of (f, lambda), or its linearisation with both 1/n terms dropped."""
+    """Return the exact map of (f, lambda), or its linearisation with both 1/n terms dropped."""
     dtype = jnp.dtype(spec.precision)
 
     def step(state: OutputAndKernel, hyper: Hyper, key: jax.Array) -> OutputAndKernel:

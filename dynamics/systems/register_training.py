@@ -19,7 +19,7 @@ Fields = Mapping[str, Any]
 def register_piece(
     registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None
 ) -> Callable[[F], F]:
-    """The decorator that registers what `make` builds from a function, and returns the function as it was."""
+    """Return the decorator that registers what `make` builds from a function and returns the function unchanged."""
     if callable(name):
         raise InputError(
             f"register.{registry.kind}", getattr(name, "__name__", "?"), "write the decorator with parentheses: ()"
@@ -43,11 +43,12 @@ def optimizer(
 ) -> Callable[[F], F]:
     """Register an update rule, `optimizer.kind=<name>`.
 
-    The function is called as `rule(spec, hyper, mask)` at every step: `spec` is the `OptimizerSpec`, with fields of one's
-    own, swept ones as arrays; `hyper["optimizer.learning_rate"]` is the rate in force at that step, whatever the schedule;
-    `mask` is shaped like the parameters, 1 where weight decay acts. It returns a transformation of optax, which is put
-    between clipping and decay on one side and the learning rate on the other, like the suite's; or a `Rule`, whose
-    `update(params, state, gradient, *, step, key)` does everything itself and may ask for several gradients.
+    The function is called as `rule(spec, hyper, mask)` at every step: `spec` is the `OptimizerSpec`, with fields of
+    one's own, swept ones as arrays; `hyper["optimizer.learning_rate"]` is the rate in force at that step, whatever the
+    schedule; `mask` is shaped like the parameters, 1 where weight decay acts. It returns a transformation of optax,
+    which is put between clipping and decay on one side and the learning rate on the other, like the suite's; or a
+    `Rule`, whose `update(params, state, gradient, *, step, key)` does everything itself and may ask for several
+    gradients.
 
     gradients: how many gradients a step asks for; scheduled: whether the learning rate may change from step to step
 

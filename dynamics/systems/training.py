@@ -34,8 +34,8 @@ DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generaliz
 class TrainingSpec(RunSpec):
     """A network trained on a regression or classification problem.
 
-    data, target: what is learned; model: by what; loss, optimizer: how; measures: what is seen of it, by name. Sweep it with
-    `dyn.sweep`, whose axes are dotted paths such as `optimizer.learning_rate`.
+    data, target: what is learned; model: by what; loss, optimizer: how; measures: what is seen of it, by name. Sweep it
+    with `dyn.sweep`, whose axes are dotted paths such as `optimizer.learning_rate`.
 
     >>> import dynamics as dyn
     >>> spec = dyn.Training(data=dyn.Data(num_samples=64), model=dyn.Model(width="4n"), steps=100)
@@ -66,7 +66,7 @@ class TrainingSpec(RunSpec):
 
     @property
     def outputs(self) -> int:
-        """How many outputs the network has, 0 for a scalar."""
+        """Return how many outputs the network has, 0 for a scalar."""
         return self.target.outputs(self.data)
 
     def network(self, hyper: Hyper | None = None) -> Model:
@@ -130,7 +130,7 @@ class TrainingSpec(RunSpec):
         return Cost(RULES[self.optimizer.kind].gradients * size * per_sample, record, resident, working, speed)
 
     def speed(self, size: int) -> float:
-        """`Cost.speed` of the kernels for ReLU gates, measured on two cores, for steps on `size` samples."""
+        """Return `Cost.speed` of the ReLU kernels for steps on `size` samples, as measured on two cores."""
         model, (_, inputs) = self.model, self.model.rows(self.data.grid)
         gated = (
             MODELS[model.kind].one_hidden_layer
@@ -147,7 +147,7 @@ class TrainingSpec(RunSpec):
 
 
 class TrainState(NamedTuple):
-    """params; the rule's state; step: how many were taken."""
+    """The state of a training run: params; the rule's state; step, how many were taken."""
 
     params: Any
     rule: Any
@@ -155,7 +155,9 @@ class TrainState(NamedTuple):
 
 
 def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
-    """Indices (size,) of the minibatch at `step`: epochs are shuffled anew, drawn without replacement.
+    """Return the indices (size,) of the minibatch at `step`.
+
+    Every epoch is a new order, drawn without replacement.
 
     An epoch has num_samples // size batches; what is left over waits for another epoch's shuffle.
     """
@@ -166,7 +168,7 @@ def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, 
 
 
 def build_training(spec: TrainingSpec) -> Dynamics:
-    """The triple of a training run, at the spec's shapes and kinds; its scalars come through `hyper`."""
+    """Return the dynamics of a training run at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
     factor = spec.loss.factor
     closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"

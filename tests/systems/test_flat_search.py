@@ -21,14 +21,8 @@ from dynamics.stability.flat_ascent import (
     rayleigh_quotient,
     scale_network_output,
 )
-from dynamics.systems.flat_search import (
-    FeasibleNet,
-    FlatnessCheck,
-    FlatSearchSpec,
-    choose_better,
-    evaluate_network,
-    is_feasible,
-)
+from dynamics.systems.flat_search import FlatSearchSpec
+from dynamics.systems.flat_search_state import FeasibleNet, FlatnessCheck, choose_better, evaluate_network, is_feasible
 
 SIZES = (2, 8, 6)  # input_dim, num_samples, width of the one program that these tests compile
 SPEC = FlatSearchSpec(
