@@ -1,11 +1,11 @@
 """One's own arrays from a file: `.npz`, `.npy`, `.csv` or Parquet, read by numpy and polars, never through pickle.
 
-An `.npz` holds `inputs` and, if there are any, `labels`, `test_inputs`, `test_labels`; other usual names (`NAMES`) will do. An
-`.npy` holds inputs. A table has a column a coordinate, or one column `inputs` of lists; a column named like labels holds those,
-several named `label_...` the outputs of one sample; a column `split` says `train` or `test`.
+An `.npz` holds `inputs` and, if there are any, `labels`, `test_inputs`, `test_labels`; other usual names (`NAMES`) will
+do. An `.npy` holds inputs. A table has a column a coordinate, or one column `inputs` of lists; a column named like
+labels holds those, several named `label_...` the outputs of one sample; a column `split` says `train` or `test`.
 
-Inputs are (N, d), (N, height, width) or (N, height, width, channels). Labels that are integers, words or true and false are
-classes, numbered in the order of their values; labels with a decimal point are numbers, (N,) or (N, outputs).
+Inputs are (N, d), (N, height, width) or (N, height, width, channels). Labels that are integers, words or true and false
+are classes, numbered in the order of their values; labels with a decimal point are numbers, (N,) or (N, outputs).
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 
 
 class ArrayPool(NamedTuple):
-    """Samples of a file.
+    """The samples of a file of arrays.
 
     inputs, test_inputs: (N, d), the latter None if there is no test part; grid: how one of them lies
     parts, test_parts: (N,) int32, the sample's class, or its row in `values` where labels are numbers
-    values: what a part stands for, float64: (classes,), (rows,) or (rows, outputs); None without labels or if they are words
+    values: what a part stands for, float64: (classes,), (rows,) or (rows, outputs); None without labels or if they are
+    words
     classes: how many there are, 0 where labels are numbers or missing
     digest: of the content, whatever the file is called and wherever it lies
     """
@@ -83,7 +84,7 @@ def _load(file: str, path: Path, modified: int, size: int) -> ArrayPool:
 
 
 def _read(file: str, path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by the names that `NAMES` lists first."""
+    """Return the arrays of a file by the names that `NAMES` lists first."""
     if path.suffix in (".csv", ".parquet"):
         return _read_table(file, path)
     if path.suffix == ".npy":
@@ -130,7 +131,7 @@ def _read_table(file: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def _labels(file: str, frame: Any, single: list[str], together: list[str]) -> np.ndarray:
-    """The column of labels, or the columns of several outputs."""
+    """Return the column of labels, or the columns of several outputs."""
     if together:
         return _columns(file, frame, together)
     column = frame[single[0]]
@@ -138,7 +139,7 @@ def _labels(file: str, frame: Any, single: list[str], together: list[str]) -> np
 
 
 def _columns(file: str, frame: Any, names: list[str]) -> np.ndarray:
-    """Columns of numbers (N, columns), or of lists of numbers of one length."""
+    """Return columns of numbers (N, columns), or of lists of numbers of one length."""
     if len(names) == 1 and frame[names[0]].dtype.is_nested():
         rows = frame[names[0]].to_list()
         require(len({len(row) for row in rows}) <= 1, "data.file", file, f"column {names[0]!r} has lists of unequal length")
@@ -181,7 +182,7 @@ def _pool(file: str, arrays: dict[str, np.ndarray]) -> ArrayPool:
 
 
 def _inputs(file: str, name: str, array: np.ndarray) -> np.ndarray:
-    """Bytes as they are, floats as float32 or float64, everything else as float64."""
+    """Return the inputs: bytes unchanged, floats as float32 or float64, everything else as float64."""
     about = f"{name} of shape {array.shape} and type {array.dtype}"
     require(array.dtype.kind in "buif", "data.file", file, f"has {about}; they must be numbers")
     shaped = array.ndim in (2, 3, 4) and 0 not in array.shape[1:]
@@ -192,7 +193,7 @@ def _inputs(file: str, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _plain_labels(file: str, name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Words (N,), classes (N,) int64, or numbers float64 (N,) or (N, outputs)."""
+    """Return labels as words (N,), classes (N,) int64, or numbers float64 (N,) or (N, outputs)."""
     labels, inputs = arrays[name], arrays.get(name.replace("labels", "inputs"))
     require(inputs is not None, "data.file", file, f"has {name} without inputs for them")
     assert inputs is not None
@@ -218,7 +219,7 @@ def _check_finite(file: str, name: str, array: np.ndarray) -> None:
 
 
 def _parts(file: str, labels: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """(part of every sample, what parts stand for, number of classes)."""
+    """Return the part of every sample, what parts stand for, and the number of classes."""
     if not labels:
         return np.zeros(count, np.int32), None, 0
     both = np.concatenate(list(labels.values()))
@@ -233,7 +234,7 @@ def _parts(file: str, labels: dict[str, np.ndarray], count: int) -> tuple[np.nda
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of names, types, shapes and values."""
+    """Return sixteen hexadecimal digits of the SHA-256 of names, types, shapes and values."""
     found = hashlib.sha256()
     for name, array in arrays.items():
         plain = array if array.dtype.kind != "U" else np.frombuffer("\0".join(array.tolist()).encode(), np.uint8)

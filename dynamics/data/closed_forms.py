@@ -1,10 +1,10 @@
 """Closed forms of isotropic laws: half-space probabilities and means, and the exponents at their rim.
 
-An isotropic X in R^d is known by X_1: Q(t) = P(X_1 > t) and M(t) = E[X_1 1{X_1 > t}]. By symmetry E[X | u.X > t] = u M/Q, the
-weight function is g~(t) = (M - t Q) sqrt(Q^2 + M^2), and the half-space (Tukey) depth of a point x is Q(|x|).
+An isotropic X in R^d is known by X_1: Q(t) = P(X_1 > t) and M(t) = E[X_1 1{X_1 > t}]. By symmetry E[X | u.X > t] = u
+M/Q, the weight function is g~(t) = (M - t Q) sqrt(Q^2 + M^2), and the half-space (Tukey) depth of a point x is Q(|x|).
 
-At the rim, with P(|X| > R - eps) ~ eps^alpha: Q ~ (R - t)^kappa with kappa = alpha + (d - 1)/2, g ~ (R - t)^(d + 2 alpha), for
-2 kappa + 1 = d + 2 alpha, and P(depth < T) ~ T^(alpha / kappa).
+At the rim, with P(|X| > R - eps) ~ eps^alpha: Q ~ (R - t)^kappa with kappa = alpha + (d - 1)/2, g ~ (R - t)^(d + 2
+alpha), for 2 kappa + 1 = d + 2 alpha, and P(depth < T) ~ T^(alpha / kappa).
 
 scipy is imported where it is needed: every command imports this file, and few come to that.
 """
@@ -21,7 +21,7 @@ Tail = Callable[[np.ndarray, int], np.ndarray]
 
 
 class ClosedForms(NamedTuple):
-    """Of an isotropic law in R^d, for any d that the law has.
+    """The closed forms of an isotropic law in R^d, for any d that the law has.
 
     half_space_probability(t, d): Q(t) = P(u.X > t) for a unit vector u; half_space_mean(t, d): M(t) = E[u.X 1{u.X > t}]
     radius: the largest norm, inf where there is none
@@ -36,30 +36,35 @@ class ClosedForms(NamedTuple):
     radial: Tail
 
     def tail_exponent(self, d: int) -> float:
-        """kappa of Q(t) ~ (radius - t)^kappa."""
+        """Return kappa of Q(t) ~ (radius - t)^kappa."""
         return self.rim(d) + (d - 1) / 2
 
     def weight_exponent(self, d: int) -> float:
-        """That of g(t) ~ (radius - t)^(d + 2 alpha)."""
+        """Return the exponent d + 2 alpha of g(t) ~ (radius - t)^(d + 2 alpha)."""
         return d + 2 * self.rim(d)
 
     def depth_exponent(self, d: int) -> float:
-        """S of P(depth < T) ~ T^S: the shatterability index alpha / kappa = 2 alpha / (d - 1 + 2 alpha); 1 without a rim."""
+        """Return the shatterability index S of P(depth < T) ~ T^S; 1 without a rim.
+
+        S = alpha / kappa = 2 alpha / (d - 1 + 2 alpha).
+        """
         alpha = self.rim(d)
         return 1.0 if math.isinf(alpha) else alpha / self.tail_exponent(d) if alpha else 0.0
 
     def depth(self, x: np.ndarray) -> np.ndarray:
-        """Half-space depth inf_u P(u.X >= u.x) of points (n, d): Q(|x|), exact."""
+        """Return the exact half-space depths inf_u P(u.X >= u.x) = Q(|x|) of points (n, d)."""
         return self.half_space_probability(np.linalg.norm(x, axis=-1), np.shape(x)[-1])
 
 
 def _both_sides(tail: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Q at t from Q at |t|."""
+    """Return Q at t of either sign from Q at |t|."""
     return np.where(t >= 0, tail, 1 - tail)
 
 
 def ball_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
-    """Q(t) = P(X_1 > t) for X uniform on the unit ball of R^d: (1/2) I_{1-t^2}((d+1)/2, 1/2) for t >= 0.
+    """Return Q(t) = P(X_1 > t) for X uniform on the unit ball of R^d.
+
+    (1/2) I_{1-t^2}((d+1)/2, 1/2) for t >= 0.
 
     `I` is the regularised incomplete beta function; Q(-t) = 1 - Q(t) (Liang et al. 2025, App. E).
     """
@@ -70,7 +75,7 @@ def ball_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
 
 
 def ball_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
-    """M(t) = E[X_1 1{X_1 > t}] = c_1(d) (1 - t^2)^((d+1)/2) / (d + 1) on the unit ball of R^d."""
+    """Return M(t) = E[X_1 1{X_1 > t}] = c_1(d) (1 - t^2)^((d+1)/2) / (d + 1) on the unit ball of R^d."""
     from scipy import special
 
     t = np.clip(np.asarray(t, float), -1, 1)
@@ -79,7 +84,9 @@ def ball_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
 
 
 def sphere_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
-    """Q(t) = P(X_1 > t) for X uniform on the unit sphere of R^d: (1/2) I_{1-t^2}((d-1)/2, 1/2) for t >= 0.
+    """Return Q(t) = P(X_1 > t) for X uniform on the unit sphere of R^d.
+
+    (1/2) I_{1-t^2}((d-1)/2, 1/2) for t >= 0.
 
     For d = 1 the law is +-1 with equal chances.
     """
@@ -93,7 +100,7 @@ def sphere_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
 
 
 def sphere_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
-    """M(t) = E[X_1 1{X_1 > t}] = c (1 - t^2)^((d-1)/2) / (d - 1) on the unit sphere.
+    """Return M(t) = E[X_1 1{X_1 > t}] = c (1 - t^2)^((d-1)/2) / (d - 1) on the unit sphere.
 
     c = Gamma(d/2) / (sqrt(pi) Gamma((d-1)/2)).
     """
@@ -108,25 +115,25 @@ def sphere_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
 
 
 def gaussian_half_space_probability(t: np.ndarray, d: int) -> np.ndarray:
-    """Q(t) = 1 - Phi(t) for X ~ N(0, I_d)."""
+    """Return Q(t) = 1 - Phi(t) for X ~ N(0, I_d)."""
     from scipy import special
 
     return special.ndtr(-np.asarray(t, float))
 
 
 def gaussian_half_space_mean(t: np.ndarray, d: int) -> np.ndarray:
-    """M(t) = phi(t) for X ~ N(0, I_d)."""
+    """Return M(t) = phi(t) for X ~ N(0, I_d)."""
     return np.exp(-np.square(np.asarray(t, float)) / 2) / math.sqrt(2 * math.pi)
 
 
 def integrate_over_radii(
     radius: Callable[[np.ndarray], np.ndarray], used: Callable[[np.ndarray], np.ndarray], nodes: int = 400
 ):
-    """(Q, M) of an isotropic law of radius `radius(s)` with s uniform on [0, 1], by quadrature in s.
+    """Return (Q, M) of an isotropic law of radius `radius(s)`, s uniform on [0, 1], by quadrature in s.
 
-    radius: falling in s; used(t): the s up to which radius(s) > t >= 0. Q(t) = int_0^used Q_sphere(t / r(s)) ds and M(t) = int
-    r M_sphere(t / r) ds, by a Gauss-Legendre rule whose nodes a cubic map draws to both ends, where there are root
-    singularities.
+    radius: falling in s; used(t): the s up to which radius(s) > t >= 0. Q(t) = int_0^used Q_sphere(t / r(s)) ds and
+    M(t) = int r M_sphere(t / r) ds, by a Gauss-Legendre rule whose nodes a cubic map draws to both ends, where there
+    are root singularities.
     """
     from scipy import special
 
@@ -148,10 +155,12 @@ def integrate_over_radii(
 
 
 def radial_forms(alpha: float) -> ClosedForms:
-    """The isotropic family of Liang et al. 2026, Def. 2.1: |X| = 1 - V^(1/alpha), V uniform, so P(|X| > 1 - eps) = eps^alpha.
+    """Return the closed forms of the radial law, |X| = 1 - V^(1/alpha) with V uniform.
 
-    Large alpha gathers mass at the centre, alpha -> 0 gives the sphere; alpha = 1 has the ball's exponents, but a uniform
-    radius. Q and M by quadrature in V.
+    The isotropic family of Liang et al. 2026, Def. 2.1: P(|X| > 1 - eps) = eps^alpha.
+
+    Large alpha gathers mass at the centre, alpha -> 0 gives the sphere; alpha = 1 has the ball's exponents, but a
+    uniform radius. Q and M by quadrature in V.
     """
 
     def radius(v: np.ndarray) -> np.ndarray:
@@ -162,7 +171,9 @@ def radial_forms(alpha: float) -> ClosedForms:
 
 
 def sphere_patch_forms(ambient_dim: int) -> ClosedForms:
-    """m coordinates of X uniform on S^(D-1), D = ambient_dim: |Z|^2 ~ Beta(m/2, (D-m)/2), alpha = (D - m)/2.
+    """Return the closed forms of m coordinates of X uniform on S^(D-1), D = ambient_dim.
+
+    |Z|^2 ~ Beta(m/2, (D-m)/2), alpha = (D - m)/2.
 
     A coordinate has the sphere's law in dimension D whatever m is.
     """
@@ -182,6 +193,7 @@ def sphere_patch_forms(ambient_dim: int) -> ClosedForms:
 
 
 def _chi(r: np.ndarray, d: int) -> np.ndarray:
+    """Return the probability that the norm of N(0, I_d) is at most r."""
     from scipy import special
 
     return special.gammainc(d / 2, np.square(r) / 2)

@@ -1,7 +1,8 @@
 """Pictures with the statistics of natural images and nothing to load: discs that lie on one another like dead leaves.
 
-Lee, Mumford and Huang, "Occlusion Models for Natural Images", IJCV 41 (2001): a picture is made of objects that hide what is
-behind them. With radii of density r^-3 the picture looks the same from near and far, as pictures of the world do.
+Lee, Mumford and Huang, "Occlusion Models for Natural Images", IJCV 41 (2001): a picture is made of objects that hide
+what is behind them. With radii of density r^-3 the picture looks the same from near and far, as pictures of the world
+do.
 """
 
 from __future__ import annotations
@@ -16,26 +17,30 @@ from jax import lax
 def draw_dead_leaves(
     key: jax.Array, side: int, channels: int, leaves: int, smallest: Any, exponent: Any, texture: Any, dtype: Any
 ) -> jax.Array:
-    """A picture (side, side, channels): a pixel has the colour of the topmost leaf that covers its centre, plus white noise.
+    """Return a random picture (side, side, channels) of overlapping discs in uniform colours, plus noise.
 
-    The leaves are discs. Their centres are uniform on [-side, 2 side]^2, as far outside the frame as the largest leaf reaches;
-    their radii have density ~ r^-exponent on [smallest, side]; their colours are uniform on [0, 1]^channels, as is that of the
-    background, which shows where no leaf is. The noise has standard deviation `texture` in every pixel and channel. `side`,
-    `channels` and `leaves` are static, the others may be traced. More leaves lie below those that are there already, so they
-    change no pixel but those of the background.
+    A pixel has the colour of the topmost leaf that covers its centre.
+
+    The leaves are discs. Their centres are uniform on [-side, 2 side]^2, as far outside the frame as the largest leaf
+    reaches; their radii have density ~ r^-exponent on [smallest, side]; their colours are uniform on [0, 1]^channels,
+    as is that of the background, which shows where no leaf is. The noise has standard deviation `texture` in every
+    pixel and channel. `side`, `channels` and `leaves` are static, the others may be traced. More leaves lie below those
+    that are there already, so they change no pixel but those of the background.
 
     All pixels have mean 1/2, channels are uncorrelated, and the covariance of two pixels in a channel is
 
         P(the same leaf is on top of both, or none on either) / 12 + texture^2 1{the same pixel}.
 
-    With p and q a leaf's chances to cover one of them and both, the probability is q / w (1 - (1 - w)^leaves) + (1 - w)^leaves,
-    w = 2 p - q, where p = pi E[r^2] / (9 side^2), and q -> p as the radii grow against the pixels' distance. So
+    With p and q a leaf's chances to cover one of them and both, the probability is q / w (1 - (1 - w)^leaves) + (1 -
+    w)^leaves, w = 2 p - q, where p = pi E[r^2] / (9 side^2), and q -> p as the radii grow against the pixels' distance.
+    So
 
-    * large leaves (`smallest` near `side`, a small `exponent`) make patches that are small against them nearly constant: their
-      covariance is near 1/12 times the matrix of ones, of rank one in each channel. So do leaves too few to cover the frame
-      (leaves p < 1), where most of it is background; with an `exponent` of 3 most are small, and many are needed;
-    * small leaves in such number, or a `texture` well above 12^-1/2 = 0.29, make patches white: their covariance is near a
-      multiple of the identity.
+    * large leaves (`smallest` near `side`, a small `exponent`) make patches that are small against them nearly
+      constant: their covariance is near 1/12 times the matrix of ones, of rank one in each channel. So do leaves too
+      few to cover the frame (leaves p < 1), where most of it is background; with an `exponent` of 3 most are small, and
+      many are needed;
+    * small leaves in such number, or a `texture` well above 12^-1/2 = 0.29, make patches white: their covariance is
+      near a multiple of the identity.
     """
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, 0), i))(jnp.arange(leaves, dtype=jnp.int32))
     drawn = jax.vmap(lambda k: jax.random.uniform(k, (3 + channels,), dtype))(keys)
@@ -58,7 +63,10 @@ def draw_dead_leaves(
 
 
 def power_law_quantile(level: jax.Array, smallest: Any, largest: Any, exponent: Any) -> jax.Array:
-    """The quantile at `level` of the density ~ r^-exponent on [smallest, largest], 0 < smallest; any real exponent."""
+    """Return the quantile at `level` of the density ~ r^-exponent on [smallest, largest].
+
+    0 < smallest; any real exponent.
+    """
     power = 1 - jnp.asarray(exponent, level.dtype)
     span = jnp.log(jnp.asarray(largest, level.dtype) / smallest)
     safe = jnp.where(power == 0, 1, power)

@@ -20,12 +20,12 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def cache_folder() -> Path:
-    """Where digests and decoded pixels are kept; it may be deleted at any time."""
+    """Return the folder that keeps digests and decoded pixels; it may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamics" / "images"
 
 
 def _keep(name: str, write: Callable[[Any], object]) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically: whole or not at all."""
     with suppress(OSError, RuntimeError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,7 @@ def _keep(name: str, write: Callable[[Any], object]) -> None:
 
 
 def load_digest(stamp: str) -> str:
+    """Return the digest kept under this stamp, or an empty string."""
     with suppress(OSError, RuntimeError, UnicodeDecodeError):
         text = (cache_folder() / f"{stamp}.digest").read_text()
         return text if len(text) == 16 else ""
@@ -58,12 +59,13 @@ def _arrays_name(digest: str) -> str:
 
 
 def save_pixels(digest: str, arrays: list[Arrays]) -> None:
+    """Keep the decoded pixels and classes of every part under the digest of their files."""
     named = {f"{kind}_{i}": array for i, both in enumerate(arrays) for kind, array in zip("xy", both, strict=True)}
     _keep(_arrays_name(digest), lambda file: np.savez(file, allow_pickle=False, **named))
 
 
 def load_pixels(digest: str) -> list[Arrays]:
-    """The decoded pixels and classes of every part; nothing if they are not there or broken."""
+    """Return the decoded pixels and classes of every part; an empty list if they are missing or broken."""
     try:
         with np.load(cache_folder() / _arrays_name(digest), allow_pickle=False) as kept:
             arrays = [(kept[f"x_{i}"], kept[f"y_{i}"]) for i in range(len(kept.files) // 2)]

@@ -1,15 +1,17 @@
 """Real images as arrays: scikit-learn's digits, MNIST and CIFAR-10, from files that are there already.
 
-Nothing is downloaded and nothing is unpacked to disk. The folder is `root` (the config's `data.root`) or else the environment
-variable DYNAMICS_DATA; what is sought in it, and then in its subfolder `mnist` or `cifar10`, is
+Nothing is downloaded and nothing is unpacked to disk. The folder is `root` (the config's `data.root`) or else the
+environment variable DYNAMICS_DATA; what is sought in it, and then in its subfolder `mnist` or `cifar10`, is
 
-* mnist: train-images-idx3-ubyte and train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each as it is
-  or with .gz; one pair is enough;
+* mnist: train-images-idx3-ubyte and train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each as
+  it is or with .gz; one pair is enough;
 * cifar10: the python version (cifar-10-batches-py/ or its files, or cifar-10-python.tar.gz) or else the binary one
-  (cifar-10-batches-bin/ or its files, or cifar-10-binary.tar.gz); the training batches or the test batch alone are enough.
+  (cifar-10-batches-bin/ or its files, or cifar-10-binary.tar.gz); the training batches or the test batch alone are
+  enough.
 
-Every file must have the MD5 sum of the original (`MD5`; for MNIST, of what is in the .gz). That tells a broken or another file,
-not a forged one, so the python version, which is pickles, is read by an unpickler that knows numpy's arrays and nothing else.
+Every file must have the MD5 sum of the original (`MD5`; for MNIST, of what is in the .gz). That tells a broken or
+another file, not a forged one, so the python version, which is pickles, is read by an unpickler that knows numpy's
+arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class ImageSet(NamedTuple):
-    """pixels (N, h, w, c) uint8; classes (N,) int32; highest: the pixel value that means 1.
+    """A set of images: pixels (N, h, w, c) uint8; classes (N,) int32; highest: the pixel value that means 1.
 
-    test_pixels, test_classes: the set's own test part, or None. If only one part is there, be it the test part, it is `pixels`.
-    The arrays are read-only: all who ask for a set share them.
+    test_pixels, test_classes: the set's own test part, or None. If only one part is there, be it the test part, it is
+    `pixels`. The arrays are read-only: all who ask for a set share them.
     """
 
     pixels: np.ndarray
@@ -49,7 +51,7 @@ class ImageSet(NamedTuple):
 
 
 class Normalization(NamedTuple):
-    """Per-channel mean and standard deviation of pixels / highest, as papers' code has them."""
+    """Per-channel mean and standard deviation of pixels / highest, as in the papers' code."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -89,20 +91,20 @@ MD5 = {
 
 
 def image_shape(name: str) -> tuple[int, int, int]:
-    """(h, w, c) of a set's images; reads no file."""
+    """Return (h, w, c) of a set's images; reads no file."""
     return choose("data.law", name, SHAPES)
 
 
 def count_classes(name: str) -> int:
-    """The number of a set's classes; reads no file."""
+    """Return the number of a set's classes; reads no file."""
     return choose("data.law", name, CLASSES)
 
 
 def load_image_set(name: str, root: str = "") -> ImageSet:
-    """The set of this name, read once a process; `digits` needs no folder.
+    """Return the set of this name, read once a process; `digits` needs no folder.
 
-    Raises `InputError`, which says where the files are available, for a folder or file that is not there and for a file that is
-    not what it should be.
+    Raises `InputError`, which says where the files are available, for a folder or file that is not there and for a
+    file that is not what it should be.
     """
     image_shape(name)
     if name == "digits":
@@ -115,7 +117,10 @@ def load_image_set(name: str, root: str = "") -> ImageSet:
 
 
 def channel_statistics(pixels: np.ndarray, highest: int) -> Arrays:
-    """Mean (c,) and standard deviation (c,) of pixels / highest over all images and positions, from exact integer sums."""
+    """Return mean (c,) and standard deviation (c,) of pixels / highest over all images and positions.
+
+    From exact integer sums.
+    """
     count = pixels[..., 0].size
     first = pixels.sum(axis=(0, 1, 2), dtype=np.int64)
     second = np.einsum("nhwc,nhwc->c", pixels, pixels, dtype=np.int64)
@@ -124,7 +129,10 @@ def channel_statistics(pixels: np.ndarray, highest: int) -> Arrays:
 
 
 def standardize_pixels(pixels: np.ndarray, highest: int, mean: Sequence[float] | np.ndarray, std: Any) -> np.ndarray:
-    """(pixels / highest - mean) / std per channel, float32 (N, h * w * c): row by row, channels last; mean and std are (c,)."""
+    """Return (pixels / highest - mean) / std per channel, float32 (N, h * w * c), for mean and std (c,).
+
+    Row by row, channels last.
+    """
     values = pixels.astype(np.float32)
     values /= highest
     values -= np.asarray(mean, np.float32)
@@ -228,7 +236,8 @@ def _mnist(files: list[_File]) -> Arrays:
 
 
 def _idx(file: _File, rest: tuple[int, ...]) -> np.ndarray:
-    """An idx file of bytes as (n, *rest): 0, 0, 8, number of axes; the axes' sizes, four bytes each, highest first; values."""
+    """An idx file of bytes as (n, *rest): 0, 0, 8, number of axes; the axes' sizes, four bytes each, highest first;
+    values."""
     where, content = file
     magic, start = bytes((0, 0, 8, 1 + len(rest))), 8 + 4 * len(rest)
     require(content[:4] == magic, where, f"magic number {content[:4].hex()}", f"should be magic number {magic.hex()}")

@@ -19,14 +19,14 @@ Read = Callable[[str], bytes]
 
 
 class FileTree(NamedTuple):
-    """names: of the files, with slashes; folders: those without files, too."""
+    """The files of a folder or zip file: names with slashes, and the folders, those without files too."""
 
     names: list[str]
     folders: list[str]
 
 
 def content_stamp(path: Path) -> str:
-    """A hash of the names, sizes and times of a folder's files, or of a zip file's: it changes when the content does."""
+    """Return a hash of the names, sizes and times of a folder's or zip file's files, which tells a change."""
     stamp = hashlib.sha256(str(path).encode())
     for name in _walk(path).names if path.is_dir() else ["."]:
         stat = (path / name).stat()
@@ -36,7 +36,7 @@ def content_stamp(path: Path) -> str:
 
 @contextmanager
 def open_tree(path: Path) -> Iterator[tuple[FileTree, Read]]:
-    """The files of a folder or zip file, and how to read one of them."""
+    """Return the files of a folder or zip file, and a function that reads one of them."""
     if path.is_dir():
         yield _walk(path), lambda name: (path / name).read_bytes()
         return
@@ -61,7 +61,7 @@ def _counts(name: str) -> bool:
 
 
 def files_by_part(root: str, tree: FileTree) -> list[Part]:
-    """The files by class of the training part and, if there is one, of the test part; every class has some."""
+    """Return the files by class of the training part and, if there is one, of the test part; no class is empty."""
     found = {name: PurePosixPath(name).parts for name in sorted(tree.names) if name.lower().endswith(SUFFIXES)}
     require(bool(found), "data.root", root, f"holds no png or jpeg file; it {LAYOUT}")
     around = 0  # folders around everything
@@ -92,7 +92,7 @@ def files_by_part(root: str, tree: FileTree) -> list[Part]:
 
 
 def content_digest(parts: Sequence[Part], read: Read) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of all files, by part and class."""
+    """Return sixteen hexadecimal digits of the SHA-256 of all files, by part and class."""
     whole = hashlib.sha256()
     for part in parts:
         for number, names in enumerate(part.values()):

@@ -19,14 +19,19 @@ from dynamics.data.view_schemes import (
 
 
 def jittered_grid(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Windows `stride` apart, each moved down and to the right by 0 to stride - 1 pixels, as far as the image goes."""
+    """Return the pixels of windows `stride` apart, each moved at random within its cell.
+
+    Down and to the right by 0 to stride - 1 pixels, as far as the image goes.
+    """
     at = window_corners(frame.sides, frame.extent, frame.stride)
     at = np.minimum(at + rng.integers(frame.stride, size=at.shape), np.subtract(frame.sides, frame.size))
     return window_pixels(at, box_offsets(frame.extent), frame.sides)
 
 
 def hexagonal(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Windows on a hexagonal lattice: rows sqrt(3)/2 strides apart, every other one half a stride to the right.
+    """Return the pixels of windows on a hexagonal lattice.
+
+    Rows are sqrt(3)/2 strides apart, every other one half a stride to the right.
 
     Places are rounded to pixels, halves up; of those that fall together at stride 1 one is kept.
     """
@@ -38,7 +43,7 @@ def hexagonal(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_jittered_sites(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Pixels (count,), one drawn from each cell of a grid of rows and columns that are as even as the count allows."""
+    """Return pixels (count,), one drawn from each cell of a grid of rows and columns as even as the count allows."""
     (height, width), count = frame.sides, frame.count
     rows = min(max(round(math.sqrt(count * height / width)), math.ceil(count / width)), height, count)
     down, sites = split_evenly(height, rows), []
@@ -49,15 +54,15 @@ def draw_jittered_sites(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 def split_evenly(length: int, parts: int) -> np.ndarray:
-    """Where range(length) is cut (parts + 1,), ends included, so that its parts differ by at most one."""
+    """Return the ends (parts + 1,) that cut range(length) into parts whose sizes differ by at most one."""
     return np.arange(parts + 1) * length // parts
 
 
 def voronoi(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """The p pixels nearest to each of `count` sites, those in the site's Voronoi cell before all others; sorted.
+    """Return for each of `count` sites the p nearest pixels, those in its Voronoi cell first; sorted.
 
-    Sites are a jittered grid. Pixels equally near to two sites are the first one's; of pixels equally near to a site the first
-    are taken.
+    Sites are a jittered grid. Pixels equally near to two sites are the first one's; of pixels equally near to a site
+    the first are taken.
     """
     at, sites = box_offsets(frame.sides), draw_jittered_sites(frame, rng)
     nearest, owner = np.full(frame.pixels, np.iinfo(int).max), np.zeros(frame.pixels, int)
@@ -73,10 +78,12 @@ def voronoi(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 def log_polar_pattern(extent: int, size: int) -> np.ndarray:
-    """Pixels (size^2, 2) of a square of side `extent` nearest to `size` angles on each of `size` rings, none of them twice.
+    """Return pixels (size^2, 2) of a square of side `extent` on a log-polar pattern, no pixel twice.
 
-    Rings are centred, of radii in geometric progression from R / size to R = (extent - 1) / 2; angles are even, clockwise from
-    the right. Inner rings choose first.
+    They are the nearest to `size` angles on each of `size` rings.
+
+    Rings are centred, of radii in geometric progression from R / size to R = (extent - 1) / 2; angles are even,
+    clockwise from the right. Inner rings choose first.
     """
     middle, at = (extent - 1) / 2, box_offsets((extent, extent))
     angles, taken = 2 * np.pi * np.arange(size) / size, []
@@ -89,13 +96,19 @@ def log_polar_pattern(extent: int, size: int) -> np.ndarray:
 
 
 def radial(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """One log-polar pattern, in a square of side 2 size + 1 or the largest that fits, at independent uniform places."""
+    """Return the pixels of one log-polar pattern at independent uniform places.
+
+    In a square of side 2 size + 1 or the largest that fits.
+    """
     extent = min(2 * frame.size + 1, *frame.sides)
     return window_pixels(draw_window_corners(frame, (extent, extent), rng), log_polar_pattern(extent, frame.size), frame.sides)
 
 
 def multi_scale(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Windows whose size x size pixels are r = 1, 2, 4, ... apart, for all r for which one fits, at a stride of r `stride`."""
+    """Return the pixels of windows whose size x size pixels are r = 1, 2, 4, ... apart, for all r for which one fits.
+
+    Their stride is r `stride`.
+    """
     most = (min(frame.sides) - 1) // (frame.size - 1) if frame.size > 1 else min(frame.sides)
     scales = []
     for dilation in powers_of_two(most):
@@ -106,15 +119,16 @@ def multi_scale(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 def cross_extent(frame: Frame) -> tuple[int, int]:
+    """Return the sides of the smallest box around a cross of the frame's size."""
     arm = frame.size**2 // 4
     return 2 * arm + frame.size % 2, 2 * arm + 1
 
 
 def cross(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Plus signs of size^2 pixels, `stride` apart.
+    """Return the pixels of plus signs of size^2 pixels, `stride` apart.
 
-    For an odd size a centre and four arms of (size^2 - 1) / 4 pixels; for an even one the arms have size^2 / 4, the upper one a
-    pixel less.
+    For an odd size a centre and four arms of (size^2 - 1) / 4 pixels; for an even one the arms have size^2 / 4, the
+    upper one a pixel less.
     """
     extent, arm = cross_extent(frame), frame.size**2 // 4
     at = box_offsets(extent)
@@ -123,19 +137,19 @@ def cross(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 def large_extent(frame: Frame) -> tuple[int, int]:
-    """The sides of a square of twice the size, or the largest that fits."""
+    """Return the sides of a square of twice the size, or the largest that fits."""
     side = min(2 * frame.size, *frame.sides)
     return side, side
 
 
 def large_sparse(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Windows of twice the size, `stride` apart, of which one random choice of p pixels is seen, the same in all."""
+    """Return p pixels of each window of twice the size, `stride` apart: one random choice, the same in all windows."""
     pattern = box_offsets(large_extent(frame))[draw_subsets(rng, 1, math.prod(large_extent(frame)), frame.seen)[0]]
     return window_pixels(window_corners(frame.sides, large_extent(frame), frame.stride), pattern, frame.sides)
 
 
 def random_local(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Windows of twice the size, `stride` apart, of each of which another random choice of p pixels is seen."""
+    """Return p pixels of each window of twice the size, `stride` apart: an independent random choice in each."""
     at = window_corners(frame.sides, large_extent(frame), frame.stride)
     patterns = box_offsets(large_extent(frame))[draw_subsets(rng, len(at), math.prod(large_extent(frame)), frame.seen)]
     return window_pixels(at, patterns, frame.sides)

@@ -1,6 +1,7 @@
 """Laws without a preferred direction (and a grid, which has one), drawn one row a key.
 
-So growing the number of samples, or padding the input dimension, leaves the rows and coordinates that were there as they are.
+So growing the number of samples, or padding the input dimension, leaves the rows and coordinates that were there as
+they are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def build_isotropic_law(
     closed_forms: Callable[[DataSpec], ClosedForms],
     **more: Any,
 ) -> Law:
-    """The law radius * a uniform direction. radius(key, dim, hyper, data, dtype) -> ()."""
+    """Return the law of radius * a uniform direction, where radius(key, dim, hyper, data, dtype) -> ()."""
 
     def source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
         dim = hyper["data.input_dim"]
@@ -49,18 +50,18 @@ def _unit_radius(key, dim, hyper, data, dtype):
 
 
 def _radial_radius(key, dim, hyper, data, dtype):
-    """1 - V^(1/alpha) without cancellation where it is small."""
+    """Return 1 - V^(1/alpha) without cancellation where it is small."""
     return -jnp.expm1(jnp.log1p(-_uniform(key, dtype)) / hyper["data.alpha"])
 
 
 def _chi_radius(key, dim, hyper, data, dtype):
-    """Of N(0, I_dim), as the norm of so many normals."""
+    """Return the norm of N(0, I_dim), from so many normals."""
     z = jax.random.normal(key, (data.input_dim,), dtype)
     return jnp.linalg.norm(jnp.where(jnp.arange(data.input_dim) < dim, z, 0))
 
 
 def _patch_radius(key, dim, hyper, data, dtype):
-    """|Z| with |Z|^2 ~ Beta(m/2, (D - m)/2)."""
+    """Return |Z| with |Z|^2 ~ Beta(m/2, (D - m)/2)."""
     own, rest = (jax.random.gamma(jax.random.fold_in(key, i), size / 2, dtype=dtype) for i, size in _split(data))
     return jnp.sqrt(own / (own + rest))
 

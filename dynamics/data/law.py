@@ -123,11 +123,11 @@ class DataSpec:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """How the inputs lie: (d,), or (height, width, channels)."""
+        """Return how the inputs lie: (d,), or (height, width, channels)."""
         return LAWS[self.law].grid(self)
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that all runs on these data share, by the name that they have among a run's scalars."""
+        """Return the arrays that all runs on these data share, by their names among a run's scalars."""
         found = LAWS[self.law].shared_arrays
         return {} if found is None else {f"data.{name}": array for name, array in found(self).items()}
 
@@ -146,7 +146,10 @@ def draw_samples(
 
 
 def draw_inputs(name: str, key: jax.Array, num_samples: Any, dim: Any, shape: tuple[int, int], dtype: Any) -> jax.Array:
-    """Return inputs (n, d) of this shape, of a law without parameters; `num_samples` rows and `dim` columns are valid."""
+    """Return inputs (n, d) of a law without parameters, of this shape.
+
+    The first `num_samples` rows and `dim` columns are valid.
+    """
     source = LAWS[name].source(key, DataSpec(name, shape[1]), {"data.input_dim": dim}, dtype)
     return draw_samples(source, key, num_samples, shape[0])[0]
 

@@ -1,8 +1,9 @@
-"""Mixtures of low-dimensional balls and lines: the law of Liang et al. 2026, Theorem on mixtures, with its closed forms.
+"""Mixtures of low-dimensional balls and lines: the law of Liang et al. 2026, Theorem on mixtures, with its closed
+forms.
 
-Part j is uniform on a unit ball of an m-dimensional affine subspace V_j = c_j + span(B_j) of R^d; m = 1 is a line. Parts are
-equally likely, their subspaces uniformly random and |c_j| = offset, with c_j orthogonal to B_j: 0 leads all of them through the
-origin.
+Part j is uniform on a unit ball of an m-dimensional affine subspace V_j = c_j + span(B_j) of R^d; m = 1 is a line.
+Parts are equally likely, their subspaces uniformly random and |c_j| = offset, with c_j orthogonal to B_j: 0 leads all
+of them through the origin.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from dynamics.errors import require
 
 
 class Subspaces(NamedTuple):
-    """bases (J, m, d), orthonormal rows; centres (J, d), orthogonal to them."""
+    """The parts of a mixture: bases (J, m, d), orthonormal rows; centres (J, d), orthogonal to them."""
 
     bases: jax.Array
     centres: jax.Array
 
 
 def orthonormalize_rows(rows: jax.Array) -> jax.Array:
-    """The rows (k, d) made orthonormal one after the other, twice for the rounding; products only, no LAPACK."""
+    """Return the rows (k, d) orthonormalised in order, twice for the rounding; by products only, no LAPACK."""
     for _ in range(2):
         done: list[jax.Array] = []
         for row in rows:
@@ -40,7 +41,7 @@ def orthonormalize_rows(rows: jax.Array) -> jax.Array:
 
 
 def draw_subspaces(key: jax.Array, data: DataSpec, offset: jax.Array, dtype: Any) -> Subspaces:
-    """The parts of a run, a key each, so that more of them leave the first ones as they are."""
+    """Return the subspaces of a run, drawn from a key each, so that more of them leave the first ones unchanged."""
 
     def part(j):
         drawn = jax.random.normal(jax.random.fold_in(key, j), (data.intrinsic_dim + 1, data.input_dim), dtype)
@@ -70,7 +71,10 @@ def _check(data: DataSpec) -> None:
 def _half_space_within_parts(
     parts: Subspaces, u: np.ndarray, t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """For u (d, K) and t (K,): B_j u (J, m, K), its norm (J, K), where the ball of j is cut (J, K), whether it is (J, K)."""
+    """Return B_j u (J, m, K), its norm (J, K), where the ball of j is cut (J, K), and whether it is, (J, K).
+
+    For u (d, K) and t (K,).
+    """
     bases, centres = (np.asarray(a, float) for a in parts)
     inner = bases @ u
     size = np.linalg.norm(inner, axis=1)
@@ -79,14 +83,20 @@ def _half_space_within_parts(
 
 
 def mixture_probability(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """P(u.X > t), (K,), for unit columns u (d, K) and t (K,): the mean over parts of Q_ball(m)((t - u.c_j) / |B_j u|)."""
+    """Return P(u.X > t) (K,) for unit columns u (d, K) and t (K,).
+
+    The mean over parts of Q_ball(m)((t - u.c_j) / |B_j u|).
+    """
     m = parts.bases.shape[1]
     _, _, cut, seen = _half_space_within_parts(parts, u, t)
     return np.mean(np.where(seen, ball_half_space_probability(cut, m), cut < 0), axis=0)
 
 
 def mixture_mean(parts: Subspaces, u: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """E[X 1{u.X > t}], (d, K): the mean over parts of c_j Q_j + B_j^T (B_j u / |B_j u|) M_ball(m)."""
+    """Return E[X 1{u.X > t}] (d, K) for unit columns u (d, K) and t (K,).
+
+    The mean over parts of c_j Q_j + B_j^T (B_j u / |B_j u|) M_ball(m).
+    """
     bases, centres = (np.asarray(a, float) for a in parts)
     m = bases.shape[1]
     inner, size, cut, seen = _half_space_within_parts(parts, u, t)

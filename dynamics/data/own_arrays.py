@@ -1,7 +1,7 @@
 """`data.law=arrays`: samples from one's own file (`array_files.py`), as they are; `data.scale` multiplies them.
 
-With a test part in the file the test samples are from there, otherwise from what the training samples leave over. Labels, if
-there are any, are for `target.kind` = `labels` (as they are), `one_hot` or `part_index` (classes).
+With a test part in the file the test samples are from there, otherwise from what the training samples leave over.
+Labels, if there are any, are for `target.kind` = `labels` (as they are), `one_hot` or `part_index` (classes).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dynamics.errors import InputError, require
 
 
 def _resolve(data: DataSpec) -> DataSpec:
-    """The data with the digest of the file's content and, if it is 0, the number of coordinates."""
+    """Return the data with the digest of the file's content and, if it is 0, the number of coordinates."""
     pool = array_files.load_array_file(data.file)
     check_digest(data, "data.file", data.file, pool.digest)
     return replace(data, digest=pool.digest, input_dim=data.input_dim or math.prod(pool.grid))
@@ -49,12 +49,12 @@ def _source(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
 
 
 def _num_parts(data: DataSpec) -> int:
-    """The number of classes; 1 if labels are numbers, which are no classes, or if there are none."""
+    """Return the number of classes; 1 if labels are numbers, which are no classes, or if there are none."""
     return max(1, array_files.load_array_file(data.file).classes)
 
 
 def _label_outputs(data: DataSpec) -> int:
-    """How many numbers a label of the file is, 0 for one."""
+    """Return how many numbers a label of the file is, 0 for one."""
     values = array_files.load_array_file(data.file).values if data.law == "arrays" else None
     if values is None:
         allowed = "needs data.law = arrays and a data.file with labels that are numbers; for words use one_hot or part_index"
@@ -63,7 +63,7 @@ def _label_outputs(data: DataSpec) -> int:
 
 
 def _labels(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = the label that the file has for the sample."""
+    """Return f_0(x) = the label that the file has for the sample."""
     values = setting.parts
     assert values is not None  # `_label_outputs` sees to it
     return lambda x, part: jnp.asarray(values)[part]

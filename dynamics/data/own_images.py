@@ -1,12 +1,13 @@
 """One's own images: a folder or a zip file with a folder of png or jpeg files for each class.
 
 `<class>/<file>`, or `train/<class>/<file>` and `test/<class>/<file>`; folders around these do not matter. Classes are
-numbered in the order of their names, images of a class are in the order of theirs. All must be of one size; if any of them has
-colours, grey ones are read as colours too. Names that begin with a dot, `__MACOSX` and files of other kinds are passed over.
+numbered in the order of their names, images of a class are in the order of theirs. All must be of one size; if any of
+them has colours, grey ones are read as colours too. Names that begin with a dot, `__MACOSX` and files of other kinds
+are passed over.
 
-The digest is that of the files' bytes, by class and in order, so a folder and a zip of it are the same data. What takes long is
-kept in the user's cache folder (`~/.cache/dynamics/images`): the digest by path, size and time of the files, and the decoded
-pixels, if decoding took more than a second, by digest.
+The digest is that of the files' bytes, by class and in order, so a folder and a zip of it are the same data. What takes
+long is kept in the user's cache folder (`~/.cache/dynamics/images`): the digest by path, size and time of the files,
+and the decoded pixels, if decoding took more than a second, by digest.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ KEPT_AFTER_SECONDS = 1.0  # of reading and decoding
 
 
 class OwnImages(NamedTuple):
-    """images: as every set has them; num_classes; digest: of the files' content."""
+    """A user's images, read like every set, with num_classes and the digest of the files' content."""
 
     images: ImageSet
     num_classes: int
@@ -57,7 +58,10 @@ def load_images(law: str, root: str) -> ImageSet:
 
 
 def _modification_times(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """What changes when files come or go: the times of a folder and those down to its classes, or of a zip file."""
+    """Return the times of a zip file, or of a folder and its subfolders down to the classes.
+
+    They change when files come or go.
+    """
     levels = [path]
     for _ in range(2 if path.is_dir() else 0):
         levels += [child for folder in levels for child in folder.iterdir() if child.is_dir() and child not in levels]
@@ -77,14 +81,14 @@ def _load(root: str, path: Path, times: tuple) -> OwnImages:
 
 
 def _load_cached(path: Path) -> tuple[str, list[Arrays]] | None:
-    """(digest, pixels and classes of every part) if the cache folder has them."""
+    """Return (digest, pixels and classes of every part) if the cache folder has them."""
     digest = load_digest(content_stamp(path))
     arrays = load_pixels(digest) if digest else []
     return (digest, arrays) if arrays else None
 
 
 def _read(root: str, path: Path) -> tuple[str, list[Arrays]]:
-    """(digest, pixels and classes of every part) from the files, kept if that took long."""
+    """Return (digest, pixels and classes of every part) from the files, and cache them if that took long."""
     stamp, begun = content_stamp(path), time.perf_counter()
     with open_tree(path) as (tree, read):
         parts = files_by_part(root, tree)
@@ -96,7 +100,10 @@ def _read(root: str, path: Path) -> tuple[str, list[Arrays]]:
 
 
 def _decode_all(root: str, parts: Sequence[Part], read: Read) -> list[Arrays]:
-    """Pixels (N, height, width, channels) and classes (N,) of every part; one channel if no image has colours."""
+    """Return pixels (N, height, width, channels) and classes (N,) of every part.
+
+    One channel if no image has colours.
+    """
     arrays: list[Arrays] = []
     first, colours = "", False
     shape: tuple[int, ...] = ()
@@ -123,7 +130,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _decode(name: str, content: bytes) -> np.ndarray:
-    """An image (height, width, 1 or 3) of eight bits a channel."""
+    """Return an image (height, width, 1 or 3) of eight bits a channel."""
     from PIL import Image
 
     try:

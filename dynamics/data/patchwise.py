@@ -1,13 +1,16 @@
 """Laws that are made patch by patch: J = input_dim / patch_dim disjoint blocks of m = patch_dim coordinates.
 
-    patch_spheres   every patch uniform on S^(m-1), independently: a filter sees a sphere, and everything can be memorised
+    patch_spheres   every patch uniform on S^(m-1), independently: a filter sees a sphere, and everything can be
+                    memorised
     tiled           one point of S^(m-1), J times over: what one patch says all of them say
-    vocabulary      one patch, anywhere, is a word f_i plus noise, the others are noise, of variance 1 / (J m) a coordinate
-    cone_clusters   one patch, anywhere, is from the cone around a direction of its cluster, the others from a noise cone
+    vocabulary      one patch, anywhere, is a word f_i plus noise, the others are noise, of variance 1 / (J m) a
+                    coordinate
+    cone_clusters   one patch, anywhere, is from the cone around a direction of its cluster, the others from a noise
+                    cone
 
-(Liang et al. 2026b, experiments X2, X6, X7, X8. That which patch it is is uniform, and how cones are made, is our reading.)
-What a shared filter sees of the first two is the sphere of R^m, whose closed forms are `SPHERE`'s; of the words
-`vocabulary_half_space`.
+(Liang et al. 2026b, experiments X2, X6, X7, X8. That which patch it is is uniform, and how cones are made, is our
+reading.) What a shared filter sees of the first two is the sphere of R^m, whose closed forms are `SPHERE`'s; of the
+words `vocabulary_half_space`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from dynamics.errors import require
 
 
 def count_patches(data: DataSpec) -> int:
+    """Return how many disjoint patches an input has."""
     return data.input_dim // data.patch_dim
 
 
@@ -47,18 +51,18 @@ def _tiled(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> Source:
 
 
 def _normals(key: jax.Array, data: DataSpec, dtype: Any) -> jax.Array:
-    """J + 1 patches (J + 1, m) of standard normals, in one draw: rows as short as m take long to compile."""
+    """Return J + 1 patches (J + 1, m) of standard normals, in one draw: rows as short as m take long to compile."""
     return jax.random.normal(key, ((count_patches(data) + 1) * data.patch_dim,), dtype).reshape(-1, data.patch_dim)
 
 
 def _choice(key: jax.Array, data: DataSpec) -> tuple[jax.Array, jax.Array]:
-    """Which patch is special, and which part it is of: independent and uniform."""
+    """Return which patch is special, and which part it is of: independent and uniform."""
     drawn = jax.random.randint(key, (), 0, count_patches(data) * data.components)
     return drawn // data.components, drawn % data.components
 
 
 def noise_std(data: DataSpec) -> float:
-    """Of a coordinate of `vocabulary`."""
+    """Return the standard deviation of a coordinate's noise in `vocabulary`."""
     return float((count_patches(data) * data.patch_dim) ** -0.5)
 
 
@@ -89,7 +93,7 @@ def _cone_clusters(key: jax.Array, data: DataSpec, hyper: Hyper, dtype: Any) -> 
 
 
 def vocabulary_half_space(words: np.ndarray, num_patches: int, u: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P(u.Z > t) (K,) and E[Z 1{u.Z > t}] (m, K) of what a shared filter sees of `vocabulary`, for unit u (m, K) and t (K,).
+    """Return P(u.Z > t) (K,) and E[Z 1{u.Z > t}] (m, K) of a patch Z of `vocabulary`, for unit u (m, K) and t (K,).
 
     Z is a word plus noise with chance 1/J and noise else: a mixture of Gaussians of standard deviation (J m)^(-1/2).
     """

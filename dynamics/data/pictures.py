@@ -30,7 +30,7 @@ def _load(data: DataSpec) -> images.ImageSet:
 
 
 def _shape(data: DataSpec) -> tuple[int, ...]:
-    """(height, width, channels) of a set's images; reads one's own, and no file of the suite's sets."""
+    """Return (height, width, channels) of a set's images; reads a user's own, and no file of the suite's sets."""
     return _load(data).pixels.shape[1:] if data.law == "images" else images.image_shape(data.law)
 
 
@@ -45,7 +45,7 @@ def _shared_arrays(data: DataSpec) -> dict[str, np.ndarray]:
 
 
 def pixel_statistics(data: DataSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation that every pixel is standardised with, (channels,) each, of pixels in [0, 1]."""
+    """Return mean and standard deviation, (channels,) each, that pixels in [0, 1] are standardised with."""
     if data.normalization in images.NORMALIZATIONS:
         mean, std = images.NORMALIZATIONS[data.normalization]
         return np.asarray(mean), np.asarray(std)
@@ -117,13 +117,13 @@ LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
 
 
 def _set_fields(data: DataSpec) -> tuple[str, ...]:
-    """The fields that an image set uses: those of dead leaves only where these stand in for the images."""
+    """Return the fields that an image set uses: those of dead leaves only where these stand in for the images."""
     own = ("digest",) if data.law == "images" else ()
     return ("root", *own, "normalization", "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
 
 
 def _resolve(data: DataSpec) -> DataSpec:
-    """Own images with the digest of their files and, if it is 0, the number of coordinates."""
+    """Return own images with the digest of their files and, if it is 0, the number of coordinates."""
     found = own_images.load_own_images(data.root)
     check_digest(data, "data.root", data.root, found.digest)
     return replace(data, digest=found.digest, input_dim=data.input_dim or math.prod(_shape(data)))

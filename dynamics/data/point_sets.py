@@ -15,7 +15,8 @@ BLOCK = 256  # samples drawn at a time
 
 
 class PointRequest(NamedTuple):
-    """A request for `size` samples drawn from a key, the first `count` of them valid, and for `each` views of every one."""
+    """A request for `size` samples drawn from a key, the first `count` of them valid, and for `each` views of every
+    one."""
 
     key: jax.Array
     count: Any
@@ -26,7 +27,10 @@ class PointRequest(NamedTuple):
 def draw_points(
     row: Callable[..., tuple[jax.Array, jax.Array]], seen: np.ndarray | None, *requests: PointRequest
 ) -> list[jax.Array]:
-    """Return for each request its samples (size, d), or random views (L, m) of them, (size * each, m); all in one loop."""
+    """Return for each request its samples (size, d), or random views of them (size * each, m), drawn in one loop.
+
+    seen: the views (L, m).
+    """
     sizes, most = [a.size for a in requests], max(a.each for a in requests)
     keys = jnp.concatenate(
         [jax.vmap(partial(jax.random.fold_in, a.key))(jnp.arange(a.size, dtype=jnp.int32)) for a in requests]

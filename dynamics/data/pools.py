@@ -1,6 +1,7 @@
 """Samples of a fixed pool: image sets, and one's own arrays and images. A run's key says which of them it has.
 
-A pool without a test part is shuffled once a run: training samples are taken from its front, test samples from its back.
+A pool without a test part is shuffled once a run: training samples are taken from its front, test samples from its
+back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def pool_source(
     wrap: Callable[[Row], Row] = lambda row: row,
     stands_for: jax.Array | None = None,
 ) -> Source:
-    """Return the source that draws from the shared arrays `data.pool` (N, d) and `data.pool_parts` (N,), or the test ones.
+    """Return the source that draws from the shared arrays `data.pool` (N, d) and `data.pool_parts` (N,), or the test
+    ones.
 
     convert: makes inputs of a stored row; wrap: put around both rows; stands_for: see `Source.parts`.
     """
@@ -47,7 +49,10 @@ def pool_source(
 
 
 def check_sizes(data: DataSpec, train: int, test: int | None, kind: str = "sample") -> None:
-    """Raise `InputError` if a run asks for more than the pool has; test: samples of its test part, None if it has none."""
+    """Raise `InputError` if a run asks for more samples than the pool has.
+
+    test: how many samples its test part has, None if it has none.
+    """
     if test is not None:
         require(data.num_test <= test, "data.num_test", data.num_test, f"{data.law} has {test} test {kind}s")
         require(data.num_samples <= train, "data.num_samples", data.num_samples, f"{data.law} has {train} training {kind}s")

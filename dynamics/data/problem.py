@@ -15,7 +15,9 @@ __all__ = ["DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
 
 
 class Samples(NamedTuple):
-    """inputs (n, d); labels (n,) with noise; clean (n,) without; weights (n,): 1/n each, 0 on padding.
+    """Samples with their labels.
+
+    inputs (n, d); labels (n,) with noise; clean (n,) without; weights (n,): 1/n each, 0 on padding.
 
     Where the target has C outputs, labels and clean are (n, C).
     """
@@ -27,6 +29,8 @@ class Samples(NamedTuple):
 
 
 class Problem(NamedTuple):
+    """A training sample and a test sample."""
+
     train: Samples
     test: Samples
 
@@ -34,8 +38,8 @@ class Problem(NamedTuple):
 def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hyper, dtype: Any) -> Problem:
     """Draw data and teacher from the run's key; shapes are `data`'s, true sizes and scalars are `hyper`'s.
 
-    Inputs, teacher, noise, test samples and what is random of the law have keys of their own, so all runs of one seed share
-    them whatever else differs, and the samples at a smaller n are the first ones of a larger n.
+    Inputs, teacher, noise, test samples and what is random of the law have keys of their own, so all runs of one seed
+    share them whatever else differs, and the samples at a smaller n are the first ones of a larger n.
     """
     inputs_key, target_key, noise_key, test_key, law_key = (jax.random.fold_in(key, i) for i in range(5))
     source = LAWS[data.law].source(law_key, data, hyper, dtype)

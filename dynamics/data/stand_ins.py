@@ -1,8 +1,9 @@
 """What can stand in for the images of a set: inputs of the same shape that share some of what the set has, and no more.
 
-gaussian: N(0, I), the shape alone; shuffled: each image's own values, and so its norm, at pixels in an order of its own;
-covariance: a Gaussian with the mean and the covariance of the set's pixels; dead_leaves: pictures with edges and occlusion
-that show nothing.
+gaussian: N(0, I), the shape alone; shuffled: each image's own values, and so its norm, at pixels in an order of its
+own;
+covariance: a Gaussian with the mean and the covariance of the set's pixels; dead_leaves: pictures with edges and
+occlusion that show nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MEAN, ROOT = "pixel_mean", "pixel_root"
 
 
 def shared_arrays(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
-    """What a stand-in needs of the set, whose pixels are standardised with mean and std (channels,)."""
+    """Return the arrays that a stand-in needs of the image set, standardised with mean and std (channels,)."""
     if data.stand_in != "covariance":
         return {}
     where = (data.law, data.root, data.digest)
@@ -36,7 +37,7 @@ def shared_arrays(data: DataSpec, mean: np.ndarray, std: np.ndarray) -> dict[str
 
 @lru_cache(maxsize=8)
 def _moments(where: tuple[str, str, str], mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and the covariance's root (d, d) of the set's pixels, standardised; where: law, root, digest."""
+    """Return mean (d,) and the covariance's root (d, d) of the set's standardised pixels; where: law, root, digest."""
     law, root, _ = where
     found = load_images(law, root)
     pixels = images.standardize_pixels(found.pixels, found.highest, mean, std)
@@ -45,7 +46,7 @@ def _moments(where: tuple[str, str, str], mean: tuple[float, ...], std: tuple[fl
 
 
 def shuffle_pixels(image: Row) -> Row:
-    """Rows of images, the pixels of each in an order of its own."""
+    """Return the sampler of images whose pixels are each permuted in an order of their own."""
 
     def row(key, index, num_samples):
         pixels, part = image(key, index, num_samples)
@@ -55,22 +56,27 @@ def shuffle_pixels(image: Row) -> Row:
 
 
 def draw_stand_in(data: DataSpec, hyper: Hyper, dtype: Any) -> Row:
-    """Rows of a stand-in of `DRAWN`, all of one part."""
+    """Return the sampler of a stand-in of `DRAWN`, whose samples are all of one part."""
     draw = DRAWN[data.stand_in](data, hyper, dtype)
     return lambda key, index, num_samples: (draw(key), jnp.int32(0))
 
 
 def gaussian_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+    """Return the sampler of N(0, I) in the images' dimension."""
     return lambda key: jax.random.normal(key, (data.input_dim,), dtype)
 
 
 def covariance_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
+    """Return the sampler of the Gaussian with the mean and covariance of the set's pixels."""
     mean, root = (hyper[f"data.{name}"].astype(dtype) for name in (MEAN, ROOT))
     return lambda key: mean + root @ jax.random.normal(key, (data.input_dim,), dtype)
 
 
 def dead_leaves_sampler(data: DataSpec, hyper: Hyper, dtype: Any) -> Draw:
-    """Of the law's grid, standardised as uniform colours are: mean 1/2, variance 1/12."""
+    """Return the sampler of dead-leaves pictures of the law's grid.
+
+    Standardised as uniform colours are: mean 1/2, variance 1/12.
+    """
     side, _, channels = data.grid
     smallest, exponent, texture = (hyper[f"data.{name}"] for name in ("smallest_leaf", "leaf_exponent", "texture"))
 

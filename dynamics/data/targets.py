@@ -23,7 +23,7 @@ Target = Callable[
 
 
 class TargetKind(NamedTuple):
-    """A clean target f_0.
+    """A kind of clean target f_0, as it is registered.
 
     draw(key, setting): f_0 as a run of this key has it
     outputs(data): how many outputs it has, 0 for a scalar, whose labels have no axis for them
@@ -42,7 +42,7 @@ TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """Which function of the inputs the labels are, before noise.
+    """The function of the inputs that labels are, before noise.
 
     >>> import dynamics as dyn
     >>> dyn.Target(kind="chebyshev", degree=5).outputs(dyn.Data(input_dim=1))  # 0: labels are scalars
@@ -63,11 +63,11 @@ class TargetSpec:
 
     @property
     def pads(self) -> bool:
-        """Whether the target is the same where zeros are appended to the inputs."""
+        """Return whether the target is the same where zeros are appended to the inputs."""
         return TARGETS[self.kind].pads
 
     def outputs(self, data: DataSpec) -> int:
-        """How many outputs it has; 0 for a scalar, whose labels have no axis for them."""
+        """Return how many outputs it has; 0 for a scalar, whose labels have no axis for them."""
         return TARGETS[self.kind].outputs(data)
 
 
@@ -88,18 +88,18 @@ class Setting(NamedTuple):
 
 
 def build_linear(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = e_1 . x, a fixed unit vector (Liang et al. 2025, Figures 1-12)."""
+    """Return f_0(x) = e_1 . x, a fixed unit vector (Liang et al. 2025, Figures 1-12)."""
     return lambda x, part: x[:, 0]
 
 
 def build_random_linear(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = w . x, w a uniform unit vector: for inputs whose first coordinate is not like the others."""
+    """Return f_0(x) = w . x, w a uniform unit vector: for inputs whose first coordinate is not like the others."""
     w = draw_direction(key, setting.dim, setting.data.input_dim, setting.dtype)
     return lambda x, part: x @ w
 
 
 def build_holder_half(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = (1/d) sum_{j <= d} |u_j . x|^(1/2) + 1 with u_j uniform on the sphere (ibid., Figures 13-15)."""
+    """Return f_0(x) = (1/d) sum_{j <= d} |u_j . x|^(1/2) + 1, u_j uniform on the sphere (ibid., Figures 13-15)."""
     width, dtype = setting.data.input_dim, setting.dtype
     index = jnp.arange(width, dtype=jnp.int32)
     unit = jax.vmap(lambda j: draw_direction(jax.random.fold_in(key, j), setting.dim, width, dtype))(index)
@@ -109,19 +109,22 @@ def build_holder_half(key: jax.Array, setting: Setting) -> Target:
 
 
 def build_chebyshev(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = T_degree(x_1) = cos(degree arccos x_1), the Chebyshev polynomial (Cohen et al. 2021)."""
+    """Return f_0(x) = T_degree(x_1) = cos(degree arccos x_1), the Chebyshev polynomial (Cohen et al. 2021)."""
     return lambda x, part: jnp.cos(setting.target.degree * jnp.arccos(jnp.clip(x[:, 0], -1, 1)))
 
 
 def build_zero(key: jax.Array, setting: Setting) -> Target:
-    """f_0(x) = 0."""
+    """Return f_0(x) = 0."""
     return lambda x, part: jnp.zeros(x.shape[0], setting.dtype)
 
 
 def build_teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target:
-    """A patch network with shared filters, f_0(x) = sum_k v_k (1/L) sum_l relu(w_k . x^(l) - b_k) + c (Liang et al. 2026b).
+    """Return a random patch network with shared filters as f_0 (Liang et al. 2026b).
 
-    v_k ~ N(0, 1), w_k ~ N(0, I), b_k ~ U(-1/2, 1/2), c ~ U(-1, 1); `scaled`: w_k ~ N(0, I/m), v_k ~ N(0, 1/K), b = c = 0.
+    f_0(x) = sum_k v_k (1/L) sum_l relu(w_k . x^(l) - b_k) + c.
+
+    v_k ~ N(0, 1), w_k ~ N(0, I), b_k ~ U(-1/2, 1/2), c ~ U(-1, 1); `scaled`: w_k ~ N(0, I/m), v_k ~ N(0, 1/K), b = c =
+    0.
     """
     spec, dtype = setting.target, setting.dtype
     seen, width = list_views(spec.views, setting.data.grid), spec.units
@@ -138,24 +141,24 @@ def build_teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> 
 
 
 def build_scaled_teacher(key: jax.Array, setting: Setting) -> Target:
-    """`teacher` of unit scale without biases, that of the image experiments (ibid., X3)."""
+    """Return `build_teacher` at unit scale without biases, as in the image experiments (ibid., X3)."""
     return build_teacher(key, setting, scaled=True)
 
 
 def build_part_vectors(key: jax.Array, setting: Setting) -> Target:
-    """What the sample's part stands for, a vector: its word, the direction of its cluster, the centre of its subspace."""
+    """Return f_0(x) = the vector of the sample's part: its word, its cluster's direction or its subspace's centre."""
     stands_for = setting.parts
     assert stands_for is not None  # `check` sees to it
     return lambda x, part: stands_for[part]
 
 
 def build_part_index(key: jax.Array, setting: Setting) -> Target:
-    """The number of the sample's part: the class of an image as a number."""
+    """Return f_0(x) = the number of the sample's part, for an image its class."""
     return lambda x, part: part.astype(setting.dtype)
 
 
 def build_one_hot(key: jax.Array, setting: Setting) -> Target:
-    """The sample's part as a class, 1 in its place and 0 elsewhere."""
+    """Return f_0(x) = the sample's part as a class, 1 in its place and 0 elsewhere."""
     return lambda x, part: jax.nn.one_hot(part, _num_parts(setting.data), dtype=setting.dtype)
 
 

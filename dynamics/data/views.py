@@ -1,7 +1,7 @@
 """What a filter sees of a sample: a view is a tuple of its coordinates, and all views of a sample are of one length.
 
-A sample is a vector of `grid` (d,), or an image of `grid` (height, width, channels) laid out in C order. A view of an image has
-all channels of each of its pixels.
+A sample is a vector of `grid` (d,), or an image of `grid` (height, width, channels) laid out in C order. A view of an
+image has all channels of each of its pixels.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ SCHEMES: Registry[Scheme] = Registry("view scheme", "views", lambda: ViewSpec, s
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """Which coordinates of a sample each filter sees; views are chosen before a program is compiled, so nothing here is swept.
+    """The coordinates of a sample that each filter sees.
+
+    Views are chosen before a program is compiled, so nothing here is swept.
 
     scheme: of `SCHEMES`, or several joined by +, whose views follow one another; empty: the whole sample, seen once
 
     >>> import dynamics as dyn
-    >>> dyn.Model(kind="convolutional", views=dyn.Views(scheme="sliding", size=2, stride=2)).rows((6,))  # views, numbers
-    (3, 2)
+    >>> dyn.Model(kind="convolutional", views=dyn.Views(scheme="sliding", size=2, stride=2)).rows((6,))  # views,
+    numbers (3, 2)
     """
 
     scheme: str = added_field(
@@ -46,7 +48,7 @@ class ViewSpec:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """The names of the schemes that are joined."""
+        """Return the names of the schemes that are joined."""
         return names_of(self.scheme)
 
     def check(self, where: str, grid: tuple[int, ...]) -> None:
@@ -78,21 +80,21 @@ class ViewSpec:
         ensure(any(usual) or self.count == 0, "count", f"is for the schemes that draw views: {drawn}")
 
     def frame(self, grid: tuple[int, ...]) -> Frame:
-        """The wanted views as schemes see them, without channels."""
+        """Return the wanted views as schemes see them, without channels."""
         return Frame(grid if len(grid) == 1 else grid[:2], self.size, self.stride, self.count, self)
 
 
 def fits(scheme: Scheme, frame: Frame) -> bool:
-    """Whether one view of the frame's size fits into it."""
+    """Return whether one view of the frame's size fits into it."""
     return frame.size >= 1 and all(need <= side for need, side in zip(scheme.extent(frame), frame.sides, strict=True))
 
 
 @until_registration(maxsize=256)
 def list_views(spec: ViewSpec, grid: tuple[int, ...]) -> np.ndarray:
-    """The coordinates (L, m), int32 and not to be written to, of all L views of a sample.
+    """Return the coordinates (L, m), read-only int32, of all L views of a sample.
 
-    m is `size` for a vector, size^2 channels for an image, and all of the sample where there is no scheme. The scheme at place
-    i of the sum draws from the generator of (seed, i).
+    m is `size` for a vector, size^2 channels for an image, and all of the sample where there is no scheme. The scheme
+    at place i of the sum draws from the generator of (seed, i).
 
     >>> list_views(ViewSpec("sliding", 3, stride=2), (5,)).tolist()
     [[0, 1, 2], [2, 3, 4]]
@@ -113,13 +115,13 @@ def list_views(spec: ViewSpec, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def _usual(scheme: str, frame: Frame) -> int:
-    """How many views `sliding` or `disjoint` has."""
+    """Return how many views `sliding` or `disjoint` has."""
     step = frame.size if scheme == "disjoint" else frame.stride
     return math.prod((side - frame.size) // step + 1 for side in frame.sides)
 
 
 def view_shape(spec: ViewSpec, grid: tuple[int, ...]) -> tuple[int, int]:
-    """(L, m): how many views there are and how many coordinates each has, which no seed changes."""
+    """Return (L, m), the number of views and of coordinates in each, which no seed changes."""
     if not spec.schemes:  # of however many coordinates, none are listed
         spec.check("views", grid)
         return 1, math.prod(grid)
@@ -128,7 +130,10 @@ def view_shape(spec: ViewSpec, grid: tuple[int, ...]) -> tuple[int, int]:
 
 
 def used_fields(scheme: Scheme) -> Callable[[ViewSpec], tuple[str, ...]]:
-    """The fields that a scheme uses: all that lay out a grid heed the stride, and so do those that count as a grid does."""
+    """Return the fields that a scheme uses.
+
+    All that lay out a grid heed the stride, and so do those that count as a grid does.
+    """
 
     def used(spec: ViewSpec) -> tuple[str, ...]:
         stride = scheme.strides or (scheme.usual == "sliding" and not spec.count)
