@@ -17,8 +17,9 @@ Params = Any
 class Batch(NamedTuple):
     """Samples in the layout that a model computes with; labels and weights have the shape of its predictions.
 
-    The weights sum to one over true samples and vanish on padding, so that for any layout the empirical mean of a per-sample
-    quantity q is `sum(weights * q)`. Where there are several outputs labels have a last axis that weights lack.
+    The weights sum to one over true samples and vanish on padding, so that for any layout the empirical mean of a
+    per-sample quantity q is `sum(weights * q)`. Where there are several outputs labels have a last axis that weights
+    lack.
     """
 
     inputs: Any
@@ -27,10 +28,10 @@ class Batch(NamedTuple):
 
 
 class Neurons(NamedTuple):
-    """The hidden units of a network with one hidden layer, N of them, each of which sees D - 1 numbers.
+    """The N hidden units of a network with one hidden layer, each of which sees D - 1 numbers.
 
-    hidden (D, N), row 0 the biases; readout (N,): the weight that the unit's output goes out with. A unit that looks at one
-    position only, of several, is a unit of its own for every position.
+    hidden (D, N), row 0 the biases; readout (N,): the weight that the unit's output goes out with. A unit that looks at
+    one position only, of several, is a unit of its own for every position.
     """
 
     hidden: jax.Array
@@ -38,7 +39,8 @@ class Neurons(NamedTuple):
 
 
 class UnitLayout(NamedTuple):
-    """Which filter, position and readout weight each unit of `Neurons` uses; arrays over N, known when a model is built.
+    """Which filter, position and readout weight each unit of `Neurons` uses; arrays over N, known when a model is
+    built.
 
     index: which of `width` neurons a unit is; block: units with the same number have one readout weight in common
     share: what a unit's output counts for in the pool, 1 / L for a mean over L views
@@ -61,9 +63,9 @@ class Model(NamedTuple):
     apply(params, batch): predictions, shaped like `batch.labels`
     squared_gradient(params, batch, factor): gradient of factor * sum(weights (f - y)^2) in closed form, or None
     gauss_newton(params, batch): the kernel K_ij = sqrt(w_i w_j) <grad f(x_i), grad f(x_j)>, shape (n, n), or None
-    half_spaces(params, batch, coefficients (C, *weights.shape)): sum_i c_i share sum_l 1{z_ilk > 0} (1, x_i^(l)) over the views
-        l that a unit sees of a sample, and the same over z_ilk < 0, shape (2, C, D, N), where z is its pre-activation; None for
-        a model without such units
+    half_spaces(params, batch, coefficients (C, *weights.shape)): sum_i c_i share sum_l 1{z_ilk > 0} (1, x_i^(l)) over
+        the views l that a unit sees of a sample, and the same over z_ilk < 0, shape (2, C, D, N), where z is its
+        pre-activation; None for a model without such units
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
     neurons(params): its units; layout: which weights they share; None for a model without such units
     seen_norm(inputs (n, d)): the largest norm (n,) of what a unit sees of a sample
@@ -82,7 +84,7 @@ class Model(NamedTuple):
 
 
 def seen_norm(views: np.ndarray | None) -> Callable[[jax.Array], jax.Array]:
-    """`Model.seen_norm` of units that see these views (L, m); None: the whole sample."""
+    """Return the function `Model.seen_norm` of units that see these views (L, m); None: the whole sample."""
 
     def largest(inputs: jax.Array) -> jax.Array:
         seen = inputs[:, None] if views is None else inputs[:, views]
@@ -99,8 +101,10 @@ def plain_model(
     """Return the model of two functions; gradients and curvature come from automatic differentiation.
 
     init(key, hyper): parameters, a pytree; hyper: the run's scalars by path, such as `model.init_scale`
-    apply(params, inputs): predictions (n,), or (n, C), for inputs (n, d) of which a sample's depend on that sample alone
-    is_weight(params): masks that broadcast to the parameters, 0 on biases that weight decay may spare; all are weights if None
+    apply(params, inputs): predictions (n,), or (n, C), for inputs (n, d) of which a sample's depend on that sample
+    alone
+    is_weight(params): masks that broadcast to the parameters, 0 on biases that weight decay may spare; all are weights
+    if None
     """
 
     def all_weights(params: Params) -> Any:
@@ -118,5 +122,5 @@ def plain_model(
 
 
 def flat_batch(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
-    """The plain layout: inputs (n, d), labels and weights (n,)."""
+    """Return a batch in the plain layout: inputs (n, d), labels and weights (n,)."""
     return Batch(inputs, labels, weights)

@@ -18,7 +18,7 @@ ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
 
 
 def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
-    """A network whose filters are shared by all views; where there are none the whole sample is the only one."""
+    """Return a network whose filters are shared by all views; without views the whole sample is the only one."""
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=True)
     patches = MODELS[spec.kind].patches
@@ -30,7 +30,7 @@ def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model
 
 
 def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
-    """A network with filters of its own for each view."""
+    """Return a network with filters of its own for each view."""
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=False)
     more: dict[str, Any] = {"readout": spec.readout, "pooling": spec.pooling, "kernels": spec.gradient == "closed_form"}
@@ -38,6 +38,7 @@ def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Mod
 
 
 def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared_filters: bool) -> Model:
+    """Return a patch network with several outputs."""
     return build_several_outputs(
         list_views(spec.views, grid),
         int(spec.width),
@@ -53,7 +54,7 @@ def _build_several(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int, shared
 
 
 def count_one_hidden_layer_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
-    """The parameters of a network with one hidden layer: filters with biases, readouts, offsets."""
+    """Return the number of parameters of a network with one hidden layer: filters with biases, readouts, offsets."""
     (num_views, size), width = spec.rows(grid), int(spec.width)
     positions = 1 if MODELS[spec.kind].shared_filters else num_views
     readouts = positions if spec.readout == "unit" else 1
@@ -61,13 +62,13 @@ def count_one_hidden_layer_parameters(spec: ModelSpec, grid: Grid, outputs: int)
 
 
 def count_mlp_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
-    """The parameters of a fully connected network of `depth` hidden layers."""
+    """Return the number of parameters of a fully connected network of `depth` hidden layers."""
     width = int(spec.width)
     return width * (math.prod(grid) + 1 + (spec.depth - 1) * (width + 1) + 1) + 1
 
 
 def shared_filter_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
-    """Every filter times every view, forth and back."""
+    """Return the operations of a gradient on one sample: every filter times every view, forth and back."""
     num_views, size = spec.rows(grid)
     return num_views * int(spec.width) * (4 * (size + 1) + 4)
 

@@ -10,7 +10,10 @@ from dynamics.models.base import Batch, Model, flat_batch
 
 
 def build_linear_model(input_dim: int, dtype) -> Model:
-    """Weights (d,), drawn from N(0, init_scale^2); no bias. The squared loss has the Hessian 2 factor X^T X / n."""
+    """Return the linear model without bias, weights (d,) drawn from N(0, init_scale^2).
+
+    The squared loss has the Hessian 2 factor X^T X / n.
+    """
 
     def init(key: jax.Array, hyper: Hyper) -> jax.Array:
         drawn = hyper["model.init_scale"] * jax.random.normal(key, (input_dim,), dtype)

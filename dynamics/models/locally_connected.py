@@ -1,16 +1,18 @@
-"""Patch networks with filters of their own at every position: f(x) = (1/L) sum_l sum_k v_k phi(w_kl . x^(l) + b_kl) + c.
+"""Patch networks with filters of their own at every position: f(x) = (1/L) sum_l sum_k v_k phi(w_kl . x^(l) + b_kl) +
+c.
 
-The readout is shared over positions (v_k, as in the theory of Liang et al. 2026b) or there is one for each unit (v_kl). A
-position is a two-layer net on its view, so gradients are those of `two_layer.py` position by position, and where there are
-kernels they take the positions as an ensemble.
+The readout is shared over positions (v_k, as in the theory of Liang et al. 2026b) or there is one for each unit (v_kl).
+A position is a two-layer net on its view, so gradients are those of `two_layer.py` position by position, and where
+there are kernels they take the positions as an ensemble.
 
-As units of the theory, (k, l) looks at all n L patches and is on for those at position l alone: then p, s and e of the weight
-function carry a factor 1/L each, g~ one of 1/L^2, and
+As units of the theory, (k, l) looks at all n L patches and is on for those at position l alone: then p, s and e of the
+weight function carry a factor 1/L each, g~ one of 1/L^2, and
 
-    lambda_GN >= 1 + 2 sum_kl |v_k| |w_kl| s_kl sqrt(p_kl^2 + |e_kl|^2) = 1 + (2/L^2) sum_kl |v_k| |w_kl| g~_l(u_kl, t_kl)
+    lambda_GN >= 1 + 2 sum_kl |v_k| |w_kl| s_kl sqrt(p_kl^2 + |e_kl|^2) = 1 + (2/L^2) sum_kl |v_k| |w_kl| g~_l(u_kl,
+    t_kl)
 
-with g~_l of the n patches at l: the constraint is weaker by 1/L than with shared filters, whose coefficients are L times
-larger.
+with g~_l of the n patches at l: the constraint is weaker by 1/L than with shared filters, whose coefficients are L
+times larger.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
 
 
 class LocallyConnected(NamedTuple):
-    """hidden (L, m + 1, K), row 0 of m + 1 the bias; readout (K,), or (L, K) where each unit has its own; offset ()."""
+    """The parameters of a network with filters of its own at each view.
+
+    hidden (L, m + 1, K), row 0 of m + 1 the bias; readout (K,), or (L, K) where each unit has its own; offset ().
+    """
 
     hidden: jax.Array
     readout: jax.Array
@@ -48,7 +53,7 @@ def build_locally_connected(
     pooling: str = "mean",
     kernels: bool = True,
 ) -> Model:
-    """The model of `width` filters at each of the views (L, m); readout `shared` over positions or by `unit`."""
+    """Return the model of `width` filters at each of the views (L, m); readout `shared` over positions or by `unit`."""
     (num_views, size), shared = views.shape, readout == "shared"
     share = 1 / num_views if pooling == "mean" else 1.0
     phi, draw = ACTIVATIONS[activation], INITS[init]
@@ -104,8 +109,8 @@ def build_locally_connected(
         return lax.map(block, batch.inputs)
 
     def assemble(params: LocallyConnected, slope: jax.Array, units: jax.Array, total: jax.Array) -> LocallyConnected:
-        """The gradient from slope (L, m + 1, K), before the readout is multiplied in, and that of every unit's readout (L,
-        K)."""
+        """The gradient from slope (L, m + 1, K), before the readout is multiplied in, and that of every unit's readout
+        (L, K)."""
         return LocallyConnected(outer(params)[:, None] * slope, jnp.sum(units, axis=0) if shared else units, total)
 
     def fused_gradient(params: LocallyConnected, batch: Batch, factor: float) -> LocallyConnected:

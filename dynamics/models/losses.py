@@ -25,7 +25,7 @@ FACTORS = {"mse": 1.0, "half": 0.5}
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that configs may name.
+    """A loss that configs may name, as it is registered.
 
     each(prediction, labels, weights, spec): its value at every sample, shaped like the weights; where there are several
         outputs prediction and labels have a last axis for them; spec is the `LossSpec`, swept fields of one's own
@@ -44,7 +44,7 @@ LOSSES: Registry[Loss] = Registry("loss", "loss", lambda: LossSpec)
 
 @dataclass(frozen=True)
 class LossSpec:
-    """Which loss is descended, and in which units; logarithms are natural.
+    """The loss that is descended, and its units; logarithms are natural.
 
     >>> import dynamics as dyn
     >>> dyn.Loss(normalization="half").factor  # of the mean square
@@ -56,7 +56,7 @@ class LossSpec:
 
     @property
     def factor(self) -> float:
-        """The loss is this factor times the mean over samples of `Loss.each`."""
+        """Return the factor: the loss is it times the mean over samples of `Loss.each`."""
         return FACTORS[self.normalization] if "normalization" in LOSSES.entry(self.kind).used_fields(self) else 1.0
 
     def check(self, outputs: int) -> None:
@@ -68,17 +68,17 @@ class LossSpec:
 
 
 def squared_norms(residual: jax.Array, weights: jax.Array) -> jax.Array:
-    """|f - y|^2 of every sample, shaped like the weights: summed over outputs where there are several."""
+    """Return |f - y|^2 of every sample, shaped like the weights: summed over outputs where there are several."""
     return residual**2 if residual.ndim == weights.ndim else jnp.sum(residual**2, axis=-1)
 
 
 def squared_error(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
-    """|f - y|^2 of every sample."""
+    """Return |f - y|^2 of every sample, from predictions and labels."""
     return squared_norms(prediction - labels, weights)
 
 
 def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array, spec: LossSpec) -> jax.Array:
-    """-sum_c y_c log softmax(f)_c of every sample."""
+    """Return -sum_c y_c log softmax(f)_c of every sample."""
     return optax.losses.softmax_cross_entropy(prediction, labels)
 
 
@@ -93,7 +93,7 @@ def resolve_loss_spec(loss: str | LossSpec, hyper: Any) -> LossSpec:
 def mean_loss(
     kind: str | LossSpec, factor: float, apply: Callable[[Any, Batch], jax.Array], params: Any, batch: Batch
 ) -> jax.Array:
-    """factor * the weighted mean over the batch."""
+    """Return factor * the weighted mean of the loss over the batch."""
     spec = LossSpec(kind=kind) if isinstance(kind, str) else kind
     each = LOSSES[spec.kind].each(apply(params, batch), batch.labels, batch.weights, spec)
     return factor * jnp.sum(batch.weights * each)

@@ -12,7 +12,10 @@ MLP_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": lambda z: jax.
 
 
 def build_mlp(input_dim: int, width: int, depth: int, activation: str, dtype) -> Model:
-    """`depth` hidden layers of `width` units; flax's default (LeCun normal) initialisation times init_scale."""
+    """Return the fully connected network of `depth` hidden layers of `width` units.
+
+    Initialised by flax's default (LeCun normal) times init_scale.
+    """
     from flax import linen as nn  # imported here: flax takes a second to load and most studies do without
 
     class Net(nn.Module):

@@ -28,8 +28,10 @@ class ModelKind:
     """A kind of network.
 
     build(spec, grid, dtype, outputs): the network on samples of this grid; outputs: 0 for a scalar
-    activations, inits: the names that `model.activation` and `model.init` may have; None where the kind has no use for them
-    pads: the sizes in which zeros (samples of no weight, neurons, coordinates) may be appended without changing any number
+    activations, inits: the names that `model.activation` and `model.init` may have; None where the kind has no use for
+    them
+    pads: the sizes in which zeros (samples of no weight, neurons, coordinates) may be appended without changing any
+    number
     parameters(spec, grid, outputs): how many there are; counted from the initialised network where it is None
     flops_per_sample(spec, grid, outputs): of a gradient, for the plan; six a parameter where it is None
     several_outputs: whether it can have more than one
@@ -56,7 +58,7 @@ MODELS: Registry[ModelKind] = Registry("model", "model", lambda: ModelSpec, comm
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which network is trained, and how its parameters start.
+    """The network that is trained, and how its parameters start.
 
     >>> import dynamics as dyn
     >>> dyn.Model(width=10).parameters((3,))  # 10 neurons of 3 weights, a bias and a readout, and an output bias
@@ -109,11 +111,11 @@ class ModelSpec:
                 require(value == getattr(type(self), name), f"model.{name}", value, only)
 
     def rows(self, grid: Grid) -> tuple[int, int]:
-        """(views of a sample that each neuron sees, numbers in each without the leading 1)."""
+        """Return (views of a sample that each neuron sees, numbers in each without the leading 1)."""
         return view_shape(self.views, grid) if MODELS[self.kind].patches else (1, math.prod(grid))
 
     def build(self, grid: Grid, dtype: Any, outputs: int = 0, hyper: Hyper | None = None) -> Model:
-        """The network on samples of this grid; outputs: 0 for a scalar, whose predictions have no axis for them.
+        """Return the network on samples of this grid; outputs: 0 for a scalar, whose predictions have no axis for them.
 
         hyper: the run's scalars, where the kind has swept fields of its own: they take the place of the spec's
         """
@@ -121,12 +123,12 @@ class ModelSpec:
         return MODELS[self.kind].build(spec, grid, dtype, outputs)
 
     def parameters(self, grid: Grid, outputs: int = 0) -> int:
-        """The number of parameters."""
+        """Return the number of parameters."""
         known = MODELS[self.kind].parameters
         return _count_parameters(self, grid, outputs) if known is None else known(self, grid, outputs)
 
     def flops_per_sample(self, grid: Grid, outputs: int = 0) -> float:
-        """Floating-point operations of a gradient on one sample, as the plan estimates them."""
+        """Return the floating-point operations of a gradient on one sample, as the plan estimates them."""
         known = MODELS[self.kind].flops_per_sample
         return 6.0 * self.parameters(grid, outputs) if known is None else known(self, grid, outputs)
 
@@ -141,7 +143,7 @@ def _count_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
 
 
 def resolve_width(width: int | str, num_samples: int) -> int:
-    """The number of neurons meant by `width`: itself, or so many times n for a string such as `4n` or `0.5n`."""
+    """Return the number of neurons meant by `width`: itself, or so many times n for a string such as `4n` or `0.5n`."""
     text = str(width).strip()
     try:
         value = float(text[:-1] or 1) * num_samples if text.endswith("n") else float(text)

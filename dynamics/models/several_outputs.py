@@ -1,18 +1,19 @@
-"""Patch networks with several outputs: filters shared over positions or not, a readout vector for each filter or each unit.
+"""Patch networks with several outputs: filters shared over positions or not, a readout vector for each filter or each
+unit.
 
     f(x) = share * sum_l sum_k v_k(l) phi(w_k(l) . x^(l) + b_k(l)) + c,   v_k, c in R^C
 
 For regression on vectors and for classification, where the papers' theory of scalar networks says nothing; gradients by
 autodiff.
 
-Where filters and readout are shared, a filter sees of a sample what passes its open gates, and all that f needs of L views is
-their sum:
+Where filters and readout are shared, a filter sees of a sample what passes its open gates, and all that f needs of L
+views is their sum:
 
     a_k = share * sum_l 1{w_k . x^(l) + b_k > 0} (1, x^(l)),   f(x) = sum_k v_k (b_k, w_k) . a_k + c
 
-Gates are constant where f is smooth, so f is differentiated with the a_k held fixed: with m + 1 < L they are fewer numbers than
-the activations, and the way back does not touch the views again. Elsewhere the activations are computed again on the way back,
-block by block.
+Gates are constant where f is smooth, so f is differentiated with the a_k held fixed: with m + 1 < L they are fewer
+numbers than the activations, and the way back does not touch the views again. Elsewhere the activations are computed
+again on the way back, block by block.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
 
 
 class SeveralOutputs(NamedTuple):
-    """hidden (P, m + 1, K), row 0 of m + 1 the bias; readout (Q, K, C); offset (C,). P and Q are L, or 1 where positions
-    share."""
+    """The parameters of a patch network with several outputs.
+
+    hidden (P, m + 1, K), row 0 of m + 1 the bias; readout (Q, K, C); offset (C,). P and Q are L, or 1 where positions
+    share.
+    """
 
     hidden: jax.Array
     readout: jax.Array
@@ -53,7 +57,7 @@ def build_several_outputs(
     pooling: str = "mean",
     kernels: bool = True,
 ) -> Model:
-    """The model of `width` filters on views (L, m) with so many outputs; kernels: False for plain JAX."""
+    """Return the model of `width` filters on views (L, m) with so many outputs; kernels: False for plain JAX."""
     num_views, size = views.shape
     share = 1 / num_views if pooling == "mean" else 1.0
     filters, readouts = (1 if shared_filters else num_views), (1 if readout == "shared" else num_views)
@@ -73,8 +77,8 @@ def build_several_outputs(
         return jax.tree.map(lambda p: hyper["model.init_scale"] * p, params)
 
     def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
-        """Inputs (blocks, L, size of a block, m + 1), or views last but one where they are pooled; labels (blocks, size of a
-        block, C)."""
+        """Inputs (blocks, L, size of a block, m + 1), or views last but one where they are pooled; labels (blocks, size
+        of a block, C)."""
         n = inputs.shape[0]
         length = math.ceil(
             n / count_sample_blocks(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())

@@ -2,10 +2,11 @@
 
     plain     the model's own gradient, step by step
     gradient  two fused kernels for a GPU that never write the pre-activations (`gpu.py`)
-    descend   whole segments of gradient descent in one call (a CPU: `descend.h`) or one launch (a GPU: `gpu_descent.py`)
+    descend   whole segments of gradient descent in one call (a CPU: `descend.h`) or one launch (a GPU:
+    `gpu_descent.py`)
 
-On a GPU the backends are timed once for each shape and the result is kept on disk; backends that fail to compile or run are
-skipped. On a CPU `descend` does the same operations as step by step and moves less memory, so it is always taken.
+On a GPU the backends are timed once for each shape and the result is kept on disk; backends that fail to compile or run
+are skipped. On a CPU `descend` does the same operations as step by step and moves less memory, so it is always taken.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ Backend = Callable[[Any, Batch, jax.Array], Any]  # params, batch, steps -> para
 
 
 def choose_backend(num_samples: int, width: int, input_dim: int, plain: Gradient, *, descends: bool) -> str:
-    """Return the fastest backend for this shape in float32; descends: whether the rule is full-batch gradient descent."""
+    """Return the fastest backend for this shape in float32.
+
+    descends: whether the rule is full-batch gradient descent.
+    """
     if jax.default_backend() == "cpu" and descends and gates.has_kernels(input_dim + 1, jnp.float32):
         return DESCEND
     if jax.default_backend() != "gpu" or is_switched_off():

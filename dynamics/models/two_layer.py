@@ -1,7 +1,8 @@
 """Two-layer network f(x) = sum_k v_k phi(w_k . x + b_k) + c with its gradient in closed form.
 
-The same neurons may look at several views of a sample, x^(1) to x^(L), and f is then the mean over views: a convolutional
-network with shared filters and global average pooling (paper 3 of the suite's core, equation for shared patch networks).
+The same neurons may look at several views of a sample, x^(1) to x^(L), and f is then the mean over views: a
+convolutional network with shared filters and global average pooling (paper 3 of the suite's core, equation for shared
+patch networks).
 
 UnitLayout, for speed: neurons lie on the fast axis. The hidden weights are one array of shape (d + 1, K) whose
 row 0 is the bias, inputs carry a leading 1. Samples come in blocks small enough for the cache, and since a
@@ -12,8 +13,8 @@ sample's residual needs its own block only, one pass over the blocks gives the w
 and for the ReLU dv_k = w_k . G_k, because phi(z) = z phi'(z). Padded neurons (w = b = v = 0), padded input
 coordinates and padded samples (weight 0) have zero gradient and stay what they are.
 
-Where there are kernels for it (`dynamics.kernels.gates`: ReLU, float32, a CPU, few inputs) the same sums are theirs. A single
-input is sorted, for then a ReLU is a position among the samples.
+Where there are kernels for it (`dynamics.kernels.gates`: ReLU, float32, a CPU, few inputs) the same sums are theirs. A
+single input is sorted, for then a ReLU is a position among the samples.
 
 The theory writes w . x - b; the sign of b is a convention.
 """
@@ -37,7 +38,7 @@ BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common secon
 
 
 class TwoLayer(NamedTuple):
-    """hidden (d + 1, K), row 0 the bias; readout (K,); offset ()."""
+    """The parameters of a network with one hidden layer: hidden (d + 1, K), row 0 the bias; readout (K,); offset ()."""
 
     hidden: jax.Array
     readout: jax.Array
@@ -45,14 +46,17 @@ class TwoLayer(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """phi and phi'; at the ReLU's kink phi' = 0, as in jax.nn.relu (whose own rule is lost in a scan differentiated twice)."""
+    """An activation function phi and its derivative phi'.
+
+    At the ReLU's kink phi' = 0, as in jax.nn.relu (whose own rule is lost in a scan differentiated twice).
+    """
 
     value: Callable[[jax.Array], jax.Array]
     slope: Callable[[jax.Array], jax.Array]
 
 
 def _normal_cdf(z: jax.Array) -> jax.Array:
-    """Written alike in phi and phi', so that the compiler evaluates the error function once for both."""
+    """Return the normal distribution function, written alike in phi and phi', so that it is evaluated once for both."""
     return 0.5 * (1 + jax.scipy.special.erf(z * math.sqrt(0.5)))
 
 
@@ -109,7 +113,7 @@ INITS = {
 
 
 def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
-    """In how many blocks of samples to take a pass: as few as keep one block's activations in cache.
+    """Return in how many blocks of samples to take a pass: as few as keep one block's activations in cache.
 
     Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have.
     """
@@ -128,9 +132,10 @@ def build_two_layer(
     views: np.ndarray | None = None,
     pooling: str = "mean",
 ) -> Model:
-    """The model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`.
+    """Return the model at padded sizes `input_dim` and `width`; true sizes are read from `hyper`.
 
-    kernels: False for plain JAX; views: the coordinates (L, input_dim) of a sample that neurons see, None for all, once;
+    kernels: False for plain JAX; views: the coordinates (L, input_dim) of a sample that neurons see, None for all,
+    once;
     pooling: whether the output is the `mean` or the `sum` over them
     """
     num_views = 1 if views is None else len(views)
