@@ -32,8 +32,8 @@ class ViewSpec:
     scheme: of `SCHEMES`, or several joined by +, whose views follow one another; empty: the whole sample, seen once
 
     >>> import dynamics as dyn
-    >>> dyn.Model(kind="convolutional", views=dyn.Views(scheme="sliding", size=2, stride=2)).rows((6,))  # views,
-    numbers (3, 2)
+    >>> dyn.Model(kind="convolutional", views=dyn.Views(scheme="sliding", size=2, stride=2)).rows((6,))  # views, numbers
+    (3, 2)
     """
 
     scheme: str = added_field(

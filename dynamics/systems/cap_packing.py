@@ -286,9 +286,8 @@ def build_cap_packing(spec: CapsSpec) -> Dynamics:
         """caps, empty_caps, held_samples: counts; coverage: share of what fits at most.
 
         acceptance: share of the last step's proposals that were accepted. separation: smallest distance of centres over
-        the
-        allowed one, NaN for fewer than two. risk: E (L sum over empty caps of Phi)^2, for disjoint atoms L^2 E Phi^2
-        times their number.
+        the allowed one, NaN for fewer than two. risk: E (L sum over empty caps of Phi)^2, for disjoint atoms
+        L^2 E Phi^2 times their number.
         """
         inside = samples_per_cap(atoms, state, fixed)
         empty = state.count - jnp.sum(inside > 0, dtype=jnp.int32)

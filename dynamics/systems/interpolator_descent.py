@@ -212,14 +212,13 @@ def build_interpolator_descent(spec: InterpolationSpec) -> Dynamics:
         """train_loss; its gauss_newton_sharpness, sharpness (the larger lanczos_residual of both) and
         residual_sharpness.
 
-        exact_sharpness, bound_sharpness: what the built net should have, and what it should not exceed; edge: eta
-        lambda / 2
-        interpolation_error: the largest |f(x_i) - y_i|; memorised_share: of samples where it is at most MEMORISED *
-        bound
+        exact_sharpness, bound_sharpness: what the built net should have, and what it should not exceed
+        edge: eta lambda / 2; interpolation_error: the largest |f(x_i) - y_i|
+        memorised_share: of samples where that is at most MEMORISED * bound
         rounding: epsilon max_k |v_k| (|w_k| + |b_k|), by about which an exact net is off
         largest_activation: of how many samples (patches) a neuron is on for; used_width: neurons that are not all zeros
-        distance: the largest |parameter - its value in the built net|; standing_share: of samples that stand out from
-        others
+        distance: the largest |parameter - its value in the built net|
+        standing_share: of samples that stand out from others
         """
         run, params = fixed.run, state.params
         view = View(model, params, run, HALF)

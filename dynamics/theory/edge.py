@@ -9,8 +9,8 @@ def stability_threshold(kind: str, momentum: float) -> float:
     On a quadratic of curvature S a step has the characteristic polynomial z^2 - (1 + b - s) z + b for heavy ball and
     z^2 - (1 + b)(1 - s) z + b (1 - s) for Nesterov, with s = eta S. A root leaves the unit disc at z = -1, at these s.
 
-    >>> threshold("gd", 0.9), threshold("momentum", 0.9), round(threshold("nesterov", 0.9), 4)
-    (2.0, 3.8, 1.3571)
+    >>> [round(stability_threshold(kind, 0.9), 4) for kind in ("gd", "momentum", "nesterov")]
+    [2.0, 3.8, 1.3571]
     """
     thresholds = {"gd": 2.0, "momentum": 2 + 2 * momentum, "nesterov": (2 + 2 * momentum) / (1 + 2 * momentum)}
     return thresholds[kind]
