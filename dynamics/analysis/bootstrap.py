@@ -1,8 +1,8 @@
 """Intervals from few seeds.
 
 A plain percentile interval is too narrow for five seeds. The expanded percentile interval (Hesterberg 2015,
-"What Teachers Should Know About the Bootstrap", sec. 6) takes quantiles at Phi(-sqrt(S/(S-1)) t_{S-1}) instead of 2.5 %,
-which corrects both the narrowness of the resampling distribution and the missing t-quantile.
+"What Teachers Should Know About the Bootstrap", sec. 6) takes quantiles at Phi(-sqrt(S/(S-1)) t_{S-1}) instead of 2.5
+%, which corrects both the narrowness of the resampling distribution and the missing t-quantile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 
 
 def tail_quantile(num_seeds: int, level: float = 0.95) -> float:
-    """The lower quantile of the expanded percentile interval."""
+    """Return the lower quantile of the expanded percentile interval."""
     from scipy import special  # here, because every command imports this file and few come to an interval
 
     t = special.stdtrit(num_seeds - 1, (1 + level) / 2)
@@ -32,7 +32,7 @@ def tail_quantile(num_seeds: int, level: float = 0.95) -> float:
 def over_seeds(
     statistic: Callable[[np.ndarray], np.ndarray], num_seeds: int, *, level: float = 0.95, num_resamples: int = 4000
 ) -> Estimate:
-    """Estimate and interval of a statistic of a set of seeds.
+    """Return estimate and interval of a statistic of a set of seeds.
 
     statistic(index): index (R, S) of seed positions -> (R,), one value a row. Seeds are resampled as wholes, so
     whatever a seed shares across runs (its data, say) stays shared.

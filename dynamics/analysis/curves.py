@@ -29,7 +29,8 @@ class Band(NamedTuple):
 
 
 def measure_band(part: Study, metric: str | pl.Expr) -> Band:
-    """Of a recorded metric, or an expression in such, at every recorded step but 0; values that are not finite are left out."""
+    """Of a recorded metric, or an expression in such, at every recorded step but 0; values that are not finite are left
+    out."""
     value = pl.col(metric) if isinstance(metric, str) else metric
     seen = part.records.unique(["run", "step"]).filter(pl.col("step") > 0).select("step", value.alias("value"))
     seen = seen.filter(pl.col("value").is_finite())
@@ -39,14 +40,14 @@ def measure_band(part: Study, metric: str | pl.Expr) -> Band:
 
 
 def draw_band(ax: Axes, part: Study, metric: str | pl.Expr, label: str, color: str, **line: Any) -> None:
-    """The median over seeds as a line, from the least to the greatest as a band."""
+    """Draw the median over seeds as a line, from the least to the greatest as a band."""
     seen = measure_band(part, metric)
     ax.fill_between(seen.step, seen.low, seen.high, color=color, alpha=0.2, lw=0)
     ax.plot(seen.step, seen.middle, color=color, label=label, **line)
 
 
 def draw_training(ax: Axes, part: Study, metrics: tuple[str, ...] = ("train_loss", "clean_train_error")) -> None:
-    """Losses and errors against the step, both logarithmic."""
+    """Draw losses and errors against the step, both logarithmic."""
     for metric, color in zip(metrics, COLORS, strict=False):
         draw_band(ax, part, metric, LABELS.get(metric, metric), color)
     ax.set(xlabel="step", ylabel="mean square", xscale="log", yscale="log")
@@ -54,7 +55,7 @@ def draw_training(ax: Axes, part: Study, metrics: tuple[str, ...] = ("train_loss
 
 
 def draw_sharpness(ax: Axes, part: Study, *, label: str = "sharpness", color: str = COLORS[2], edge: bool = True) -> None:
-    """The Hessian's top eigenvalue against the step, and the edge 2 / eta."""
+    """Draw the Hessian's top eigenvalue against the step, and the edge 2 / eta."""
     draw_band(ax, part, "sharpness", label, color)
     for rate in part.values("learning_rate") if edge else []:
         ax.axhline(2 / rate, color="0.3", ls=":", label=f"$2/\\eta = {2 / rate:.3g}$")

@@ -19,13 +19,14 @@ BLOCK = 4096  # samples whose products are summed at once
 
 
 def load_depths(part: Study) -> list[np.ndarray]:
-    """The depths (Q,) that each run of the part ended with, in the order of seeds; the study must have kept final states."""
+    """Return the depths (Q,) that each run of the part ended with, in the order of seeds; the study must have kept
+    final states."""
     runs = part.runs.unique("run").sort("seed")["run"]
     return [part.store.final(run)["depth"] for run in runs]
 
 
 def load_curves(part: Study) -> np.ndarray:
-    """Psi on `THRESHOLDS` of each run, (S, 201)."""
+    """Return Psi on `THRESHOLDS` of each run, (S, 201)."""
     return np.array([concentration_curve(depths) for depths in load_depths(part)])
 
 
@@ -42,7 +43,8 @@ def _samples(spec: DepthSpec) -> np.ndarray:
 
 
 def view_covariance(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Covariance (m, m) of a random view of a random sample: samples (n, d), views (L, m); all views of all samples count."""
+    """Return covariance (m, m) of a random view of a random sample: samples (n, d), views (L, m); all views of all
+    samples count."""
     mean, second = samples.mean(axis=0, dtype=float), np.zeros((samples.shape[1],) * 2)
     for block in np.array_split(samples, -(-len(samples) // BLOCK)):
         second += block.T.astype(float) @ block
@@ -51,27 +53,28 @@ def view_covariance(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def cumulate_energy(covariance: np.ndarray) -> np.ndarray:
-    """Shares (m,) of the variance that the first 1, 2, ..., m principal components of a covariance (m, m) have."""
+    """Return shares (m,) of the variance that the first 1, 2, ..., m principal components of a covariance (m, m) have."""
     values = np.cumsum(np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0))
     return values / values[-1]
 
 
 def count_components(energies: np.ndarray, share: float = 0.9) -> int:
-    """How many principal components it takes for this share of the variance; one reached up to rounding is reached."""
+    """Return how many principal components it takes for this share of the variance; one reached up to rounding is
+    reached."""
     return int(np.searchsorted(energies, share - 1e-12)) + 1
 
 
 def find_elbow(points: np.ndarray, share: float = 0.9) -> int:
-    """The same of points (N, m)."""
+    """Return how many principal components of points (N, m) it takes for this share of the variance."""
     return count_components(cumulate_energy(np.atleast_2d(np.cov(np.asarray(points, float).T))), share)
 
 
 def draw_curve(ax: Axes, curves: np.ndarray, label: str, color: Any, **line: Any) -> None:
-    """The median of Psi (S, 201) over seeds as a line, from the least to the greatest as a band."""
+    """Draw the median of Psi (S, 201) over seeds as a line, from the least to the greatest as a band."""
     ax.fill_between(THRESHOLDS, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, lw=0)
     ax.plot(THRESHOLDS, np.median(curves, axis=0), color=color, label=label, **line)
 
 
 def frame_curves(ax: Axes, title: str) -> None:
-    """Labels and limits of an axis of curves Psi(T)."""
+    """Set the labels and limits of an axis of curves Psi(T)."""
     ax.set(title=title, xlabel="$T$", ylabel=r"$\Psi(T)=P(\mathrm{depth}\geq T)$", xlim=(0, 0.5), ylim=(0, 1.02))

@@ -24,8 +24,8 @@ MOST_POINTS = 2000  # of the reference
 def own_directions(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Sigma^-1 (x - mean) of every point (n, d), mean and covariance Sigma those of the reference (N, d); rows (n, d).
 
-    For an elliptical law this is the direction whose half-space at x is the lightest. Sigma's pseudo-inverse where it is
-    singular.
+    For an elliptical law this is the direction whose half-space at x is the lightest. Sigma's pseudo-inverse where it
+    is singular.
     """
     centred = reference - reference.mean(axis=0)
     return (points - reference.mean(axis=0)) @ np.linalg.pinv(centred.T @ centred / len(centred), hermitian=True)
@@ -53,7 +53,7 @@ class Index(NamedTuple):
 
 @cache  # figure and claims ask for the same runs
 def measure_index(spec: RunSpec) -> Index:
-    """The inputs are drawn anew from the run's seed: no trained parameter is looked at."""
+    """Return the shatterability index of one run's law, from inputs drawn anew; no trained parameter is used."""
     fixed, _ = restart(spec)
     train, fresh = (np.asarray(part.inputs, float) for part in fixed.problem)
     depth = bound_depths(train, fresh[:MOST_POINTS], spec.seed)
@@ -64,7 +64,8 @@ def measure_index(spec: RunSpec) -> Index:
 
 
 def tabulate_indices(study: Study, metrics: list[str]) -> pl.DataFrame:
-    """One row a run: panel, seed, the fields of `Index`, and metrics at the end (NaN where a run has none)."""
+    """Return a table with one row per run: panel, seed, the fields of `Index`, and metrics at the end (NaN where a run
+    has none)."""
     ends = {row["run"]: row for row in study.final.unique(["run", "panel"]).iter_rows(named=True)}
     rows = []
     for run in study.runs.unique(["run", "panel"], maintain_order=True).iter_rows(named=True):
@@ -75,7 +76,8 @@ def tabulate_indices(study: Study, metrics: list[str]) -> pl.DataFrame:
 
 
 def correlate_ranks(table: pl.DataFrame, index: str, metric: str, num_resamples: int = 4000) -> Estimate:
-    """Spearman's correlation over laws of the medians over seeds; the interval resamples laws, and seeds within each."""
+    """Return Spearman's correlation over laws of the medians over seeds; the interval resamples laws, and seeds within
+    each."""
     groups = [own.select(index, metric).to_numpy() for _, own in table.group_by("panel", maintain_order=True)]
     groups = [own[np.isfinite(own).all(axis=1)] for own in groups]
     groups = [own for own in groups if len(own)]
@@ -95,7 +97,7 @@ def correlate_ranks(table: pl.DataFrame, index: str, metric: str, num_resamples:
 
 
 def _correlate_medians(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Spearman's correlation (R,) of the medians over seeds of values (R, laws, seeds, 2).
+    """Return Spearman's correlation (R,) of the medians over seeds of values (R, laws, seeds, 2).
 
     counts: how many seeds (R, laws) are valid, the first ones; NaN where either side is the same for all laws.
     """

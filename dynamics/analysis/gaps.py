@@ -1,4 +1,5 @@
-"""Generalisation gaps over n and d, |excess risk + sigma^2 - training error|, and how much of the noise a net has memorised."""
+"""Generalisation gaps over n and d, |excess risk + sigma^2 - training error|, and how much of the noise a net has
+memorised."""
 
 from __future__ import annotations
 
@@ -23,12 +24,14 @@ STYLES = ("--", "-.", ":", "-")
 
 
 def take_gaps(study: Study) -> Study:
-    """The study with the gap's sign taken away, as in Liang et al. 2026b; where it changes sign its logarithm has a pole."""
+    """Return the study with the gap's sign taken away, as in Liang et al. 2026b; where it changes sign its logarithm
+    has a pole."""
     return take_absolute(study, GAP)
 
 
 def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarray]:
-    """Gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole in all."""
+    """Return gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole
+    in all."""
     found = []
     for part in parts:
         at = list_common_steps(part)[-1] if step is None else step
@@ -39,7 +42,8 @@ def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarra
 
 
 def largest_ratio(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Largest ratio over cells of the second's median over seeds to the first's, both (S, ...), seeds resampled together."""
+    """Return the largest ratio over cells of the second's median over seeds to the first's, both (S, ...), seeds
+    resampled together."""
     if not len(first):
         return UNKNOWN
 
@@ -51,7 +55,8 @@ def largest_ratio(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = None) -> Estimate:
-    """d log gap / d log d at one n (the largest), by least squares on log medians over seeds; less another part's, if any."""
+    """d log gap / d log d at one n (the largest), by least squares on log medians over seeds; less another part's, if
+    any."""
     parts, dims = [part] if against is None else [part, against], part.values("input_dim")
     n = part.values("num_samples")[-1] if n is None else n
     values = read_gaps([p.select(num_samples=n) for p in parts])
@@ -67,7 +72,7 @@ def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = N
 
 
 def least_median(values: np.ndarray) -> Estimate:
-    """Least median over seeds of values (S, ...)."""
+    """Return the least median over seeds of values (S, ...)."""
     return (
         over_seeds(lambda i: np.median(values[i], axis=1).reshape(len(i), -1).min(axis=1), len(values))
         if len(values)
@@ -76,26 +81,26 @@ def least_median(values: np.ndarray) -> Estimate:
 
 
 def tabulate_trends(parts: Mapping[str, Study]) -> pl.DataFrame:
-    """A row a part and n: `trend_in_dim` at the last common step."""
+    """Return a table with a row for each part and n: `trend_in_dim` at the last common step."""
     rows = [(name, n, *trend_in_dim(part, n)) for name, part in parts.items() for n in part.values("num_samples")]
     return make_table(rows, "group, num_samples, trend, low, high")
 
 
 def tabulate_candidates(dims: Sequence[int], patch_dim: int) -> pl.DataFrame:
-    """The exponents under discussion, a row each and a column a dimension."""
+    """Return the exponents under discussion, a row each and a column a dimension."""
     rows = {f"d = {d}": [exponent(d, patch_dim) for exponent in PATCH_CANDIDATES.values()] for d in dims}
     return pl.DataFrame({"exponent": list(PATCH_CANDIDATES), **rows})
 
 
 def draw_candidates(ax: Axes, dim: int, patch_dim: int, at: float = 0.5) -> None:
-    """Guides of all four candidate exponents through one point; none of them is asserted."""
+    """Draw guides of all four candidate exponents through one point; none of them is asserted."""
     for (name, exponent), line in zip(PATCH_CANDIDATES.items(), STYLES, strict=True):
         value = exponent(dim, patch_dim)
         draw_guide(ax, value, f"{name}: $-{value:.3f}$", style=line, at=at)
 
 
 def draw_over_dims(ax: Axes, part: Study, *, open_markers: bool = False, label: str = "") -> None:
-    """Median gap with quartiles against d, a colour for each n, at the last common step."""
+    """Draw median gap with quartiles against d, a colour for each n, at the last common step."""
     (values,), dims = read_gaps([part]), part.values("input_dim")
     for i, (n, color, marker, place) in enumerate(assign_shades(part.values("num_samples"))):
         if not len(values):
@@ -108,11 +113,12 @@ def draw_over_dims(ax: Axes, part: Study, *, open_markers: bool = False, label: 
 
 
 def add_memorised(study: Study) -> Study:
-    """The study with `memorised` = (clean + sigma^2 - train) / 2 sigma^2 in its records, the share of the noise that is fitted.
+    """Return the study with `memorised` = (clean + sigma^2 - train) / 2 sigma^2 in its records, the share of the noise
+    that is fitted.
 
-    Of plain mean squares over the training samples: with labels y = f_0 + e it is (1/n) sum (f - f_0) e / sigma^2, up to the
-    deviation of (1/n) sum e^2 from sigma^2, which runs of one seed share. 0: the noise is ignored; 1: it is interpolated,
-    whatever else the net does. sigma > 0.
+    Of plain mean squares over the training samples: with labels y = f_0 + e it is (1/n) sum (f - f_0) e / sigma^2, up
+    to the deviation of (1/n) sum e^2 from sigma^2, which runs of one seed share. 0: the noise is ignored; 1: it is
+    interpolated, whatever else the net does. sigma > 0.
     """
     variance, train = pl.col("data.noise_std") ** 2, pl.col("train_loss") / pl.col("loss_factor")
     share = (pl.col("clean_train_error") + variance - train) / (2 * variance)

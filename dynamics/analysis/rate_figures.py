@@ -1,4 +1,5 @@
-"""How rates are drawn, an axis at a time: errors against n, slopes against stopping time and dimension, levels against eta."""
+"""How rates are drawn, an axis at a time: errors against n, slopes against stopping time and dimension, levels against
+eta."""
 
 from __future__ import annotations
 
@@ -29,19 +30,19 @@ def name_setting(setting: Setting) -> str:
 
 
 def select_setting(slopes: pl.DataFrame, setting: Setting) -> pl.DataFrame:
-    """The slopes of the clean in-sample error in one setting."""
+    """Return the slopes of the clean in-sample error in one setting."""
     panel, rate, decay, _ = setting
     return slopes.filter(panel=panel, learning_rate=rate, weight_decay=decay, metric=ERROR)
 
 
 def select_final_slopes(slopes: pl.DataFrame) -> pl.DataFrame:
-    """Those of the clean in-sample error at each setting's last stopping time."""
+    """Return the slopes of the clean in-sample error at each setting's last stopping time."""
     last = pl.col("step") == pl.col("step").max().over("panel", "learning_rate", "weight_decay", "input_dim")
     return slopes.filter(metric=ERROR).filter(last).drop("metric")
 
 
 def draw_errors(ax: Axes, part: Study, dims: list[int]) -> None:
-    """Median error against n with quartiles and fitted line, a colour a dimension, at the last common step."""
+    """Draw median error against n with quartiles and fitted line, a colour a dimension, at the last common step."""
     for d, color, marker, place in assign_shades(dims):
         n, values = read_seed_table(part.select(input_dim=d), ERROR, list_common_steps(part)[-1])
         if not len(values):
@@ -56,7 +57,7 @@ def draw_errors(ax: Axes, part: Study, dims: list[int]) -> None:
 
 
 def draw_guides(ax: Axes, dims: list[int]) -> None:
-    """The theory's exponents, as guides, and a line at slope 0."""
+    """Draw the theory's exponents, as guides, and a line at slope 0."""
     for line, label, exponent in GUIDES:
         ax.plot(dims, [-exponent(d) for d in dims], line, color="0.45", label=label, zorder=1)
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -75,7 +76,7 @@ def choose_look(setting: Setting, learning_rates: list[float]) -> dict[str, Any]
 
 
 def draw_slopes(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float]) -> None:
-    """Slope against dimension at the last stopping time, a line a setting."""
+    """Draw slope against dimension at the last stopping time, a line a setting."""
     for setting, place in zip(shown, np.linspace(-0.5, 0.5, len(shown) + 2)[1:-1], strict=True):
         own = select_final_slopes(select_setting(slopes, setting))
         label = f"$\\eta$ = {setting.learning_rate:g}"
@@ -84,7 +85,7 @@ def draw_slopes(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_r
 
 
 def draw_setting_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], learning_rates: list[float], d: int) -> None:
-    """Slope at one dimension against eta * step, a line a setting."""
+    """Draw slope at one dimension against eta * step, a line a setting."""
     for setting in shown:
         own = select_setting(slopes, setting).filter(input_dim=d)
         ax.plot(own["time"], own["slope"], **choose_look(setting, learning_rates))
@@ -95,7 +96,7 @@ def draw_setting_times(ax: Axes, slopes: pl.DataFrame, shown: list[Setting], lea
 
 
 def draw_levels(ax: Axes, study: Study) -> None:
-    """Median error at the largest n against the learning rate, quartile to quartile; a colour a dimension."""
+    """Draw median error at the largest n against the learning rate, quartile to quartile; a colour a dimension."""
     for i, panel in enumerate(study.runs["panel"].unique(maintain_order=True)):
         for d, color, marker, place in assign_shades(study.values("input_dim")):
             own = list_settings(study.select(panel=panel, input_dim=d))

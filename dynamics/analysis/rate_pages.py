@@ -27,11 +27,12 @@ METRICS = [ERROR, "excess_risk", "generalization_gap"]
 
 
 def make_rate_page(study: Study, note: str) -> Page:
-    """A row a panel: error against n at each learning rate. Below: slope against d, against eta * step, error against eta.
+    """A row a panel: error against n at each learning rate. Below: slope against d, against eta * step, error against
+    eta.
 
-    Colours tell the learning rates in the lower row (dimensions on its last axis); panels without decay are filled and drawn
-    through, those with decay open and dashed. A panel of one setting stands in the row of the panel before. note: what the
-    caption should say beyond the setup.
+    Colours tell the learning rates in the lower row (dimensions on its last axis); panels without decay are filled and
+    drawn through, those with decay open and dashed. A panel of one setting stands in the row of the panel before. note:
+    what the caption should say beyond the setup.
     """
     slopes, rows = tabulate_slopes(study, METRICS), list_rows(study)
     fig = new_figure(12, 2.9 * len(rows) + 3.3)
@@ -54,7 +55,7 @@ def make_rate_page(study: Study, note: str) -> Page:
 
 
 def list_rows(study: Study) -> list[list[Setting]]:
-    """The settings by panel; a panel of one setting joins the panel before."""
+    """Return the settings by panel; a panel of one setting joins the panel before."""
     rows: list[list[Setting]] = []
     for _, group in groupby(list_settings(study), key=lambda s: s.panel):
         own = list(group)
@@ -66,7 +67,8 @@ def list_rows(study: Study) -> list[list[Setting]]:
 
 
 def draw_summary(place: SubFigure, study: Study, slopes: pl.DataFrame) -> None:
-    """Slope against d for each panel, slope at the largest d against eta * step, error at the largest n against eta."""
+    """Draw slope against d for each panel, slope at the largest d against eta * step, error at the largest n against
+    eta."""
     panels = study.runs["panel"].unique(maintain_order=True).to_list()
     dims, etas = study.values("input_dim"), study.values("learning_rate")
     *by_dim, by_time, by_rate = place.subplots(1, len(panels) + 2)
@@ -84,7 +86,7 @@ def draw_summary(place: SubFigure, study: Study, slopes: pl.DataFrame) -> None:
 
 
 def tabulate_levels(study: Study) -> pl.DataFrame:
-    """A row a setting and dimension, medians over seeds at the largest n and last step.
+    """Return a table with a row for each setting and dimension: medians over seeds at the largest n and last step.
 
     Columns: panel, learning_rate, weight_decay, input_dim, num_samples, step, error, edge = eta * sharpness / 2
     (Gauss-Newton's), path_norm, num_diverged (over all n).

@@ -1,7 +1,8 @@
-"""Errors against n (or another axis) in several groups of runs: curves with fitted slopes, and what is claimed of the slopes.
+"""Errors against n (or another axis) in several groups of runs: curves with fitted slopes, and what is claimed of the
+slopes.
 
-A group is a part of a study: one law, one dimension, one architecture. Seeds are resampled as wholes, the same ones in every
-group.
+A group is a part of a study: one law, one dimension, one architecture. Seeds are resampled as wholes, the same ones in
+every group.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ Groups = Mapping[str, Study]
 
 
 def take_absolute(study: Study, metric: str) -> Study:
-    """The study with a metric's sign taken away: of a gap, say, whose logarithm is wanted."""
+    """Return the study with a metric's sign taken away: of a gap, say, whose logarithm is wanted."""
     return replace(study, records=study.records.with_columns(pl.col(metric).abs()))
 
 
 def read_seeds(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
-    """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at every
-    one."""
+    """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at
+    every one."""
     step = list_common_steps(part)[-1] if step is None else step
     values, (_, positions) = at_step(part, step).grid(metric, "seed", axis)
     return np.array(positions, float), values[find_whole_seeds(values)]
@@ -41,7 +42,8 @@ def read_seeds(part: Study, metric: str, step: int | None = None, axis: str = "n
 def draw_against(
     ax: Axes, groups: Groups, metric: str, *, axis: str = "num_samples", label: str = "$n$", ylabel: str = ""
 ) -> None:
-    """Median with quartiles against the axis and the fitted line, a colour a group, slopes in the legend; logarithmic."""
+    """Draw median with quartiles against the axis and the fitted line, a colour a group, slopes in the legend;
+    logarithmic."""
     places = np.linspace(-0.5, 0.5, len(groups)) if len(groups) > 1 else [0.0]
     ticks: set[float] = set()
     for i, ((name, part), place) in enumerate(zip(groups.items(), places, strict=True)):
@@ -60,7 +62,8 @@ def draw_against(
 
 
 def draw_guide(ax: Axes, exponent: float, label: str, *, style: str = "--", at: float = 0.5) -> None:
-    """A line of slope -exponent across the axes' limits, through the middle of what is drawn: a guide, not a prediction."""
+    """Draw a line of slope -exponent across the axes' limits, through the middle of what is drawn: a guide, not a
+    prediction."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     x = np.array([left, right])
     y = np.exp(np.log(low) + at * (np.log(high) - np.log(low))) * (x / np.sqrt(left * right)) ** -exponent
@@ -69,7 +72,8 @@ def draw_guide(ax: Axes, exponent: float, label: str, *, style: str = "--", at: 
 
 
 def fit_slopes(groups: Groups, metric: str, steps: Sequence[int] | None = None, axis: str = "num_samples") -> pl.DataFrame:
-    """One row a group and stopping time (the last common step unless given): slope, interval, number of seeds in the fit."""
+    """Return a table with one row per group and stopping time (the last common step unless given): slope, interval,
+    number of seeds in the fit."""
     rows = []
     for name, part in groups.items():
         due = [list_common_steps(part)[-1]] if steps is None else [s for s in steps if s in list_common_steps(part)]
@@ -88,7 +92,8 @@ def draw_times(ax: Axes, table: pl.DataFrame, label: str = "${}$", **look: Any) 
 
 
 def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Positions and values (S, N) of every group at its last common step, over the seeds that are whole in all of them."""
+    """Return positions and values (S, N) of every group at its last common step, over the seeds that are whole in all
+    of them."""
     found = []
     for part in groups.values():
         values, (seeds, positions) = at_step(part, list_common_steps(part)[-1]).grid(metric, "seed", axis)
@@ -99,7 +104,7 @@ def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tup
 
 
 def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
-    """Greatest minus least slope over the groups."""
+    """Return the greatest minus least slope over the groups."""
     positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
@@ -108,7 +113,7 @@ def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
 
 
 def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Estimate:
-    """Least-squares trend of |slope| (as -slope) over one number a group."""
+    """Return the least-squares trend of |slope| (as -slope) over one number a group."""
     positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
@@ -117,7 +122,8 @@ def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Esti
 
 
 def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
-    """Median of the second over median of the first at the largest position of each, seeds resampled together."""
+    """Return the median of the second over median of the first at the largest position of each, seeds resampled
+    together."""
     _, (a, b) = read_together({"first": first, "second": second}, metric)
     if not len(a):
         return UNKNOWN
@@ -125,7 +131,8 @@ def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
 
 
 def ratio_at_common_step(first: Study, second: Study, metric: str = "clean_train_error") -> Estimate:
-    """Median over seeds of the second's metric over the first's, at the last step that both have recorded; seeds are paired."""
+    """Return the median over seeds of the second's metric over the first's, at the last step that both have recorded;
+    seeds are paired."""
     step = max(set(list_common_steps(first)) & set(list_common_steps(second)))
     a, b = (at_step(part, step).records.unique("run").select("seed", metric) for part in (first, second))
     both = a.join(b, on="seed", suffix="_second").sort("seed")

@@ -1,7 +1,7 @@
 """Rates: slopes of log error against log n, with honest intervals, for every setting, dimension and stopping time.
 
-A setting is a panel at one learning rate and weight decay. Diverged runs keep their place: a seed that diverged at some n is
-left out of the fit at that step, and `count_diverged` tells how many runs that were.
+A setting is a panel at one learning rate and weight decay. Diverged runs keep their place: a seed that diverged at some
+n is left out of the fit at that step, and `count_diverged` tells how many runs that were.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ERROR = "clean_train_error"
 
 
 def inverse_variances(log_values: np.ndarray) -> np.ndarray:
-    """Inverse variances per column of (S, N) log values, shrunk towards their mean as if by four more seeds.
+    """Return the inverse variances per column of (S, N) log values, shrunk towards their mean as if by four more seeds.
 
     The variance of a handful of seeds is itself noisy; shrinking keeps one lucky column from ruling the fit.
     """
@@ -36,7 +36,8 @@ def inverse_variances(log_values: np.ndarray) -> np.ndarray:
 
 
 def median_slope(n: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The statistic index (R, S) -> (R,): weighted least-squares slope of log median over seeds against log n."""
+    """Return the bootstrap statistic, index (R, S) -> (R,): weighted least-squares slope of log median over seeds
+    against log n."""
     x, y = np.log(np.asarray(n, float)), np.log(values)
     w = inverse_variances(y)
     centred = x - np.average(x, weights=w)
@@ -45,7 +46,7 @@ def median_slope(n: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np
 
 
 def fit_slope(n: np.ndarray, values: np.ndarray) -> Estimate:
-    """Slope over n (N,) of positive values (S, N), one row a seed; the interval is a bootstrap over seeds.
+    """Return slope over n (N,) of positive values (S, N), one row a seed; the interval is a bootstrap over seeds.
 
     NaN without a seed or with fewer than two n.
     """
@@ -55,7 +56,7 @@ def fit_slope(n: np.ndarray, values: np.ndarray) -> Estimate:
 
 
 def fit_trend(positions: np.ndarray, statistics: list[Callable[[np.ndarray], np.ndarray]], num_seeds: int) -> Estimate:
-    """Least-squares trend of several statistics of the same seeds over `positions` (of slopes over d, say)."""
+    """Return the least-squares trend of several statistics of the same seeds over `positions` (of slopes over d, say)."""
     x = np.asarray(positions, float) - np.mean(positions)
     return over_seeds(lambda index: np.stack([s(index) for s in statistics], axis=1) @ (x / np.sum(x**2)), num_seeds)
 
@@ -76,30 +77,30 @@ def list_settings(study: Study) -> list[Setting]:
 
 
 def list_common_steps(study: Study) -> list[int]:
-    """The steps at which every run was due to be recorded, whether or not it had diverged by then."""
+    """Return the steps at which every run was due to be recorded, whether or not it had diverged by then."""
     specs = {study.specs[run] for run in study.runs["run"]}
     schedules = [set(record.schedule(steps)) for record, steps in {(s.record, s.steps) for s in specs}]
     return sorted(set.intersection(*schedules)) if schedules else []
 
 
 def list_stopping_times(study: Study) -> list[int]:
-    """The common steps of the later training, from a twentieth of it on."""
+    """Return the common steps of the later training, from a twentieth of it on."""
     steps = list_common_steps(study)
     return [s for s in steps if s >= steps[-1] / 20]
 
 
 def at_step(study: Study, step: int) -> Study:
-    """The study with the records of one step only."""
+    """Return the study with the records of one step only."""
     return replace(study, records=study.records.filter(pl.col("step") == step))
 
 
 def count_diverged(study: Study, metric: str, step: int) -> int:
-    """How many runs have no finite value of a metric at a step: their state overflowed, or the metric did."""
+    """Return how many runs have no finite value of a metric at a step: their state overflowed, or the metric did."""
     return len(study.runs) - len(at_step(study, step).records.filter(pl.col(metric).is_finite()))
 
 
 def find_whole_seeds(values: np.ndarray) -> np.ndarray:
-    """Which rows (S,) of values (S, ...) are finite and positive throughout, and so have logarithms."""
+    """Return which rows (S,) of values (S, ...) are finite and positive throughout, and so have logarithms."""
     return np.all(np.isfinite(values) & (values > 0), axis=tuple(range(1, values.ndim)))
 
 
@@ -110,13 +111,14 @@ def read_seed_table(study: Study, metric: str, step: int) -> tuple[np.ndarray, n
 
 
 def read_levels(part: Study, step: int) -> np.ndarray:
-    """Errors (S,) at the largest n at a step, not finite for a seed that diverged; one d."""
+    """Return errors (S,) at the largest n at a step, not finite for a seed that diverged; one d."""
     values, _ = at_step(part, step).grid(ERROR, "seed", "num_samples")
     return values[:, -1]
 
 
 def tabulate_slopes(study: Study, metrics: list[str], steps: list[int] | None = None) -> pl.DataFrame:
-    """Slopes for every setting, dimension, metric and stopping time (those of `steps` that its runs have; default: all).
+    """Return slopes for every setting, dimension, metric and stopping time (those of `steps` that its runs have;
+    default: all).
 
     Columns: panel, learning_rate, weight_decay, input_dim, metric, step, time = learning_rate * step, slope, low, high,
     num_seeds in the fit, num_diverged runs left out. A cell of one n is absent; one without a whole seed has slope NaN.

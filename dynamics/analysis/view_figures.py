@@ -17,9 +17,11 @@ UNSEEN, SEEN, LINES = "white", "0.9", "0.6"
 
 
 def draw_views(ax: Axes, views: np.ndarray, grid: tuple[int, ...], shown: Sequence[int] | None = None) -> None:
-    """Those of the views (L, m) that `shown` numbers, a colour each, on a sample of `grid` (d,) or (height, width, channels).
+    """Draw the views (L, m) that `shown` numbers, a colour each, on a sample of `grid` (d,) or (height, width,
+    channels).
 
-    A pixel that several of them see is parted into upright stripes. Pixels that only other views see are grey, those that none
+    A pixel that several of them see is parted into upright stripes. Pixels that only other views see are grey, those
+    that none
     sees white. shown: without it, four views spread evenly over the L.
     """
     height, width, channels = grid if len(grid) == 3 else (1, *grid, 1)

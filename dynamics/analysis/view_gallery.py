@@ -21,12 +21,13 @@ SHOWN = {  # views that show a scheme better than four evenly spread ones: of ea
 
 
 def spec(scheme: str) -> ViewSpec:
-    """The views of a scheme that are drawn."""
+    """Return the views of a scheme that are drawn."""
     return ViewSpec(scheme, SIZE, stride=SIZE if scheme in APART else 1, count=16 if scheme in DRAWN else 0)
 
 
 def gallery() -> Figure:
-    """A few views of each scheme on an image of 12 x 12, a colour each, grey what others see; joined schemes on a vector."""
+    """Return a few views of each scheme on an image of 12 x 12, a colour each, grey what others see; joined schemes on
+    a vector."""
     fig, axes = new_axes(4, 4, (8, 8.6))
     for ax, scheme in zip(axes.flat, SCHEMES, strict=False):
         seen = list_views(spec(scheme), GRID)
