@@ -21,7 +21,7 @@ FREE = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "convert
 
 
 def estimate_cost(static: Any, hyper: Mapping[str, Any]) -> Cost:
-    """The cost of one run of a spec without swept values (`static`), whose array leaves are named like `hyper`."""
+    """Return the cost of one run of a spec without swept values (`static`), whose array leaves are named like `hyper`."""
     return _estimate(static, tuple(hyper))
 
 
@@ -40,12 +40,12 @@ def _estimate(static: Any, names: tuple[str, ...]) -> Cost:
 
 
 def count_flops(jaxpr: Any) -> float:
-    """The floating-point operations of a traced function, at least 1."""
+    """Return the floating-point operations of a traced function, at least 1."""
     return max(1.0, sum(_flops(equation) for equation in jaxpr.eqns))
 
 
 def peak_bytes(jaxpr: Any) -> int:
-    """The most bytes of intermediate arrays that are alive at once, if nothing is fused."""
+    """Return the most bytes of intermediate arrays that are alive at once, if nothing is fused."""
     last = {id(v): i for i, equation in enumerate(jaxpr.eqns) for v in equation.invars}
     last |= {id(v): len(jaxpr.eqns) for v in jaxpr.outvars}
     alive: dict[int, int] = {}
@@ -87,6 +87,6 @@ def _inner(equation: Any) -> Iterator[tuple[Any, float]]:
 
 
 def _bytes(leaf: Any) -> int:
-    """The size of an array, traced or not; a random key counts as two numbers of 32 bits."""
+    """Return the size of an array, traced or not; a random key counts as two numbers of 32 bits."""
     shape, dtype = getattr(leaf, "shape", ()), getattr(leaf, "dtype", None)
     return math.prod(shape) * (dtype.itemsize if isinstance(dtype, np.dtype) else 8)

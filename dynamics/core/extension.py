@@ -1,7 +1,8 @@
 """Fields that pieces bring with them: a frozen dataclass is given more fields, or fewer, in place.
 
-A law that somebody registers may have parameters of its own. They become fields of `DataSpec`, beside the suite's, and since
-the class stays the same object, whatever refers to it has them too: the config's schema, axes, identities and the store.
+A law that somebody registers may have parameters of its own. They become fields of `DataSpec`, beside the suite's, and
+since the class stays the same object, whatever refers to it has them too: the config's schema, axes, identities and the
+store.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ def forget() -> None:
 
 
 def own_fields(cls: type) -> dict[str, Field[Any]]:
-    """The fields of a spec class that registered pieces brought with them."""
+    """Return the fields of a spec class that registered pieces brought with them."""
     return {f.name: f for f in fields(cls) if "pieces" in f.metadata}
 
 
 def claim(cls: type, where: str, selector: str, piece: str, wanted: Mapping[str, Field[Any]], *, static: bool = False) -> None:
-    """Let a piece have exactly these own fields of a spec class; nothing is changed if one of them cannot be had.
+    """Give a piece exactly these own fields of a spec class; nothing changes if one of them is not available.
 
     where: the path of the spec, for messages; selector: the field that names the piece in use
     static: whether numbers are static choices too, as for pieces that work on the host
@@ -110,7 +111,7 @@ def _without(own: Field[Any], piece: str) -> Any:
 
 
 def _definition(own: Field[Any]) -> tuple[Any, ...]:
-    """What two pieces must agree on to share a field."""
+    """Return what two pieces must agree on to share a field."""
     rest = {key: value for key, value in own.metadata.items() if key != "pieces"}
     return type(own.default), own.default, rest
 

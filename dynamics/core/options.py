@@ -40,7 +40,7 @@ class Option:
         return self.choices is not None or any(b is not None for b in (self.at_least, self.above, self.at_most, self.below))
 
     def allows(self, value: Any) -> bool:
-        """Whether a field may have this value."""
+        """Return whether a field may have this value."""
         if isinstance(value, tuple | list):
             return all(self.allows(part) for part in value)
         if self.choices is not None:
@@ -98,10 +98,11 @@ def option(
     unhashed: bool = False,
     static: bool = False,
 ) -> Any:
-    """A field of a spec with this default, and what is allowed in it (see `Option`).
+    """Return a field of a spec with this default, and what is allowed in it (see `Option`).
 
-    A field of type `float` is swept: one compiled program serves all its values, which the functions of a dynamics find in
-    `hyper`. Every other field is a static choice, found in the spec; runs that differ in one need programs of their own.
+    A field of type `float` is swept: one compiled program serves all its values, which the functions of a dynamics find
+    in `hyper`. Every other field is a static choice, found in the spec; runs that differ in one need programs of their
+    own.
 
     added: the field came after runs had been stored; while it has its default it does not count in a run's identity
     unhashed: the field says where something lies and not what it is; it never counts in a run's identity
@@ -122,17 +123,18 @@ def option(
 
 
 def added_field(default: Any, **allowed: Any) -> Any:
-    """An `option` that came after runs had been stored: while it has this default it does not count in a run's identity."""
+    """Return an `option` that came after runs had been stored: while it has this default it does not count in a run's
+    identity."""
     return option(default, added=True, **allowed)
 
 
 def unhashed_field(default: Any, **allowed: Any) -> Any:
-    """An `option` that says where something lies and not what it is: it never counts in a run's identity."""
+    """Return an `option` that says where something lies and not what it is: it never counts in a run's identity."""
     return option(default, unhashed=True, **allowed)
 
 
 def option_of(spec_field: Any) -> Option:
-    """The `Option` of a dataclass field; one that allows anything if it was declared without."""
+    """Return the `Option` of a dataclass field; one that allows anything if it was declared without."""
     return spec_field.metadata.get(DESCRIPTION, Option())
 
 

@@ -1,8 +1,8 @@
 """Tables of pieces by name (laws, targets, models, rules, measures, systems ...), to which anybody may add.
 
-A piece says which fields of its spec it uses, and may bring fields of its own (`dynamics.core.extension`). The suite's pieces
-are registered by the same call as a user's; they cannot be replaced, and a user's can by the module that registered it, so that
-a cell of a notebook may be run again.
+A piece says which fields of its spec it uses, and may bring fields of its own (`dynamics.core.extension`). The suite's
+pieces are registered by the same call as a user's; they cannot be replaced, and a user's can by the module that
+registered it, so that a cell of a notebook may be run again.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Origin(NamedTuple):
         return self.module.partition(".")[0] == "dynamics" and not self.module.startswith(EXPERIMENT_FILES)
 
     def may_replace(self, other: Origin) -> bool:
-        """Whether a piece from here is a later version of one from there, and not another one of the same name."""
+        """Return whether a piece from here is a later version of one from there, and not another one of the same name."""
         return self.module == other.module or (self.file == other.file != "")
 
 
 def origin_of(thing: Any) -> Origin:
-    """Where a function or class was written; the module that called the registry's method for anything else."""
+    """Return where a function or class was written; the module that called the registry's method for anything else."""
     thing = inspect.unwrap(thing) if callable(thing) else thing
     if inspect.isfunction(thing):
         return Origin(thing.__module__, thing.__code__.co_filename)
@@ -55,7 +55,8 @@ def origin_of(thing: Any) -> Origin:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), and its origin."""
+    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), and its
+    origin."""
 
     piece: T
     uses: Uses
@@ -63,7 +64,7 @@ class Entry(Generic[T]):
     origin: Origin
 
     def used_fields(self, spec: Any) -> set[str]:
-        """The names of the fields that the piece uses in this spec."""
+        """Return the names of the fields that the piece uses in this spec."""
         return {*(self.uses(spec) if callable(self.uses) else self.uses), *self.own}
 
 
@@ -71,7 +72,8 @@ class Registry(Mapping[str, T]):
     """Pieces of one kind by name: a read-only mapping with `add`.
 
     kind: what the pieces are, for messages (`law`, `measure`)
-    where: the path of the spec that holds their fields (`data`); spec: returns the spec's class, None for pieces without one
+    where: the path of the spec that holds their fields (`data`); spec: returns the spec's class, None for pieces
+    without one
     selector: the field that names the piece in use, in the spec or in the one that it lies in
     common: the fields of the spec that do not depend on the piece
     static: whether own numbers are static choices, as for pieces that work on the host
@@ -108,7 +110,7 @@ class Registry(Mapping[str, T]):
         return self._spec() if self._spec is not None else None
 
     def entry(self, name: str) -> Entry[T]:
-        """What was registered under a name."""
+        """Return what was registered under a name."""
         return self._entries[name]
 
     def add(
@@ -120,10 +122,11 @@ class Registry(Mapping[str, T]):
         fields: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
     ) -> T:
-        """Put a piece under a name that is free, or that the same module gave to an earlier version of it; returns the piece.
+        """Put a piece under a name that is free, or that the same module gave to an earlier version of it; returns the
+        piece.
 
-        uses: the fields of the spec that the piece uses beside the common ones, `piece.uses` if it is not given; a function of
-            the spec where that depends on it
+        uses: the fields of the spec that the piece uses beside the common ones, `piece.uses` if it is not given; a
+            function of the spec where that depends on it
         fields: fields of the piece's own by name, each an `option`
         origin: where the piece was written, found out if it is not given
         """
@@ -164,7 +167,7 @@ class Registry(Mapping[str, T]):
         extension.forget()
 
     def own_pieces(self) -> list[str]:
-        """The names of the pieces that are not the suite's."""
+        """Return the names of the pieces that are not the suite's."""
         return [name for name, entry in self._entries.items() if not entry.origin.is_suite]
 
 
@@ -173,11 +176,11 @@ _replaced: list[tuple[str, str]] = []
 
 
 def revision() -> int:
-    """How often a piece was replaced or removed in this process: programs compiled before it may be out of date."""
+    """Return how often a piece was replaced or removed in this process: programs compiled before it may be out of date."""
     return len(_replaced)
 
 
 @until_registration
 def registry_of(spec: type) -> Registry[Any] | None:
-    """The registry whose pieces have their fields in this class."""
+    """Return the registry whose pieces have their fields in this class."""
     return next((registry for registry in REGISTRIES if registry.spec is spec), None)

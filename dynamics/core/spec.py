@@ -2,8 +2,8 @@
 
 The split is by type, so that it needs no list to keep up to date:
 
-* a `float` field is a swept scalar: an array leaf of the compiled program, one program for all values, unless it is declared
-  static;
+* a `float` field is a swept scalar: an array leaf of the compiled program, one program for all values, unless it is
+  declared static;
 * the integers named in `shape_fields` are array leaves too, beside the shape that the program has, which may be larger
   (padded) for those that `paddable` names;
 * `seed` becomes the run's key;
@@ -66,7 +66,7 @@ class RunSpec:
         return ()
 
     def resolve(self) -> RunSpec:
-        """The same run with every derived value (a width that follows n, say) worked out."""
+        """Return the same run with every derived value (a width that follows n, say) worked out."""
         return self
 
     def check(self) -> None:
@@ -75,11 +75,11 @@ class RunSpec:
         self.record.check(self.steps)
 
     def warnings(self) -> list[str]:
-        """One line for each thing that is allowed but hardly meant."""
+        """Return one line for each thing that is allowed but hardly meant."""
         return []
 
     def dynamics(self) -> Dynamics:
-        """The triple, closed over static fields only (float fields are NaN when the engine calls this)."""
+        """Return the triple, closed over static fields only (float fields are NaN when the engine calls this)."""
         raise NotImplementedError
 
     def cost(self) -> Cost:
@@ -111,7 +111,7 @@ def layout(cls: type) -> tuple[tuple[str, Any], ...]:
 
 @until_registration
 def leaf_fields(cls: type) -> dict[str, Field[Any]]:
-    """The declaration of every leaf field by dotted path."""
+    """Return the declaration of every leaf field by dotted path."""
     hints, found = get_type_hints(cls), {}
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
@@ -136,28 +136,28 @@ def check_options(spec: Any, where: str = "") -> None:
 
 @until_registration
 def marked(cls: type, mark: str) -> dict[str, Any]:
-    """The default by path of every field that was declared with this mark: `added`, `unhashed`, `static`."""
+    """Return the default by path of every field that was declared with this mark: `added`, `unhashed`, `static`."""
     return {path: f.default for path, f in leaf_fields(cls).items() if f.metadata.get(mark)}
 
 
 def latecomers(cls: type) -> dict[str, Any]:
-    """The default by path of every field that runs stored earlier may lack."""
+    """Return the default by path of every field that runs stored earlier may lack."""
     return marked(cls, "added") | marked(cls, "unhashed")
 
 
 @until_registration
 def leaf_paths(cls: type[RunSpec]) -> tuple[str, ...]:
-    """The dotted path of every field, in order."""
+    """Return the dotted path of every field, in order."""
     return tuple(path for path, _ in layout(cls))
 
 
 def paths(spec: RunSpec) -> tuple[str, ...]:
-    """The dotted path of every field of the run, in order."""
+    """Return the dotted path of every field of the run, in order."""
     return leaf_paths(type(spec))
 
 
 def get(spec: Any, path: str) -> Any:
-    """The value at a dotted path."""
+    """Return the value at a dotted path."""
     for name in path.split("."):
         spec = getattr(spec, name)
     return spec
@@ -169,12 +169,12 @@ def _getter(cls: type[RunSpec]) -> attrgetter:
 
 
 def flatten(spec: RunSpec) -> dict[str, Any]:
-    """Every field by dotted path."""
+    """Return every field by dotted path."""
     return dict(zip(paths(spec), _getter(type(spec))(spec), strict=True))
 
 
 def put(spec: Any, values: Mapping[str, Any]) -> Any:
-    """A copy with the values at these dotted paths; types are checked and an unknown path is named."""
+    """Return a copy with the values at these dotted paths; types are checked and an unknown path is named."""
     kinds = dict(layout(type(spec)))
     for path in values:
         if path not in kinds:
@@ -235,9 +235,9 @@ def content_hash(payload: Any) -> str:
 def run_id(spec: RunSpec) -> str:
     """Return the identity of a run: a hash of everything that determines its numbers, and of nothing else.
 
-    See `added_field` and `unhashed_field` for the fields that do not count. A field that a registered piece brought with it
-    counts as an added one in runs of other pieces, and always in those of the piece itself: if its default is changed later,
-    the runs that had the old one stay what they were.
+    See `added_field` and `unhashed_field` for the fields that do not count. A field that a registered piece brought
+    with it counts as an added one in runs of other pieces, and always in those of the piece itself: if its default is
+    changed later, the runs that had the old one stay what they were.
     """
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
         late, left_out, values = marked(type(spec), "added"), marked(type(spec), "unhashed"), flatten(spec)
@@ -269,7 +269,7 @@ def _brought(cls: type) -> dict[str, tuple[str, frozenset[str]]]:
 
 
 def names_of(value: Any) -> tuple[str, ...]:
-    """The pieces that a field names: one, several in a list, or several joined by +."""
+    """Return the pieces that a field names: one, several in a list, or several joined by +."""
     if isinstance(value, str):
         return tuple(value.split("+")) if value else ()
     return tuple(value)
@@ -283,12 +283,12 @@ def swept(cls: type[RunSpec]) -> tuple[str, ...]:
 
 
 def hyper(spec: RunSpec) -> dict[str, float | int]:
-    """The run's array leaves: its swept scalars and its true sizes."""
+    """Return the run's array leaves: its swept scalars and its true sizes."""
     return {path: get(spec, path) for path in (*swept(type(spec)), *spec.shape_fields)}
 
 
 def shape(spec: RunSpec) -> tuple[int, ...]:
-    """The run's true sizes, in the order of `paddable`."""
+    """Return the run's true sizes, in the order of `paddable`."""
     return tuple(get(spec, path) for path in spec.paddable)
 
 
@@ -299,7 +299,7 @@ def family(spec: RunSpec) -> str:
 
 
 def static(spec: RunSpec, padded: tuple[int, ...] | None = None) -> RunSpec:
-    """The spec a program is built from: padded sizes, and NaN wherever a traced value will stand.
+    """Return the spec a program is built from: padded sizes, and NaN wherever a traced value will stand.
 
     A builder that closes over a swept scalar by mistake then yields NaN, not a silently wrong number.
     """

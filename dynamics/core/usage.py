@@ -14,7 +14,8 @@ from dynamics.core.spec import RunSpec
 
 
 class InUse(NamedTuple):
-    """The pieces of one kind that a run names: path of the spec with their fields, that spec, the registry, their names."""
+    """The pieces of one kind that a run names: path of the spec with their fields, that spec, the registry, their
+    names."""
 
     where: str
     spec: Any
@@ -22,13 +23,13 @@ class InUse(NamedTuple):
     names: tuple[str, ...]
 
     def used_fields(self) -> set[str]:
-        """The names of the fields of the spec that the run has a use for."""
+        """Return the names of the fields of the spec that the run has a use for."""
         known = (name for name in self.names if name in self.registry)
         return set(self.registry.common).union(*(self.registry.entry(name).used_fields(self.spec) for name in known))
 
 
 def pieces_in_use(run: RunSpec) -> Iterator[InUse]:
-    """The pieces that a run names, outer specs before those that lie in them."""
+    """Return the pieces that a run names, outer specs before those that lie in them."""
     yield from _walk(run, "", None)
 
 
@@ -45,7 +46,8 @@ def _walk(spec: Any, where: str, parent: Any) -> Iterator[InUse]:
 
 
 def ignored_fields(run: RunSpec) -> dict[str, Any]:
-    """The fields by path that were set (they differ from the system's defaults) and that no piece of the run uses."""
+    """Return the fields by path that were set (they differ from the system's defaults) and that no piece of the run
+    uses."""
     defaults, values = specs.flatten(type(run)()), specs.flatten(run)
     unused: list[str] = []
     for piece in pieces_in_use(run):
@@ -91,7 +93,8 @@ def _users(registry: Registry[Any], spec: Any) -> dict[str, tuple[str, ...]]:
 
 
 def fill_in(spec: Any, where: str, hyper: Mapping[str, Any]) -> Any:
-    """The spec of pieces with the run's scalars in the place of the swept fields that the pieces brought with them.
+    """Return the spec of pieces with the run's scalars in the place of the swept fields that the pieces brought with
+    them.
 
     So a piece finds its own numbers where it finds its names and flags; the spec is not to be hashed any more.
     """
