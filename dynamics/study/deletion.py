@@ -10,14 +10,14 @@ from pathlib import Path
 
 from dynamics.store.layout import STORE_FOLDERS
 from dynamics.store.store import Store
-from dynamics.study.unreferenced import Candidate, own
+from dynamics.study.unreferenced import Candidate, is_inside_store
 
 
 def delete_candidates(store: Store, candidates: Iterable[Candidate]) -> tuple[int, int]:
     """Delete the candidates that no process uses; return (bytes freed, number of candidates in use)."""
     freed = in_use = 0
     for candidate in candidates:
-        if not own(store, candidate.path):
+        if not is_inside_store(store, candidate.path):
             continue
         if not candidate.chunk:
             _delete(candidate.path)

@@ -55,7 +55,7 @@ def export(name: str, overrides: list[str], target: str | Path, *, table: str | 
 
 
 def open_finished(name: str, *overrides: str) -> Study:
-    """The study from its store; an `InputError` if some of its runs are not there."""
+    """Return the study from its store; an `InputError` if some of its runs are not there."""
     trust.check([f"experiment={name}", *overrides])
     request = compose(name, *overrides)
     store = open_store(request)
@@ -66,7 +66,7 @@ def open_finished(name: str, *overrides: str) -> Study:
 
 
 def tidy(study: Study, table: str) -> pl.DataFrame:
-    """The run table, or the record table with the configuration and the status of its run in every row."""
+    """Return the run table, or the record table with the configuration and the status of its run in every row."""
     if table == "runs":
         return study.runs
     status = study.runs.select("run", "status").unique("run")
@@ -75,7 +75,7 @@ def tidy(study: Study, table: str) -> pl.DataFrame:
 
 
 def as_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same table with vectors and matrices as JSON, for formats that have none."""
+    """Return the same table with vectors and matrices as JSON, for formats that have none."""
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     columns = [
         pl.Series(name, [None if value is None else json.dumps(value) for value in frame[name].to_list()], pl.String)

@@ -15,10 +15,11 @@ SYSTEM = re.compile(r"""^\s+system\s*:.*=\s*["'](\w+)["']""", re.MULTILINE)  # o
 
 
 def write_experiment(name: str, source: str = "") -> list[str]:
-    """Write configs/experiment/<name>.yaml and experiments/<name>.py; returns lines that say what was done and what is next.
+    """Write configs/experiment/<name>.yaml and experiments/<name>.py; returns lines that say what was done and what is
+    next.
 
-    source: an experiment whose two files are copied with the name changed; empty: the template. Raises an `InputError` for a
-    name that is taken or cannot be a module's, and writes nothing then.
+    source: an experiment whose two files are copied with the name changed; empty: the template. Raises an `InputError`
+    for a name that is taken or cannot be a module's, and writes nothing then.
     """
     require(bool(NAME.fullmatch(name)), "name", name, "must be <folder>/<name> of letters, digits and _, such as mine/first")
     reserved = next((part for part in name.split("/") if part.lower() == "hydra"), "")
@@ -42,7 +43,7 @@ def _templates(name: str) -> tuple[str, ...]:
 
 
 def _copies(source: str, name: str) -> tuple[str, str]:
-    """The config and the module of an experiment, which call it by its new name."""
+    """Return the config and the module of an experiment, which call it by its new name."""
     choose("--from", source, dict.fromkeys(experiment_names()))
     config = experiment_folder(source) / "configs" / "experiment" / f"{source}.yaml"
     texts = [_rename(file.read_text(encoding="utf-8"), source, name) for file in (config, experiment_file(source))]

@@ -1,13 +1,13 @@
 """Python code that registers pieces (`dynamics.register`), imported before a config is read that may name them.
 
-Such code is in installed packages, which name a module in the entry point group `dynamics.extensions`; in `extensions.py`
-beside one's own folder `experiments/`; and in the file of an experiment, if the word `register` is in it (not in a
-comment). Files of experiments that were not asked for are not imported, nor are those that register nothing: they import
-what draws, which takes longer than planning does.
+Such code is in installed packages, which name a module in the entry point group `dynamics.extensions`; in
+`extensions.py` beside one's own folder `experiments/`; and in the file of an experiment, if the word `register` is in
+it (not in a comment). Files of experiments that were not asked for are not imported, nor are those that register
+nothing: they import what draws, which takes longer than planning does.
 
-A file is the module `dynamics.study.experiment_files.<paper>.<name>`, so that its classes can be pickled to other processes,
-and `from ..extensions import ...` and `from .other_file import ...` work in it. A file that changed is imported again, and
-what it had registered is taken out first.
+A file is the module `dynamics.study.experiment_files.<paper>.<name>`, so that its classes can be pickled to other
+processes, and `from ..extensions import ...` and `from .other_file import ...` work in it. A file that changed is
+imported again, and what it had registered is taken out first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _LOCK = RLock()
 
 
 def import_own_code(names: Iterable[str] = ()) -> None:
-    """Import installed extensions, `extensions.py` of the working folder, and these experiments' files that register pieces.
+    """Import installed extensions, `extensions.py` of the working folder, and these experiments' files that register
+    pieces.
 
     Raises an `InputError` that names file and line for code that does not import.
     """
@@ -74,7 +75,7 @@ def named_experiments(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_bases(name: str) -> Iterator[str]:
-    """The experiment and those whose configs its defaults list builds on, the latter first."""
+    """Return the experiment and those whose configs its defaults list builds on, the latter first."""
     todo, found = [name], []
     while todo:
         name = todo.pop()
@@ -111,7 +112,8 @@ def _import_entry_point(entry: EntryPoint) -> None:
 
 
 def _import_file(name: str, file: Path) -> ModuleType:
-    """The module of a file, imported anew if there is none yet or it was made of another file or an earlier version."""
+    """Return the module of a file, imported anew if there is none yet or it was made of another file or an earlier
+    version."""
     module_name = f"{PACKAGE}.{name.replace('/', '.')}"
     stat = file.stat()
     stamp = (str(file.resolve()), stat.st_mtime_ns, stat.st_size)
@@ -153,7 +155,7 @@ def _forget(name: str) -> None:
 
 
 def _place(file: Path, error: Exception) -> str:
-    """The file and the line of it at which an import failed."""
+    """Return the file and the line of it at which an import failed."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]

@@ -1,4 +1,5 @@
-"""Which runs somebody still refers to: the configs, the sweeps whose folders are there, the commands that asked for them."""
+"""Which runs somebody still refers to: the configs, the sweeps whose folders are there, the commands that asked for
+them."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from dynamics.study.experiments import experiment_folder, experiment_names
 
 
 def config_runs(name: str, among: Set[str]) -> set[str] | None:
-    """Those of some runs that an experiment's config asks for, at any size it has; None if there is no such config."""
+    """Return those of some runs that an experiment's config asks for, at any size it has; None if there is no such
+    config."""
     if name not in experiment_names():
         return None
     found: set[str] = set()
@@ -43,7 +45,7 @@ def _size_runs(folder: Path, name: str, size: str) -> frozenset[str]:
 
 
 def sweep_runs(output: Path) -> set[str]:
-    """The runs of the sweeps whose folders are in `multirun/`."""
+    """Return the runs of the sweeps whose folders are in `multirun/`."""
     runs: set[str] = set()
     for folder in sorted(child for child in (output / "multirun").glob("*") if child.is_dir()):
         for file in sorted(folder.glob("results*.parquet")) or sorted(folder.rglob("result.json")):
@@ -62,7 +64,7 @@ def _runs_in(file: Path) -> set[str]:
 
 
 def is_older_than(note: dict[str, Any], days: float) -> bool:
-    """Whether a command asked so many days ago; no, if that cannot be told."""
+    """Return whether a command asked so many days ago; no, if that cannot be told."""
     try:
         return datetime.now(UTC) - datetime.fromisoformat(note["when"]) >= timedelta(days=days)
     except (KeyError, ValueError, TypeError):
@@ -70,12 +72,12 @@ def is_older_than(note: dict[str, Any], days: float) -> bool:
 
 
 def runs_of(notes: Iterable[dict[str, Any]]) -> set[str]:
-    """All runs that these requests name."""
+    """Return all runs that these requests name."""
     return {run for note in notes for run in note["runs"]}
 
 
 def as_typed(command: str) -> str:
-    """A command line as it was typed: without the interpreter and the folder of the program."""
+    """Return a command line as it was typed: without the interpreter and the folder of the program."""
     words = shlex.split(command)
     for i, word in enumerate(words):
         if Path(word).name == "dynamics":

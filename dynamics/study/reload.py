@@ -28,7 +28,7 @@ def _starter(static: RunSpec):
 
 
 def restart(spec: RunSpec) -> tuple[Any, Any]:
-    """What the run keeps and the state it began with, as they were drawn in the study."""
+    """Return what the run keeps and the state it began with, as they were drawn in the study."""
     sizes = set(spec.shape_fields)
     with jax.enable_x64(spec.precision == "float64"):
         hyper = {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
@@ -36,7 +36,7 @@ def restart(spec: RunSpec) -> tuple[Any, Any]:
 
 
 def final_state(study: Study, run: str) -> tuple[Any, Any]:
-    """What a run keeps and its final state, padding cut off."""
+    """Return what a run keeps and its final state, padding cut off."""
     fixed, state = restart(study.specs[run])
     saved = study.store.final(run)
 

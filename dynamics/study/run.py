@@ -18,7 +18,8 @@ from dynamics.study.tables import Study
 
 
 def open_study(name: str, *overrides: str) -> Study:
-    """A study that was run, from its store: `open_study("stable_minima/rates", "size=paper", "output=/scratch")`."""
+    """Return a study that was run, from its store:
+    `open_study("stable_minima/rates", "size=paper", "output=/scratch")`."""
     request = compose(name, *overrides)
     return load_study(request, open_store(request))
 
@@ -28,12 +29,12 @@ def open_store(request: Request) -> Store:
 
 
 def plan_study(request: Request, store: Store) -> Plan:
-    """What is left to compute."""
+    """Return what is left to compute."""
     return plan_runs(request.runs, request.settings, store)
 
 
 def plan_runs(runs: list[RunSpec], settings: StudySpec, store: Store) -> Plan:
-    """What is left to compute of these runs."""
+    """Return what is left to compute of these runs."""
     machine = detect_machine()
     if settings.memory:
         machine = machine._replace(memory=settings.memory * 1e9)

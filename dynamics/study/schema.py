@@ -14,7 +14,7 @@ from dynamics.systems import SYSTEMS
 
 
 def schema(system: type[RunSpec]) -> DictConfig:
-    """The typed config of one system: its run's fields and the study's, open to overrides."""
+    """Return the typed config of one system: its run's fields and the study's, open to overrides."""
     combined = make_dataclass(f"{system.__name__}Config", [], bases=(system, StudySpec), frozen=True)
     node = OmegaConf.structured(combined)
     _thaw(node)

@@ -3,17 +3,18 @@
 A config says numbers and names. What Hydra would let it do beyond that is refused here, in one line:
 
 * call something: a `_target_` (Hydra calls those of `hydra.callbacks`), anywhere, or one spelt out by a resolver;
-* change Hydra's own settings (folders, environment, logging, launcher commands): a key `hydra`, a group `hydra/`, a package
-  or a defaults list that leads there. The suite's own files under `configs/hydra/` and the `hydra` block of its root config
-  pass, unchanged in a copy too; an experiment may choose among launchers and sweepers by `override /hydra/launcher:`.
+* change Hydra's own settings (folders, environment, logging, launcher commands): a key `hydra`, a group `hydra/`, a
+  package or a defaults list that leads there. The suite's own files under `configs/hydra/` and the `hydra` block of its
+  root config pass, unchanged in a copy too; an experiment may choose among launchers and sweepers by
+  `override /hydra/launcher:`.
   What a person types is theirs: `hydra.*` on the command line is as Hydra has it, so settings of a cluster go there;
 * look elsewhere: `..` and absolute paths in defaults lists, links to folders, `hydra.searchpath`;
 * read the environment, whose secrets would be stored with the results: `${oc.env:...}` and every other resolver. Plain
   interpolations (`${data.num_samples}`) are fine; so are resolvers on the command line;
 * use up the memory: a megabyte of text, or aliases of aliases that unfold to more than a hundred thousand values.
 
-`dynamics/study/config.py` takes `output` and `coordinator` from the command line alone and checks names that become files.
-`dynamics/cli/hydra_options.py` refuses those of Hydra's options that read a pickle or another root config.
+`dynamics/study/config.py` takes `output` and `coordinator` from the command line alone and checks names that become
+files. `dynamics/cli/hydra_options.py` refuses those of Hydra's options that read a pickle or another root config.
 
 What stays, because it is code by nature: `experiments/<name>.py` beside a config is run with the study, and before the
 config is read if it registers pieces, as is `extensions.py` of the folder; so running an experiment from elsewhere, if
@@ -45,7 +46,8 @@ HYDRA_ENTRY = re.compile(rf"override /?hydra/({'|'.join(HYDRA_GROUPS)})")
 def check(overrides: Sequence[str], *roots: Path, added: str | Path | None = None) -> None:
     """Raise `InputError` for what is refused in these overrides or in the configs that they may read.
 
-    roots: the folders whose `configs/` these are, by default one's own and the suite's; added: one more folder of configs
+    roots: the folders whose `configs/` these are, by default one's own and the suite's; added: one more folder of
+    configs
     """
     for override in overrides:
         check_override(override)
@@ -98,12 +100,12 @@ def check_file(file: Path, *, is_root: bool = False) -> None:
 
 
 def _suite_hydra() -> Any:
-    """The `hydra` block of the suite's own root config."""
+    """Return the `hydra` block of the suite's own root config."""
     return yaml.load((home() / "configs" / "config.yaml").read_text(), LOADER)["hydra"]
 
 
 def _is_of_suite(file: Path, inside: Path) -> bool:
-    """Whether the suite has this very file at the same place."""
+    """Return whether the suite has this very file at the same place."""
     there = home() / "configs" / inside
     return there.is_file() and there.read_bytes() == file.read_bytes()
 
@@ -117,7 +119,7 @@ def _text(file: Path) -> str:
 
 
 def _check_header(file: Path, text: str) -> None:
-    """The lines `# @package ...` at the top, read as Hydra reads them."""
+    """Return the lines `# @package ...` at the top, read as Hydra reads them."""
     for line in filter(None, map(str.strip, text[:512].splitlines())):
         if not re.match(r"#\s*@", line):
             return

@@ -64,9 +64,9 @@ def find_unreferenced(name: str, store: Store, swept: Set[str], *, days: float, 
         path, unused = store.parts / part, set(table["run"]) - needed
         if len(unused) < table["run"].n_unique():
             mixed += len(unused)
-        elif not older(path, 86400 * days):
+        elif not is_unmodified_for(path, 86400 * days):
             young += len(unused)
-        elif own(store, path):
+        elif is_inside_store(store, path):
             finds.append(_find(path, "runs that nothing refers to", part, len(unused)))
             tables.append(table)
     if protected:
@@ -86,19 +86,19 @@ def find_unreferenced(name: str, store: Store, swept: Set[str], *, days: float, 
     finds += [_find(file, "notes of what commands asked for") for file in notes_to_go]
     finds += [*_work(store, older_than=None if left else 86400 * days), *_failures(store), *_leftovers(store)]
     finds += [_find(path, "damaged parts set aside") for path in children(store.folder / "damaged")]
-    return UnreferencedReport([find for find in finds if own(store, find.path)], _commands(tables), kept)
+    return UnreferencedReport([find for find in finds if is_inside_store(store, find.path)], _commands(tables), kept)
 
 
-def older(path: Path, seconds: float) -> bool:
-    """Whether a file or folder was not written to for so long."""
+def is_unmodified_for(path: Path, seconds: float) -> bool:
+    """Return whether a file or folder was not written to for so long."""
     try:
         return time.time() - path.lstat().st_mtime >= seconds
     except FileNotFoundError:
         return False
 
 
-def own(store: Store, path: Path) -> bool:
-    """Whether a path is in the store and there is no symbolic link on the way to it or to the locks."""
+def is_inside_store(store: Store, path: Path) -> bool:
+    """Return whether a path is in the store and there is no symbolic link on the way to it or to the locks."""
     inside = path.parent.resolve() == store.folder.resolve() / path.parent.relative_to(store.folder)
     return inside and not path.is_symlink() and not (store.folder / "work").is_symlink()
 
@@ -118,10 +118,10 @@ def _work(store: Store, older_than: float | None) -> Iterator[Candidate]:
         if store.is_locked(chunk):
             continue
         stored = chunk in store.contents()
-        if checkpoint.exists() and (stored or (older_than is not None and older(checkpoint, older_than))):
+        if checkpoint.exists() and (stored or (older_than is not None and is_unmodified_for(checkpoint, older_than))):
             yield _find(folder, "checkpoints of work that is stored or abandoned", chunk)
         elif {child.name for child in folder.iterdir()} <= {"lock"}:
-            if older(folder, LEFTOVER_SECONDS):
+            if is_unmodified_for(folder, LEFTOVER_SECONDS):
                 yield _find(folder, "locks of no work", chunk)
         else:
             for file in children(folder, "checkpoint.damaged.*"):
@@ -138,12 +138,12 @@ def _failures(store: Store) -> Iterator[Candidate]:
 
 
 def _leftovers(store: Store) -> Iterator[Candidate]:
-    """What killed processes left half written: temporary names that begin with a dot."""
+    """Return what killed processes left half written: temporary names that begin with a dot."""
     places = [(store.folder, ".store.json~*"), *((store.folder / kind, ".*~*") for kind in STORE_FOLDERS)]
     places += [(folder, ".checkpoint~*") for folder in children(store.folder / "work")]
     for place, pattern in places:
         for path in children(place, pattern):
-            if older(path, LEFTOVER_SECONDS):
+            if is_unmodified_for(path, LEFTOVER_SECONDS):
                 target = path.name[1:].rpartition("~")[0]
                 chunk = target if place == store.parts else place.name if place.parent.name == "work" else ""
                 yield _find(path, "half-written files of killed processes", chunk)

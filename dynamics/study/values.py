@@ -1,4 +1,5 @@
-"""Python values in the place of overrides: what a call of `dyn.run` or `dyn.sweep` gives, made plain and laid over a config."""
+"""Python values in the place of overrides: what a call of `dyn.run` or `dyn.sweep` gives, made plain and laid over a
+config."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def by_path(values: Mapping[str, Any], system: type[RunSpec]) -> dict[str, Any]:
 
 
 def is_axis(value: Any, kind: Any) -> bool:
-    """Whether a plain value is a list of values for a field of this type: for a field that is a list, a list of lists."""
+    """Return whether a plain value is a list of values for a field of this type: for a field that is a list, a list of
+    lists."""
     if isinstance(value, Mapping):
         return axes.is_axis(value) and bool(value)
     if get_origin(kind) in (list, tuple) or kind in (list, tuple):
