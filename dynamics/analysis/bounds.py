@@ -85,12 +85,12 @@ def at_least(low: float, *, of: str) -> Bound:
 
 
 def below(high: float, *, of: str) -> Bound:
-    """Return the values less than `high`."""
+    """Return the bound that a claim's value must lie strictly below `high`; of: what the value is."""
     return Bound(of, -math.inf, high, f"< {high:.6g}", open=True)
 
 
 def at_most(high: float, *, of: str) -> Bound:
-    """Return the values of `high` and less."""
+    """Return the bound that a claim's value must be at most `high`; of: what the value is."""
     return Bound(of, -math.inf, high, f"<= {high:.6g}")
 
 

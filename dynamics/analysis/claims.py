@@ -69,7 +69,7 @@ def compare(statistic: Callable[..., Measured], on: Any, *, control: Mapping[str
 
 
 def exchange(statistic: Callable[..., Measured], first: Any, second: Any, **options: Any) -> Evidence:
-    """Compare (first, second) with the two exchanged."""
+    """Return the statistic of (first, second), with that of (second, first) as the negative control."""
     return compare(statistic, (first, second), control={EXCHANGED: (second, first)}, **options)
 
 

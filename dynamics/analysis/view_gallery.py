@@ -20,8 +20,8 @@ SHOWN = {  # views that show a scheme better than four evenly spread ones: of ea
 }
 
 
-def spec(scheme: str) -> ViewSpec:
-    """Return the views of a scheme that are drawn."""
+def gallery_view_spec(scheme: str) -> ViewSpec:
+    """Return the spec of the views that the gallery draws of a scheme."""
     return ViewSpec(scheme, SIZE, stride=SIZE if scheme in APART else 1, count=16 if scheme in DRAWN else 0)
 
 
@@ -30,7 +30,7 @@ def gallery() -> Figure:
     a vector."""
     fig, axes = new_axes(4, 4, (8, 8.6))
     for ax, scheme in zip(axes.flat, SCHEMES, strict=False):
-        seen = list_views(spec(scheme), GRID)
+        seen = list_views(gallery_view_spec(scheme), GRID)
         draw_views(ax, seen, GRID, SHOWN.get(scheme))
         ax.set_title(f"{scheme}, $L = {len(seen)}$")
     for ax in axes.flat[len(SCHEMES) + 1 :]:

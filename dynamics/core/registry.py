@@ -106,7 +106,7 @@ class Registry(Mapping[str, T]):
 
     @property
     def spec(self) -> type | None:
-        """The class that holds the pieces' fields."""
+        """The spec class that declares the fields of this registry's pieces; None if there is none."""
         return self._spec() if self._spec is not None else None
 
     def entry(self, name: str) -> Entry[T]:

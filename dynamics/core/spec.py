@@ -293,7 +293,7 @@ def shape(spec: RunSpec) -> tuple[int, ...]:
 
 
 def family(spec: RunSpec) -> str:
-    """Hash of all static choices but the paddable sizes: runs of one family may share a program by padding."""
+    """Return a hash of all static choices but the paddable sizes: runs of one family may share a program by padding."""
     left_out = {"seed", *swept(type(spec)), *spec.paddable}
     return content_hash({"system": spec.system, **{p: v for p, v in flatten(spec).items() if p not in left_out}})
 

@@ -69,7 +69,7 @@ LAWS: Registry[Law] = Registry("law", "data", lambda: DataSpec, selector="law", 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which law the inputs have, and how many of them; most fields belong to some laws only.
+    """The input law, its parameters and the sample sizes; most fields belong to some laws only.
 
     A field that the chosen law does not use must be left at its default. Floats are swept scalars.
 

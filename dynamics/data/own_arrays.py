@@ -18,7 +18,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.data import array_files
 from dynamics.data.law import LAWS, DataSpec, Law, Source
 from dynamics.data.pools import POOL_ARRAYS, check_digest, check_sizes, pool_source
-from dynamics.data.targets import TARGETS, Setting, Target, TargetKind
+from dynamics.data.targets import TARGETS, Target, TargetContext, TargetKind
 from dynamics.errors import InputError, require
 
 
@@ -62,7 +62,7 @@ def _label_outputs(data: DataSpec) -> int:
     return values.shape[1] if values.ndim == 2 else 0
 
 
-def _labels(key: jax.Array, setting: Setting) -> Target:
+def _labels(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = the label that the file has for the sample."""
     values = setting.parts
     assert values is not None  # `_label_outputs` sees to it

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dynamics.core.dynamics import Hyper
 from dynamics.data.law import LAWS, DataSpec, draw_samples
-from dynamics.data.targets import TARGETS, Setting, TargetSpec
+from dynamics.data.targets import TARGETS, TargetContext, TargetSpec
 
 __all__ = ["DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
 
@@ -43,7 +43,7 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
     """
     inputs_key, target_key, noise_key, test_key, law_key = (jax.random.fold_in(key, i) for i in range(5))
     source = LAWS[data.law].source(law_key, data, hyper, dtype)
-    setting = Setting(hyper["data.input_dim"], data, target, source.parts, dtype, hyper)
+    setting = TargetContext(hyper["data.input_dim"], data, target, source.parts, dtype, hyper)
     truth = TARGETS[target.kind].draw(target_key, setting)
 
     num_parts = LAWS[data.law].num_parts(data) if source.parts is None else len(source.parts)

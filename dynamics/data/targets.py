@@ -31,7 +31,7 @@ class TargetKind(NamedTuple):
     check(target, data): raises an `InputError` for fields that do not go together, or with the law
     """
 
-    draw: Callable[[jax.Array, Setting], Target]
+    draw: Callable[[jax.Array, TargetContext], Target]
     outputs: Callable[[DataSpec], int] = lambda data: 0
     pads: bool = True
     check: Callable[[TargetSpec, DataSpec], None] = lambda target, data: None
@@ -71,8 +71,8 @@ class TargetSpec:
         return TARGETS[self.kind].outputs(data)
 
 
-class Setting(NamedTuple):
-    """What a target may depend on besides its key.
+class TargetContext(NamedTuple):
+    """What a target may depend on besides its key: specs, true dimension and swept scalars.
 
     dim: the true input dimension, where `data` says the padded one; data, target: the specs
     parts: what the law's parts stand for (C, p), None where they stand for nothing
@@ -87,18 +87,18 @@ class Setting(NamedTuple):
     hyper: Hyper = MappingProxyType({})
 
 
-def build_linear(key: jax.Array, setting: Setting) -> Target:
+def build_linear(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = e_1 . x, a fixed unit vector (Liang et al. 2025, Figures 1-12)."""
     return lambda x, part: x[:, 0]
 
 
-def build_random_linear(key: jax.Array, setting: Setting) -> Target:
+def build_random_linear(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = w . x, w a uniform unit vector: for inputs whose first coordinate is not like the others."""
     w = draw_direction(key, setting.dim, setting.data.input_dim, setting.dtype)
     return lambda x, part: x @ w
 
 
-def build_holder_half(key: jax.Array, setting: Setting) -> Target:
+def build_holder_half(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = (1/d) sum_{j <= d} |u_j . x|^(1/2) + 1, u_j uniform on the sphere (ibid., Figures 13-15)."""
     width, dtype = setting.data.input_dim, setting.dtype
     index = jnp.arange(width, dtype=jnp.int32)
@@ -108,17 +108,17 @@ def build_holder_half(key: jax.Array, setting: Setting) -> Target:
     return lambda x, part: jnp.sqrt(jnp.abs(x @ unit.T)) @ used / count + 1
 
 
-def build_chebyshev(key: jax.Array, setting: Setting) -> Target:
+def build_chebyshev(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = T_degree(x_1) = cos(degree arccos x_1), the Chebyshev polynomial (Cohen et al. 2021)."""
     return lambda x, part: jnp.cos(setting.target.degree * jnp.arccos(jnp.clip(x[:, 0], -1, 1)))
 
 
-def build_zero(key: jax.Array, setting: Setting) -> Target:
+def build_zero(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = 0."""
     return lambda x, part: jnp.zeros(x.shape[0], setting.dtype)
 
 
-def build_teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> Target:
+def build_teacher(key: jax.Array, setting: TargetContext, *, scaled: bool = False) -> Target:
     """Return a random patch network with shared filters as f_0 (Liang et al. 2026b).
 
     f_0(x) = sum_k v_k (1/L) sum_l relu(w_k . x^(l) - b_k) + c.
@@ -140,24 +140,24 @@ def build_teacher(key: jax.Array, setting: Setting, *, scaled: bool = False) -> 
     return lambda x, part: jax.lax.map(of_one, x, batch_size=64)  # all views of all samples at once may be too many
 
 
-def build_scaled_teacher(key: jax.Array, setting: Setting) -> Target:
+def build_scaled_teacher(key: jax.Array, setting: TargetContext) -> Target:
     """Return `build_teacher` at unit scale without biases, as in the image experiments (ibid., X3)."""
     return build_teacher(key, setting, scaled=True)
 
 
-def build_part_vectors(key: jax.Array, setting: Setting) -> Target:
+def build_part_vectors(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = the vector of the sample's part: its word, its cluster's direction or its subspace's centre."""
     stands_for = setting.parts
     assert stands_for is not None  # `check` sees to it
     return lambda x, part: stands_for[part]
 
 
-def build_part_index(key: jax.Array, setting: Setting) -> Target:
+def build_part_index(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = the number of the sample's part, for an image its class."""
     return lambda x, part: part.astype(setting.dtype)
 
 
-def build_one_hot(key: jax.Array, setting: Setting) -> Target:
+def build_one_hot(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = the sample's part as a class, 1 in its place and 0 elsewhere."""
     return lambda x, part: jax.nn.one_hot(part, _num_parts(setting.data), dtype=setting.dtype)
 

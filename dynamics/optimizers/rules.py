@@ -69,7 +69,7 @@ RULES: Registry[RuleKind] = Registry("optimizer", "optimizer", lambda: Optimizer
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """How parameters are updated; which rules use a field, they say themselves.
+    """The update rule and its parameters; each rule declares which of these fields it uses.
 
     >>> import dynamics as dyn
     >>> dyn.Optimizer(kind="adam", learning_rate=0.01).beta2

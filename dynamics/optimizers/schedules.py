@@ -48,7 +48,7 @@ SCHEDULES: Registry[Schedule] = Registry("schedule", "optimizer.schedule", lambd
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """How the learning rate goes with the steps.
+    """The learning-rate schedule: the factor on the learning rate as a function of the step.
 
     >>> import dynamics as dyn
     >>> decaying = dyn.Schedule(kind="step", decay_factor=0.5, period=100.0)

@@ -48,9 +48,9 @@ def export(name: str, overrides: list[str], target: str | Path, *, table: str | 
 
             to_dataset(study).to_netcdf(file, engine="netcdf4")
         elif target.suffix == ".parquet":
-            tidy(study, table or "records").write_parquet(file)
+            build_export_table(study, table or "records").write_parquet(file)
         else:
-            as_text(tidy(study, table or "records")).write_csv(file)
+            encode_lists_as_json(build_export_table(study, table or "records")).write_csv(file)
     return study.runs["run"].n_unique()
 
 
@@ -65,7 +65,7 @@ def open_finished(name: str, *overrides: str) -> Study:
     return load_study(request, store)
 
 
-def tidy(study: Study, table: str) -> pl.DataFrame:
+def build_export_table(study: Study, table: str) -> pl.DataFrame:
     """Return the run table, or the record table with the configuration and the status of its run in every row."""
     if table == "runs":
         return study.runs
@@ -74,7 +74,7 @@ def tidy(study: Study, table: str) -> pl.DataFrame:
     return records.select("panel", "run", "status", pl.exclude("panel", "run", "status"))
 
 
-def as_text(frame: pl.DataFrame) -> pl.DataFrame:
+def encode_lists_as_json(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the same table with vectors and matrices as JSON, for formats that have none."""
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     columns = [

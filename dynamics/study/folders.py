@@ -64,7 +64,7 @@ def experiment_folder(name: str) -> Path:
 
 
 def shadow_notices(name: str) -> Iterator[str]:
-    """Yield a line to tell if one's own experiment takes the place of one of the suite's."""
+    """Yield a notice if a user's experiment hides the suite's experiment of the same name."""
     if name in own_experiment_names() and name in names_in(home()):
         yield f"note: {name} is that of {own_folder()}; the suite's experiment of this name is not seen from here"
 

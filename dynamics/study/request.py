@@ -30,7 +30,7 @@ OWN_FIELDS = ("output", "coordinator")  # taken from the command line alone: whe
 
 @dataclass(frozen=True)
 class StudySpec:
-    """The frame of a study; no part of any run's identity.
+    """The settings of a study that are no part of any run's identity: size, mode, output and the like.
 
     size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
     from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep final states;

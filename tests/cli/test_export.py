@@ -77,10 +77,10 @@ def test_an_export_that_fails_leaves_nothing(export, monkeypatch):
 
 
 def test_vectors_are_kept_in_every_format(study):
-    from dynamics.study.export import as_text
+    from dynamics.study.export import encode_lists_as_json
 
     frame = pl.DataFrame({"a": [1, 2, 3], "v": [[1.5, float("nan")], [0.1], None], "m": np.arange(12.0).reshape(3, 2, 2)})
-    text = as_text(frame)
+    text = encode_lists_as_json(frame)
     assert text["a"].to_list() == [1, 2, 3]
     assert text["v"].to_list() == ["[1.5, NaN]", "[0.1]", None]
     assert json.loads(text["m"][2]) == [[8.0, 9.0], [10.0, 11.0]]

@@ -16,7 +16,7 @@ from scipy import stats
 from dynamics.core import spec as specs
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import TargetSpec, draw_problem
-from dynamics.data.targets import TARGETS, Setting
+from dynamics.data.targets import TARGETS, TargetContext
 from dynamics.models.model_spec import ModelSpec
 from dynamics.systems.training import TrainingSpec
 
@@ -41,7 +41,7 @@ VOCABULARY = specs.freeze(
 
 
 def target_of(kind: str, data: DataSpec, stands_for: np.ndarray | None = None, seed: int = 0):
-    setting = Setting(data.input_dim, data, TargetSpec(kind), stands_for, jnp.float32)
+    setting = TargetContext(data.input_dim, data, TargetSpec(kind), stands_for, jnp.float32)
     setting.target.check(data)
     return TARGETS[kind].draw(jax.random.key(seed), setting)
 

@@ -10,12 +10,12 @@ from oracles import z_scores
 from scipy import special
 
 from dynamics.data.problem import DataSpec
-from dynamics.data.targets import TARGETS, Setting, TargetSpec
+from dynamics.data.targets import TARGETS, TargetContext, TargetSpec
 
 
 def target(kind, dim, width=None, seed=0, degree=4):
     """f_0 of inputs alone, in so many coordinates of which `dim` are meant."""
-    setting = Setting(dim, DataSpec(input_dim=width or dim), TargetSpec(kind, degree), None, jnp.float64)
+    setting = TargetContext(dim, DataSpec(input_dim=width or dim), TargetSpec(kind, degree), None, jnp.float64)
     f = TARGETS[kind].draw(jax.random.key(seed), setting)
     return lambda x: f(x, jnp.zeros(len(x), jnp.int32))
 

@@ -9,12 +9,12 @@ import pytest
 
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import TargetSpec
-from dynamics.data.targets import TARGETS, Setting
+from dynamics.data.targets import TARGETS, TargetContext
 from dynamics.data.views import ViewSpec, list_views
 
 
 def teacher_of(kind: str, target: TargetSpec, data: DataSpec):
-    return lambda key: TARGETS[kind].draw(key, Setting(data.input_dim, data, target, None, jnp.float64))
+    return lambda key: TARGETS[kind].draw(key, TargetContext(data.input_dim, data, target, None, jnp.float64))
 
 
 @pytest.mark.usefixtures("x64")
