@@ -13,7 +13,7 @@ from dynamics.core.registry import Registry, registry_of
 from dynamics.core.spec import RunSpec
 
 
-class InUse(NamedTuple):
+class PiecesInUse(NamedTuple):
     """The pieces of one kind that a run names: path of the spec with their fields, that spec, the registry, their
     names."""
 
@@ -28,17 +28,17 @@ class InUse(NamedTuple):
         return set(self.registry.common).union(*(self.registry.entry(name).used_fields(self.spec) for name in known))
 
 
-def pieces_in_use(run: RunSpec) -> Iterator[InUse]:
+def pieces_in_use(run: RunSpec) -> Iterator[PiecesInUse]:
     """Return the pieces that a run names, outer specs before those that lie in them."""
     yield from _walk(run, "", None)
 
 
-def _walk(spec: Any, where: str, parent: Any) -> Iterator[InUse]:
+def _walk(spec: Any, where: str, parent: Any) -> Iterator[PiecesInUse]:
     registry = registry_of(type(spec))
     if registry is not None:
         holder = spec if hasattr(spec, registry.selector) else parent
         names = specs.names_of(getattr(holder, registry.selector, ()))
-        yield InUse(where, spec, registry, names)
+        yield PiecesInUse(where, spec, registry, names)
     for f in fields(spec):
         value = getattr(spec, f.name)
         if is_dataclass(value):

@@ -79,11 +79,11 @@ def check_measures(names: Iterable[str], run: MeasuredRun) -> None:
                 raise InputError("measures", name, f"needs {NEEDS[need].message}")
 
 
-def record_work(names: Iterable[str]) -> tuple[Work, ...]:
-    """The distinct computations behind these measures."""
+def distinct_work(names: Iterable[str]) -> tuple[Work, ...]:
+    """Return the distinct computations that recording these measures takes, each counted once."""
     return tuple(dict.fromkeys(work for name in names for work in MEASURES[name].cost))
 
 
 def common_padding(names: Iterable[str]) -> str:
-    """The widest padding that all of these measures bear."""
+    """Return the widest padding that all of these measures allow."""
     return min((MEASURES[name].padding for name in names), key=PADDINGS.index, default="exact")

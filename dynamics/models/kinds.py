@@ -18,7 +18,7 @@ ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
 
 
 def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
-    """Return a network whose filters are shared by all views; without views the whole sample is the only one."""
+    """Return the network of shared filters, which all views of a sample use; without views the sample is one view."""
     if outputs:
         return _build_several(spec, grid, dtype, outputs, shared_filters=True)
     patches = MODELS[spec.kind].patches

@@ -148,7 +148,7 @@ class JobFamily:
         return Job(self.template.request(values), True, number, tuple(own), self.sweep, folder, files)
 
     def value(self, path: str, text: str) -> Any:
-        """Return the value of a field as its schema has it; each text is read once."""
+        """Return the value that `text` means for a field, converted to the type in its schema; each text is read once."""
         if (path, text) not in self.values:
             value = int(text) if INTEGER.fullmatch(text) else _parse(f"{path}={text}").value()
             try:

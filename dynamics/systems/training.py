@@ -16,7 +16,7 @@ from dynamics.data.law import LAWS
 from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
 from dynamics.kernels import gates
-from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, common_padding, record_work
+from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, common_padding, distinct_work
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
@@ -121,7 +121,7 @@ class TrainingSpec(RunSpec):
         views, seen = self.model.rows(self.data.grid)
         shared = MODELS[self.model.kind].shared_filters
         per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
-        works, speed = record_work(self.measures), self.speed(size)
+        works, speed = distinct_work(self.measures), self.speed(size)
         record = (n + self.data.num_test) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
         holds = any(work.holds_products for work in works)

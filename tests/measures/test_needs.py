@@ -15,7 +15,7 @@ from dynamics.core.spec import option
 from dynamics.data.problem import DataSpec
 from dynamics.errors import InputError
 from dynamics.measures.needs import NEEDS
-from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, common_padding, record_work
+from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, common_padding, distinct_work
 from dynamics.models.losses import LOSSES
 from dynamics.models.model_spec import ModelSpec
 from dynamics.optimizers.rules import RULES, Rule
@@ -49,12 +49,12 @@ def test_needs_of_the_suite_are_words_of_the_vocabulary_and_each_is_used():
 
 def test_work_that_measures_share_is_done_once():
     names = ["sharpness", "stability_checks", "path_norms", "gauss_newton_sharpness"]
-    assert sorted(work.passes for work in record_work(names)) == [3, 10, 15]
+    assert sorted(work.passes for work in distinct_work(names)) == [3, 10, 15]
     n, each = 8, 6 * (4 * 3 + 4)
     base = change(RUN, measures=["train_loss"]).cost().flops_per_record
     for chosen, passes in ((["sharpness"], 15), (["stability_checks", "sharpness"], 28), (["path_norms"], 3)):
         assert change(RUN, measures=chosen).cost().flops_per_record - base == pytest.approx(passes * n * each)
-    assert record_work(["train_loss"]) == () and record_work(["stability_checks"]) == (GAUSS_NEWTON, HESSIAN, HALF_SPACES)
+    assert distinct_work(["train_loss"]) == () and distinct_work(["stability_checks"]) == (GAUSS_NEWTON, HESSIAN, HALF_SPACES)
 
 
 def test_four_gradients_are_four_times_the_step():
@@ -107,7 +107,7 @@ def test_pieces_of_ones_own_have_numbers_needs_and_costs(own):
         change(RUN, measures=["train_loss", "large_readouts"]),
         {"loss.kind": "huber", "loss.delta": 0.2, "optimizer.kind": "noisy", "optimizer.temperature": 0.0},
     )
-    assert spec.paddable == () and [work.passes for work in record_work(spec.measures)] == [2.0]
+    assert spec.paddable == () and [work.passes for work in distinct_work(spec.measures)] == [2.0]
     assert {"measure_options.floor", "loss.delta", "optimizer.temperature"} <= set(specs.swept(TrainingSpec))
     with pytest.raises(InputError, match="measures = 'large_readouts': needs"):
         change(spec, model=ModelSpec("linear", 1)).check()
