@@ -70,17 +70,17 @@ class Bound:
 
 
 def within(low: float, high: float, *, of: str, open: bool = False) -> Bound:
-    """Return the closed window [low, high], or the open one."""
+    """Return the bound that a claim's value must lie in [low, high], or strictly inside."""
     return Bound(of, low, high, f"in ({low:.6g}, {high:.6g})" if open else f"in [{low:.6g}, {high:.6g}]", open)
 
 
 def above(low: float, *, of: str) -> Bound:
-    """Return the values greater than `low`."""
+    """Return the bound that a claim's value must lie strictly above `low`; of: what the value is."""
     return Bound(of, low, math.inf, f"> {low:.6g}", open=True)
 
 
 def at_least(low: float, *, of: str) -> Bound:
-    """Return the values of `low` and more."""
+    """Return the bound that a claim's value must be at least `low`; of: what the value is."""
     return Bound(of, low, math.inf, f">= {low:.6g}")
 
 
@@ -95,7 +95,7 @@ def at_most(high: float, *, of: str) -> Bound:
 
 
 def near(centre: float, tolerance: float, *, of: str, relative: bool = False) -> Bound:
-    """Return the values within a tolerance of the centre, or within that share of it: a slope near its exponent, say."""
+    """Return the bound that a claim's value must lie within a tolerance of the centre, or within that share of it."""
     reach = tolerance * abs(centre) if relative else tolerance
     width = f"{100 * tolerance:.6g} %" if relative else f"{tolerance:.6g}"
     return Bound(of, centre - reach, centre + reach, f"within {width} of {centre:.6g}")

@@ -215,7 +215,7 @@ def coerce(path: str, value: Any, kind: Any) -> Any:
 
 
 def freeze(spec: Any) -> Any:
-    """Lists made tuples at every level, so that a spec is immutable and hashable through and through."""
+    """Return the spec with lists turned into tuples at every level, so that it is immutable and hashable."""
     own: dict[str, Any] = {}
     for f in fields(spec):
         value = getattr(spec, f.name)
@@ -227,7 +227,7 @@ def freeze(spec: Any) -> Any:
 
 
 def content_hash(payload: Any) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of canonical JSON."""
+    """Return sixteen hexadecimal digits of the SHA-256 of canonical JSON."""
     text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
