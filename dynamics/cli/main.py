@@ -106,9 +106,10 @@ def job(cfg) -> dict[str, Any]:
 
     devices.prepare()  # a launcher may call this in a process of its own
     chosen = HydraConfig.get()
-    overrides = list(chosen.overrides.task)
+    overrides: list[str] = []
     with messages_shown():
         try:
+            overrides = list(chosen.overrides.task)  # resolves `${...}`, which may fail
             one = Job(request(cfg, chosen.runtime.choices["experiment"], overrides))
             if chosen.mode == RunMode.MULTIRUN:
                 folder, sweep = Path(chosen.runtime.output_dir), Path(chosen.sweep.dir)

@@ -106,8 +106,8 @@ def plan(subject: Subject, axes: Axes | None = None, /, **options: Any) -> Plan:
     The plan shows itself as a table: groups of runs that share a program, their shapes, memory and estimated seconds on
     the devices of this machine. Raises `InputError` as they do.
 
-    >>> import dynamics as dyn
-    >>> dyn.plan("stable_minima/rates", size="smoke").num_runs
+    >>> import dynamics as dyn, tempfile
+    >>> dyn.plan("stable_minima/rates", size="smoke", output=tempfile.mkdtemp()).num_runs
     24
     """
     prepare()

@@ -98,7 +98,7 @@ WRONG = {
     "axis of a setting": (("stable_minima/rates",), {"memory": [1, 2]}, "one value for all runs"),
     "mode": (("stable_minima/rates",), {"mode": "figure"}, "dyn.open"),
     "twice": (("stable_minima/rates", {"seed": 1}), {"seed": 2}, "given twice"),
-    "value": (("stable_minima/rates",), {"learning_rate": [0.1, -1.0]}, "must be above 0"),
+    "value": (("stable_minima/rates",), {"learning_rate": [0.1, -1.0]}, "must be a number above 0"),
     "object": (("stable_minima/rates",), {"seed": object()}, "must be a number"),
     "level": (("stable_minima/rates",), {"optimizer": "adam"}, "has fields"),
     "empty": (("stable_minima/rates",), {"seed": []}, "at least one value"),

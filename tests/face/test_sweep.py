@@ -151,7 +151,7 @@ def test_a_spec_is_stored_by_identity_so_that_only_what_is_new_is_computed(spec,
 def test_fields_of_a_spec_are_checked_before_anything_is_computed(spec, tmp_path):
     with pytest.raises(InputError, match="did you mean 'learning_rate'"):
         dyn.sweep(spec, {"learning_rat": [0.1]}, output=tmp_path)
-    with pytest.raises(InputError, match="must be above 0"):
+    with pytest.raises(InputError, match="must be a number above 0"):
         dyn.sweep(spec, {"learning_rate": [-0.1]}, output=tmp_path)
     with pytest.raises(InputError, match="given twice"):
         dyn.sweep(spec, {"learning_rate": [0.1], "optimizer.learning_rate": [0.2]}, output=tmp_path)

@@ -62,7 +62,7 @@ def test_threads_that_share_a_pass_change_no_bit(rng, monkeypatch):
         draw_layer(rng, n, width, d) for n, width, d in ((257, 129, 5), (64, 65, 2), (193, 33, MOST), (8, 300, 13), (1, 1, 3))
     ]
     alone = jax.jit(lambda all: [passes(layer) for layer in all])(layers)
-    monkeypatch.setattr(gates, "WORTH", 1)
+    monkeypatch.setattr(gates, "MIN_THREAD_WORK", 1)
     for threads in (2, 7):
         before = cores_per_device.set(threads)
         shared = jax.jit(lambda all: [passes(layer) for layer in all])

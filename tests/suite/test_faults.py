@@ -4,6 +4,7 @@ import random
 import shutil
 import signal
 
+import fault_bench
 import faults
 import pytest
 
@@ -50,8 +51,8 @@ def test_the_comparison_sees_a_bit(bench, tmp_path):
     """A control: stores that differ in one bit of one final state are not the same."""
     output = tmp_path / "other"
     shutil.copytree(bench.reference(), output)
-    faults.same_store(output, bench.reference())
-    file = next(faults.parts(output)[0].rglob("*.npy"))
+    fault_bench.same_store(output, bench.reference())
+    file = next(fault_bench.parts(output)[0].rglob("*.npy"))
     file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
     with pytest.raises(AssertionError, match="another final state"):
-        faults.same_store(output, bench.reference())
+        fault_bench.same_store(output, bench.reference())

@@ -54,7 +54,8 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-def test_python_examples_run(code, capsys):
+def test_python_examples_run(code, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an example may write results
     exec(compile(code, "example", "exec"), {})
     assert capsys.readouterr().out.strip()
 
