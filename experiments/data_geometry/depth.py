@@ -10,13 +10,7 @@ import polars as pl
 import dynamics.analysis.words as an
 from dynamics.data.closed_forms import ClosedForms, radial_forms
 from dynamics.data.law import LAWS
-from dynamics.stability.half_space_depth import (
-    THRESHOLDS,
-    concentration_curve_area,
-    fit_shatterability,
-    isotropic_concentration_curve,
-    log_log_slope,
-)
+from dynamics.stability import half_space_depth as hsd
 from dynamics.study.reload import restart
 from dynamics.systems.depth_search import DepthSpec
 
@@ -91,7 +85,7 @@ def figure(study: an.Study) -> an.Page:
 
 
 def draw_pair(ax, cell: Cell, label: str, color: str) -> None:
-    ax.plot(THRESHOLDS, isotropic_concentration_curve(cell.forms, cell.dim), color=color, label=label)
+    ax.plot(hsd.THRESHOLDS, hsd.isotropic_concentration_curve(cell.forms, cell.dim), color=color, label=label)
     an.draw_curve(ax, an.load_curves(cell.part), "", color, ls="--")
 
 
@@ -166,7 +160,7 @@ def draw_exponents(ax, family: list[Cell]) -> None:
 
 def fit_exponents(cell: Cell) -> np.ndarray:
     """The exponent S of each run's depths on the range of the fit, (S,)."""
-    return np.array([fit_shatterability(depths, *cell.fit_range) for depths in an.load_depths(cell.part)])
+    return np.array([hsd.fit_shatterability(depths, *cell.fit_range) for depths in an.load_depths(cell.part)])
 
 
 def fit_law(cell: Cell) -> float:
@@ -174,7 +168,7 @@ def fit_law(cell: Cell) -> float:
     if not math.isfinite(cell.forms.radius) or cell.forms.rim(cell.dim) == 0:
         return math.nan
     thresholds = np.geomspace(*cell.fit_range, 12)
-    return log_log_slope(law_share(cell, thresholds), thresholds)
+    return hsd.log_log_slope(law_share(cell, thresholds), thresholds)
 
 
 def tabulate_depths(study: an.Study) -> pl.DataFrame:
@@ -183,10 +177,8 @@ def tabulate_depths(study: an.Study) -> pl.DataFrame:
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
         excess = an.mean_over_seeds(an.read_by_seed(cell.part, "mean_excess"))
         shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
-        areas = (
-            float(concentration_curve_area(isotropic_concentration_curve(cell.forms, cell.dim))),
-            float(an.read_by_seed(cell.part, "area").mean()),
-        )
+        exact = hsd.concentration_curve_area(hsd.isotropic_concentration_curve(cell.forms, cell.dim))
+        areas = (float(exact), float(an.read_by_seed(cell.part, "area").mean()))
         seen = an.mean_over_seeds(fit_exponents(cell)).value
         slopes = (cell.forms.depth_exponent(cell.dim), fit_law(cell), seen)
         rows.append((*shown, float(an.read_by_seed(cell.part, "mean_exact").mean()), *excess, *areas, *slopes))
@@ -227,7 +219,8 @@ def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
     off = []
     for alpha in (0.1, 0.3, 1.0, 1.5, 5.0):
         for d in (2, 5, 10):
-            off.append(abs(log_log_slope(RIM**alpha, radial_forms(alpha).half_space_probability(1 - RIM, d)) - guess(alpha, d)))
+            rim = radial_forms(alpha).half_space_probability(1 - RIM, d)
+            off.append(abs(hsd.log_log_slope(RIM**alpha, rim) - guess(alpha, d)))
     return max(off)
 
 

@@ -40,9 +40,8 @@ def standing(study: an.Study) -> pl.DataFrame:
 def ends(study: an.Study) -> pl.DataFrame:
     """Return descent's last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
     table = study.select(panel="descent").final
-    optimal = [
-        patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in table.select("data.num_samples", "bound").iter_rows()
-    ]
+    sizes = table.select("data.num_samples", "bound").iter_rows()
+    optimal = [patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in sizes]
     eta = 2 * pl.col("edge_ratio") / pl.col("exact_sharpness")
     window = pl.col("edge_ratio") * pl.Series(optimal) / pl.col("exact_sharpness")
     return table.with_columns(eta=eta, window=window, moved=pl.col("distance") / pl.col("perturbation"))
