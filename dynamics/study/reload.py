@@ -6,7 +6,6 @@ A question that comes up after training is asked here, without training again (`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.core import spec as specs
+from dynamics.core.extension import until_registration
 from dynamics.core.simulate import start
 from dynamics.core.spec import RunSpec
 from dynamics.measures.view import View
@@ -21,7 +21,7 @@ from dynamics.study.tables import Study
 from dynamics.systems.training import TrainingSpec
 
 
-@cache
+@until_registration
 def _starter(static: RunSpec):
     dynamics = static.dynamics()
     return jax.jit(lambda key, hyper: start(dynamics, key, hyper))
