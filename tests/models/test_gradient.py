@@ -78,12 +78,12 @@ def test_predictions_are_those_of_numpy_in_any_number_of_blocks(monkeypatch, rng
 
 def test_blocks_hold_a_cache_of_activations_and_no_fewer_samples_than_fit():
     fits = module.BLOCK_BYTES // (8 * 64)  # samples of 64 neurons in 64 bits
-    assert module.block_count(fits, 64, 3, 8, "cpu") == 1
-    assert module.block_count(fits + 1, 64, 3, 8, "cpu") == 2
-    assert module.block_count(10 * fits, 64, 3, 8, "cpu") == 10
-    assert module.block_count(20 * fits, 64, 3, 4, "cpu") == 10
-    assert module.block_count(10 * fits, 64, 3, 8, "gpu") == 1
-    assert module.block_count(10 * fits, 64, 5 * fits, 8, "cpu") == 2  # the weights are as large as five blocks
+    assert module.count_sample_blocks(fits, 64, 3, 8, "cpu") == 1
+    assert module.count_sample_blocks(fits + 1, 64, 3, 8, "cpu") == 2
+    assert module.count_sample_blocks(10 * fits, 64, 3, 8, "cpu") == 10
+    assert module.count_sample_blocks(20 * fits, 64, 3, 4, "cpu") == 10
+    assert module.count_sample_blocks(10 * fits, 64, 3, 8, "gpu") == 1
+    assert module.count_sample_blocks(10 * fits, 64, 5 * fits, 8, "cpu") == 2  # the weights are as large as five blocks
 
 
 def test_real_block_size_leads_to_several_blocks_and_the_same_gradient(monkeypatch, rng):
