@@ -31,7 +31,7 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 	@$(BIN)/python tests/smoke.py $(ARGS)
 
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
-	@$(BIN)/dynamics claims figures docs/claims.md
+	@$(BIN)/dynamics claims figures docs/claims.md --size $(SIZE)
 
 test: .venv/.dev ## the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

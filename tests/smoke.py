@@ -172,9 +172,12 @@ def run_experiment(name: str, output: Path, overrides: list[str]) -> Outcome:
 def broken_contract(name: str, output: Path, printed: str) -> list[str]:
     """What an experiment that has run lacks: files, claims, controls; nothing if all is there."""
     from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE
-    from dynamics.analysis.claims import NOT_REJECTED, REJECTED, read_claims
+    from dynamics.analysis.claim_files import read_claims
+    from dynamics.analysis.claims import NOT_REJECTED, REJECTED
 
-    stem, complaints = output / "figures" / "smoke" / name, []
+    folder = output / "figures" / "smoke" / name
+    altered = sorted(folder.glob("altered-*"))  # with overrides
+    stem, complaints = altered[0] / folder.name if altered else folder, []
     for suffix in (".pdf", ".png", ".caption.txt", ".claims.json"):
         file = stem.with_name(stem.name + suffix)
         if not file.exists() or not file.stat().st_size:

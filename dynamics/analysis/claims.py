@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE, Bound, Measured, as_estimate
-from dynamics.errors import InputError
 
 REJECTED, NOT_REJECTED = "rejected", "not rejected"
 EXCHANGED = "the two exchanged"
@@ -98,34 +95,6 @@ def judge(*, id: str, source: str, statement: str, expects: Bound, evidence: Evi
 def judge_from(source: str) -> partial[Claim]:
     """Return `judge` for claims of one source."""
     return partial(judge, source=source)
-
-
-def write_claims(claims: Sequence[Claim], path: Path) -> None:
-    """Write claims as JSON, numbers that are not finite as null."""
-
-    def clean(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    rows = [{name: clean(value) for name, value in asdict(claim).items()} for claim in claims]
-    path.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def read_claims(path: Path) -> list[Claim]:
-    """Return the claims of a file that `write_claims` made.
-
-    Older files have a verdict of the control in place of its outcome; what they call `fails` is `rejected`.
-    """
-
-    def restore(row: dict[str, Any]) -> Claim:
-        values: dict[str, Any] = {name: math.nan if value is None else value for name, value in row.items()}
-        if "control_verdict" in values:
-            values["control_outcome"] = REJECTED if values.pop("control_verdict") == FAILS else NOT_REJECTED
-        return Claim(**values)
-
-    try:
-        return [restore(row) for row in json.loads(path.read_text())]
-    except (ValueError, TypeError, AttributeError):
-        raise InputError("claims", str(path), "is not a file of claims") from None
 
 
 def sort_by_paper(claims: Sequence[Claim], first: str = "Liang") -> list[Claim]:

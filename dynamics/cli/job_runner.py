@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
@@ -22,15 +22,20 @@ from dynamics.cli.job_results import job_outcomes, print_sweep, tabulate_jobs, w
 from dynamics.cli.progress import LiveProgress
 from dynamics.cli.report import print_claims, print_frame, print_plan, summarize_runs
 from dynamics.core import spec as specs
+from dynamics.core.provenance import code_version
 from dynamics.engine.distributed import join_processes
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.worker import Failure, describe_runs
 from dynamics.errors import InputError, require
 from dynamics.store.store import Store
+from dynamics.study.alterations import figures_folder, is_altered, runs_identity
 from dynamics.study.experiments import experiment_file, experiment_module
 from dynamics.study.jobs import Job
-from dynamics.study.request import EXECUTION_FIELDS, StudySpec
+from dynamics.study.request import EXECUTION_FIELDS, Request, StudySpec
 from dynamics.study.run import load_study, plan_runs, require_there, run_study
+
+if TYPE_CHECKING:
+    from dynamics.analysis.claim_files import ClaimSource
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +89,7 @@ def open_stores(jobs: Sequence[Job], settings: StudySpec) -> list[StoreJobs]:
         modules = {name: experiment_module(name) for name in names if settings.mode != "plan"}
         if settings.mode == "run":
             store.check_writable()
-            for place in {job.sweep if job.in_sweep else job.request.figures_folder for job in members}:
+            for place in {job.sweep if job.in_sweep else figures_folder(job.request) for job in members}:
                 check_writable(place)
         if settings.mode == "figure":
             for job in members:
@@ -157,23 +162,38 @@ def draw(job: Job, store: Store, module: Any, out: Console) -> None:
     """Write the figure, tables and claims of a study to its figures folder or to the job's own."""
     import matplotlib
 
-    from dynamics.analysis.claims import write_claims
+    from dynamics.analysis.claim_files import write_claims
     from dynamics.analysis.figures import style, write_page
 
     matplotlib.use("Agg")  # the command line writes files and opens no window
     request = job.request
     study = load_study(request, store)
     print(f"{request.name} ({request.settings.size}): {summarize_runs(study.runs)}")
-    folder = job.folder if job.in_sweep else request.figures_folder
+    folder = job.folder if job.in_sweep else figures_folder(request)
     with style():
         page = module.figure(study)
     name = Path(request.name).name
     written = write_page(page, folder, name)
     claims = [replace(claim, seconds=study.seconds) for claim in module.claims(study)]
-    write_claims(claims, folder / f"{name}.claims.json")
+    write_claims(claims, folder / f"{name}.claims.json", claim_source(request))
     if not job.in_sweep:
         for title, frame in page.shown.items():
             print_frame(out, title, frame)
         print_claims(out, claims)
     for path in written:
         print(path)
+
+
+def claim_source(request: Request) -> ClaimSource:
+    """Return what a file of this study's claims says they were made from."""
+    from dynamics.analysis.claim_files import ClaimSource
+
+    return ClaimSource(
+        experiment=request.name,
+        size=request.settings.size,
+        altered=is_altered(request),
+        overrides=request.overrides,
+        code=code_version(),
+        runs=len(request.runs),
+        identity=runs_identity(request),
+    )

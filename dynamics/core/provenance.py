@@ -34,6 +34,14 @@ def provenance() -> dict[str, str | bool | int]:
     }
 
 
+def code_version() -> str:
+    """Return the commit of this code, with `-dirty` if files have changed since, or its version outside a checkout."""
+    made_by = provenance()
+    if not made_by["git_commit"]:
+        return str(made_by["version_dynamics"])
+    return f"{made_by['git_commit']}{'-dirty' if made_by['git_dirty'] else ''}"
+
+
 def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

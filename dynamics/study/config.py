@@ -9,8 +9,8 @@ block for the chosen size, the overrides of a command line, the values that a ca
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,7 @@ class Template:
     """A study up to the values of some plain fields: what the jobs of a sweep have in common.
 
     base: the run that all are variations of; trees: the axes of each panel
+    overrides: what was asked for beyond experiment, size and how to compute
     """
 
     name: str
@@ -73,12 +74,13 @@ class Template:
     base: RunSpec
     trees: dict[str, dict[str, Any]]
     notices: list[str]
+    overrides: tuple[str, ...] = ()
 
     def request(self, values: Mapping[str, Any] | None = None) -> Request:
         """Return the study with these values (by dotted path) in the base run, every run of it checked."""
         base = specs.freeze(specs.put(self.base, values)) if values else self.base
         panels = {panel: axes.expand_runs(base, parsed) for panel, parsed in self._axes.items()}
-        return checked_request(self.name, self.settings, panels, self.notices)
+        return replace(checked_request(self.name, self.settings, panels, self.notices), overrides=self.overrides)
 
     @cached_property
     def _axes(self) -> dict[str, axes.Axes]:
@@ -128,7 +130,19 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
         require(mine, own_field, value, "is not for a config to say; give it on the command line")
     base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
     panels = {panel: axes.merge_axes(trees["sweep"], own) for panel, own in (trees["panels"] or {"main": {}}).items()}
-    return Template(name, settings, base, panels, [*shadow_notices(name), *notices])
+    altering = alterations([*overrides, *cfg.axis_overrides, *(f"{path}={value}" for path, value in (values or {}).items())])
+    return Template(name, settings, base, panels, [*shadow_notices(name), *notices], altering)
+
+
+def override_path(override: str) -> str:
+    """Return the dotted path that an override is about."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def alterations(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some overrides that may change which runs a study has: not its name, its size or how it is computed."""
+    frame = {f.name for f in fields(StudySpec)} - set(AXIS_FIELDS) | {"experiment"}
+    return tuple(override for override in overrides if override_path(override) not in frame)
 
 
 def _system(cfg: DictConfig, name: str) -> type[RunSpec]:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dynamics.core import spec as specs
 from dynamics.core.extension import until_registration
 from dynamics.errors import InputError
-from dynamics.study.config import template
+from dynamics.study.config import alterations, split_axes, template
 from dynamics.study.request import Request
 from dynamics.systems import SYSTEMS
 
@@ -116,6 +116,7 @@ class JobFamily:
             del self.task["hydra"]
         name = cfg.hydra.runtime.choices["experiment"]
         self.template = template(self.task, name, _task_overrides(overrides))
+        self.axes = split_axes(list(self.template.overrides))[1]
         self.interpolates = "${" in OmegaConf.to_yaml(self.task)
         self.config_text = _with_placeholders(self.task, paths)
         self.hydra_text = _with_placeholders(self.hydra, HYDRA_FIELDS)
@@ -145,7 +146,8 @@ class JobFamily:
             }
             return {f"{self.subfolder}/{name}": text for name, text in texts.items()} if self.subfolder else {}
 
-        return Job(self.template.request(values), True, number, tuple(own), self.sweep, folder, files)
+        request = replace(self.template.request(values), overrides=(*alterations(own), *self.axes))
+        return Job(request, True, number, tuple(own), self.sweep, folder, files)
 
     def value(self, path: str, text: str) -> Any:
         """Return the value that `text` means for a field, converted to the type in its schema; each text is read once."""

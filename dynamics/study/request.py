@@ -70,12 +70,16 @@ class StudySpec:
 
 @dataclass(frozen=True)
 class Request:
-    """A study as asked for: its runs by panel, resolved and checked; notices are lines to tell the user."""
+    """A study as asked for: its runs by panel, resolved and checked.
+
+    notices: lines to tell the user; overrides: what was asked for beyond experiment, size and how to compute
+    """
 
     name: str
     settings: StudySpec
     panels: dict[str, list[RunSpec]]
     notices: list[str]
+    overrides: tuple[str, ...] = ()
 
     @cached_property
     def runs(self) -> list[RunSpec]:
@@ -90,9 +94,3 @@ class Request:
     @property
     def results_folder(self) -> Path:
         return Path(self.settings.output) / "results" / self.name
-
-    @property
-    def figures_folder(self) -> Path:
-        """`figures/`, or `figures/smoke/` so that a smoke run never replaces a real figure."""
-        root = Path(self.settings.output) / "figures"
-        return (root / "smoke" if self.settings.size == "smoke" else root) / Path(self.name).parent

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,11 +35,8 @@ from dynamics.analysis.claims import (
     compare,
     exchange,
     judge,
-    read_claims,
     sort_by_paper,
-    write_claims,
 )
-from dynamics.errors import InputError
 from dynamics.study.claim_list import ClaimList
 
 NUMBERS = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
@@ -172,33 +167,6 @@ def test_claims_are_keywords_only():
         judge("id", "source", "statement", within(0, 1, of="x"), judged)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         Claim("id", "source")  # type: ignore[call-arg]
-
-
-def test_claims_survive_writing_and_reading(tmp_path):
-    claims = [replace(judged(INSIDE, OUTSIDE), seconds=1.5), judged(Estimate(np.nan, -np.inf, np.nan), INSIDE)]
-    write_claims(claims, tmp_path / "claims.json")
-    first, second = read_claims(tmp_path / "claims.json")
-    assert first == claims[0]
-    assert (second.verdict, second.control_measured) == (INCONCLUSIVE, 0.5)
-    assert all(math.isnan(x) for x in (second.measured, second.low, second.high))
-    strict = json.loads((tmp_path / "claims.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
-    assert strict[1]["measured"] is None
-
-
-@pytest.mark.parametrize("verdict, outcome", [(FAILS, REJECTED), (HOLDS, NOT_REJECTED), (INCONCLUSIVE, NOT_REJECTED)])
-def test_older_files_had_a_verdict_of_the_control(tmp_path, verdict, outcome):
-    write_claims([judged(INSIDE, OUTSIDE)], tmp_path / "claims.json")
-    (row,) = json.loads((tmp_path / "claims.json").read_text())
-    del row["control_outcome"]
-    (tmp_path / "claims.json").write_text(json.dumps([{**row, "control_verdict": verdict}]))
-    assert read_claims(tmp_path / "claims.json") == [replace(judged(INSIDE, OUTSIDE), control_outcome=outcome)]
-
-
-def test_a_file_of_something_else_is_refused(tmp_path):
-    for text in ("[{}]", "{", '[{"id": 1}]', "[3]"):
-        (tmp_path / "claims.json").write_text(text)
-        with pytest.raises(InputError, match="is not a file of claims"):
-            read_claims(tmp_path / "claims.json")
 
 
 def sourced(id: str, source: str, verdict: str = HOLDS) -> Claim:

@@ -26,12 +26,12 @@ def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monk
     code, _, err = cli(*TINY, f"output={tmp_path}")
     assert (code, len(err.splitlines())) == (0, 1)
     assert "16 runs done in" in err  # not a terminal: one line a chunk
-    folder = tmp_path / "figures" / "smoke" / "stable_minima"
+    (folder,) = (tmp_path / "figures" / "smoke" / "stable_minima" / "rates").glob("altered-*")
     for name in ("rates.pdf", "rates.png", "rates.caption.txt", "slopes.csv", "rates.claims.json"):
         assert (folder / name).stat().st_size > 0
     columns = ["panel", "learning_rate", "weight_decay", "input_dim", "metric", "step", "slope", "low", "high", "num_seeds"]
     assert set(columns) <= set(pl.read_csv(folder / "slopes.csv").columns)
-    claims = json.loads((folder / "rates.claims.json").read_text())
+    claims = json.loads((folder / "rates.claims.json").read_text())["claims"]
     assert len(claims) >= 3
     assert all(c["control"] and c["control_outcome"] for c in claims)
 

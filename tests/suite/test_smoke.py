@@ -43,8 +43,7 @@ def changed_claim(**fields):
     def change(stem: Path, printed: str) -> str:
         file = stem.with_name(stem.name + ".claims.json")
         content = json.loads(file.read_text())
-        claims = content if isinstance(content, list) else content["claims"]
-        claims[0].update(fields)
+        content["claims"][0].update(fields)
         file.write_text(json.dumps(content))
         return printed
 
