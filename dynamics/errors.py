@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -89,3 +90,8 @@ def require_posix(what: str) -> None:
     """Raise an `InputError` where this is no POSIX system, which `what` needs: for file locks that die with their process."""
     allowed = f"{what} needs Linux or macOS (or WSL on Windows); stored results can be read here"
     require(POSIX, "operating system", sys.platform, allowed)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, of the host or of a device."""
+    return isinstance(error, MemoryError) or bool(re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)))

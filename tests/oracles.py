@@ -216,9 +216,9 @@ def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, 
             first = h.beta1 * first + (1 - h.beta1) * u
             second = h.beta2 * second + (1 - h.beta2) * u**2
             u = (first / (1 - h.beta1**t)) / (np.sqrt(second / (1 - h.beta2**t)) + h.epsilon)
-        elif kind == "rmsprop":  # optax's convention: epsilon under the root
+        elif kind in ("rmsprop", "torch_rmsprop"):  # optax's has its epsilon under the root, torch.optim.RMSprop beside it
             second = h.beta2 * second + (1 - h.beta2) * u**2
-            u = u / np.sqrt(second + h.epsilon)
+            u = u / (np.sqrt(second + h.epsilon) if kind == "rmsprop" else np.sqrt(second) + h.epsilon)
         elif kind == "signgd":
             u = np.sign(u)
         else:

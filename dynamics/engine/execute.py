@@ -7,7 +7,6 @@ arrays then stay in cache for a whole segment; on an accelerator one lane holds 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from dynamics.core.simulate import advance, drive, start
 from dynamics.core.spec import RunSpec
 from dynamics.engine.checkpoint import CheckpointHook
 from dynamics.engine.plan import Group, Plan
+from dynamics.errors import is_out_of_memory
 from dynamics.kernels.threads import cores_per_device
 from dynamics.store.results import ChunkResult
 
@@ -268,8 +268,7 @@ class Executor:
 
 def _reraise_unless_oom(error: Exception) -> None:
     """Re-raise anything but out-of-memory, and an `OutOfMemory` whose numbers are known."""
-    short = isinstance(error, MemoryError) or re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error))
-    if isinstance(error, OutOfMemory) or not short:
+    if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
         raise error
 
 

@@ -1,7 +1,9 @@
 """Compile `gates.cc` once for this processor, if there is a C++ compiler.
 
-The library is stored in the user's cache folder under a hash of the source, compiler, processor and jaxlib version, so
-that machines with a common home folder do not share machine code. `DYNAMICS_KERNELS=off` disables it.
+The library is stored in the user's cache folder under a hash of the source, compiler, jaxlib version and what the
+compiler takes the processor to be able to do, so that unlike machines with a common home folder do not share machine
+code. A compiler's refusal of the source is noted there too and not asked for again, unless its cause may pass (time,
+memory, disk). `DYNAMICS_KERNELS=off` disables it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -29,11 +32,27 @@ SWITCH = "DYNAMICS_KERNELS"
 SOURCE = Path(__file__).with_name("gates.cc")
 HEADERS = [SOURCE.with_name(name) for name in ("gates.h", "descend.h")]
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC", "-w")
+TIMEOUT = 300  # seconds
 CALLS = ("gates", "moments", "sums", "descend", "line_gates", "line_moments", "line_sums")
 
 
+# What a compiler says, and clang's or gcc's driver of it, when it was the machine that failed and not the source.
+PASSING = re.compile(
+    r"out of memory|memory exhausted|allocate memory|bad_alloc|\bKilled\b|signal terminated|due to signal"
+    r"|No space left|quota exceeded|temporarily unavailable",
+    re.IGNORECASE,
+)
+
+
 class Unavailable(Exception):
-    """Raised when the library cannot be built or loaded; runs then use plain JAX."""
+    """Raised when the library cannot be built or loaded; runs then use plain JAX.
+
+    passes: whether the cause may be gone the next time: a limit of time, memory or disk
+    """
+
+    def __init__(self, reason: str, *, passes: bool = False):
+        super().__init__(reason)
+        self.passes = passes
 
 
 @cache
@@ -78,7 +97,8 @@ def build_library(flags: tuple[str, ...] = FLAGS) -> Path:
     if compiler is None:
         raise Unavailable("no C++ compiler (set CXX)")
     told = _run([compiler, "--version"]).partition("\n")[0]
-    about = "\n".join((*(file.read_text() for file in (SOURCE, *HEADERS)), told, _processor(), jaxlib.__version__, *flags))
+    able = _processor_features(compiler)
+    about = "\n".join((*(file.read_text() for file in (SOURCE, *HEADERS)), told, able, jaxlib.__version__, *flags))
     try:
         folder = cache_folder()
     except RuntimeError as error:  # no HOME, and a user without an entry in the system's list
@@ -100,7 +120,8 @@ def build_library(flags: tuple[str, ...] = FLAGS) -> Path:
                     try:
                         _run([compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made)])
                     except Unavailable as reason:
-                        failed.write_text(str(reason))
+                        if not reason.passes:
+                            failed.write_text(str(reason))
                         raise
                     target.with_suffix(".sha256").write_text(_digest(made))
                     made.chmod(0o700)
@@ -136,20 +157,24 @@ def load_library(file: Path) -> ctypes.CDLL:
 
 
 def _run(command: list[str]) -> str:
+    """Return what a command prints; raises `Unavailable` if it fails."""
+    name = Path(command[0]).name
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300, check=True).stdout
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=True
+        ).stdout
     except subprocess.CalledProcessError as error:
-        raise Unavailable(f"{Path(command[0]).name}: {(error.stderr.strip().splitlines() or ['failed'])[0]}") from None
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"{Path(command[0]).name}: {error}") from None
+        lines = error.stderr.strip().splitlines() or ["failed"]
+        passes = error.returncode < 0 or any(PASSING.search(line) for line in lines)
+        raise Unavailable(f"{name}: {lines[0]}", passes=passes) from None
+    except (OSError, subprocess.SubprocessError) as error:  # no process to be had, or it took too long
+        raise Unavailable(f"{name}: {error}", passes=True) from None
 
 
-def _processor() -> str:
-    """Return the processor architecture and its feature flags, which the machine code depends on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {platform.processor()} {flags}"
+def _processor_features(compiler: str) -> str:
+    """Return the architecture and the macros by which the compiler knows this processor, which machine code depends on."""
+    macros = _run([compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]).splitlines()
+    return "\n".join((platform.machine(), *sorted(line for line in macros if line.startswith("#define __"))))
 
 
 if __name__ == "__main__":  # run at installation, so that no run has to wait for the compiler

@@ -1,5 +1,8 @@
 // The doors of the library: XLA calls the kernels through these.
 
+#include <exception>
+#include <new>
+
 #include "xla/ffi/api/ffi.h"
 
 #include "descend.h"
@@ -14,7 +17,10 @@ using S32 = ffi::Buffer<ffi::S32>;
 template <typename Buffer>
 using Out = ffi::Result<Buffer>;
 
-constexpr int MOST = 17;
+#ifndef DYNAMICS_MOST
+#define DYNAMICS_MOST 17
+#endif
+constexpr int MOST = DYNAMICS_MOST;
 
 template <typename Buffer>
 static int64_t axis(const Buffer& buffer, int from_end) {
@@ -132,7 +138,23 @@ static ffi::Error call_line_sums(F32 x, U32 position, F32 u, Out<F32> s) {
   return ffi::Error::Success();
 }
 
-#define DOOR(name, function, binding) XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function, ffi::Ffi::Bind()binding)
+// Calls Function and returns what it throws as an error: an exception that left the library would end the process.
+template <auto Function>
+struct Guarded;
+template <typename... Arguments, ffi::Error (*Function)(Arguments...)>
+struct Guarded<Function> {
+  static ffi::Error call(Arguments... arguments) {
+    try {
+      return Function(arguments...);
+    } catch (const std::bad_alloc&) {
+      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for the scratch of a CPU kernel");
+    } catch (const std::exception& error) {
+      return ffi::Error::Internal(error.what());
+    }
+  }
+};
+
+#define DOOR(name, function, binding) XLA_FFI_DEFINE_HANDLER_SYMBOL(name, Guarded<&function>::call, ffi::Ffi::Bind()binding)
 DOOR(dynamics_gates, call_gates, .Attr<int64_t>("threads").Arg<F32>().Arg<F32>().Arg<F32>().Ret<F32>().Ret<U32>());
 DOOR(dynamics_moments, call_moments, .Attr<int64_t>("threads").Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());
 DOOR(dynamics_sums, call_sums, .Attr<int64_t>("threads").Arg<F32>().Arg<U32>().Arg<F32>().Ret<F32>());

@@ -19,12 +19,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <limits>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
 constexpr int LANES = 16, GROUP = 4;  // 2^GROUP = LANES
 using Floats = __m512;
 using Ints = __m512i;
@@ -117,18 +119,33 @@ static float* scratch(size_t count) {
 }
 
 // f(from, to) over [0, count), cut at multiples of `unit` for so many threads. Sums are never shared, so no number changes.
+// What f throws in any of them is thrown here, once all have ended.
 template <typename F>
 static void share(int64_t count, int64_t unit, int64_t threads, F f) {
   const int64_t each = std::max(unit, up((count + threads - 1) / threads, unit));
+  if (each >= count) return f(0, count);
+  std::vector<std::exception_ptr> thrown((count + each - 1) / each);
+  const auto part = [&thrown, each, f](int64_t from, int64_t to) {
+    try {
+      f(from, to);
+    } catch (...) {
+      thrown[from / each] = std::current_exception();
+    }
+  };
   std::vector<std::thread> others;
   int64_t from = each;
   try {
-    for (; from < count; from += each) others.emplace_back(f, from, std::min(from + each, count));
+    others.reserve(thrown.size());
+    for (; from < count; from += each) others.emplace_back(part, from, std::min(from + each, count));
   } catch (const std::system_error&) {  // no more threads to be had
-    f(from, count);
+    part(from, count);
+  } catch (const std::bad_alloc&) {
+    part(from, count);
   }
-  f(0, std::min(each, count));
+  part(0, each);
   for (auto& other : others) other.join();
+  for (const auto& failure : thrown)
+    if (failure) std::rethrow_exception(failure);
 }
 
 // (D, K) -> (D, width), filled up with zeros.

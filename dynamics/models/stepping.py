@@ -5,13 +5,15 @@
     descend   whole segments of gradient descent in one call (a CPU: `descend.h`) or one launch (a GPU:
     `gpu_descent.py`)
 
-On a GPU the backends are timed once for each shape and the result is kept on disk; backends that fail to compile or run
-are skipped. On a CPU `descend` does the same operations as step by step and moves less memory, so it is always taken.
+On a GPU the backends are timed once for each shape and the result is kept on disk, unless memory ran out, which another
+process may have had; backends that fail to compile or run are skipped. On a CPU `descend` does the same operations as step
+by step and moves less memory, so it is always taken.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dynamics.errors import is_out_of_memory
 from dynamics.kernels import gates
 from dynamics.kernels.build import cache_folder, is_switched_off
 from dynamics.models.base import Batch
@@ -80,7 +83,9 @@ def _time_once(key: str, num_samples: int, width: int, input_dim: int, plain: Gr
     if key not in known:
         backends = list_backends(num_samples, width, input_dim, plain, descends=descends)
         times = {name: time_backend(backend, num_samples, width, input_dim) for name, backend in backends.items()}
-        known[key] = min(times, key=lambda name: times[name])
+        known[key] = min(times, key=lambda name: math.inf if math.isnan(times[name]) else times[name])
+        if any(map(math.isnan, times.values())):
+            return known[key]
         file.parent.mkdir(parents=True, exist_ok=True)
         own = file.with_suffix(f".{os.getpid()}")
         own.write_text(json.dumps(known, indent=1, sort_keys=True))
@@ -107,7 +112,10 @@ def list_backends(num_samples: int, width: int, input_dim: int, plain: Gradient,
 
 
 def time_backend(backend: Backend, num_samples: int, width: int, input_dim: int) -> float:
-    """Return the seconds that a few steps of a small ensemble take once compiled; infinity if the backend fails."""
+    """Return the seconds that a few steps of a small ensemble take once compiled.
+
+    Infinity if the backend fails, NaN if memory ran out.
+    """
     from dynamics.models.two_layer import TwoLayer  # models import kernels
 
     rng = np.random.default_rng(0)
@@ -121,11 +129,11 @@ def time_backend(backend: Backend, num_samples: int, width: int, input_dim: int)
     program = jax.jit(lambda steps: jax.vmap(lambda p, b: backend(p, b, steps))(params, batch))
     try:
         jax.block_until_ready(program(jnp.int32(1)))
-        best = float("inf")
+        best = math.inf
         for _ in range(TRIES):
             begun = time.perf_counter()
             jax.block_until_ready(program(jnp.int32(STEPS)))
             best = min(best, time.perf_counter() - begun)
-    except Exception:
-        return float("inf")
+    except Exception as error:
+        return math.nan if is_out_of_memory(error) else math.inf
     return best

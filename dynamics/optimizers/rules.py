@@ -5,8 +5,9 @@ finds the learning rate that is in force at its step under `optimizer.learning_r
 
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
-preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's (`rmsprop`
-has its epsilon under the root and decays by beta2).
+preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's, which are
+PyTorch's too but for RMSProp: with v <- beta2 v + (1 - beta2) g^2 from v = 0, `rmsprop` takes g / sqrt(v + epsilon), and
+`torch_rmsprop` takes PyTorch's g / (sqrt(v) + epsilon), whose usual decay is beta2 = 0.99.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class OptimizerSpec:
     momentum: float = option(0.9, at_least=0, below=1, doc="factor of the last update in the next")
     beta1: float = option(0.9, at_least=0, below=1, doc="decay of the mean of gradients")
     beta2: float = option(0.999, at_least=0, below=1, doc="decay of the mean of squared gradients")
-    epsilon: float = option(1e-8, above=0, doc="added to the root of the mean of squares")
+    epsilon: float = option(1e-8, above=0, doc="added to the root of the mean of squares, or under it (rmsprop)")
     batch_size: int = option(0, at_least=0, doc="samples a step, without replacement within an epoch; 0 for all")
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
 
@@ -157,11 +158,11 @@ def gradient_flow(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
     return Rule(lambda params: (), update)
 
 
-MOMENTUM, ADAM = ("clip_norm", "momentum"), ("clip_norm", "beta1", "beta2", "epsilon")
+MOMENTUM, ADAM, RMS = ("clip_norm", "momentum"), ("clip_norm", "beta1", "beta2", "epsilon"), ("clip_norm", "beta2", "epsilon")
 
 
-def _rms(hyper: Hyper) -> optax.GradientTransformation:
-    return optax.scale_by_rms(hyper["optimizer.beta2"], hyper["optimizer.epsilon"])
+def _rms(hyper: Hyper, eps_in_sqrt: bool) -> optax.GradientTransformation:
+    return optax.scale_by_rms(hyper["optimizer.beta2"], hyper["optimizer.epsilon"], eps_in_sqrt=eps_in_sqrt)
 
 
 RULES.update(
@@ -171,7 +172,8 @@ RULES.update(
         "nesterov": RuleKind(lambda spec, h, m: chain(h, m, _trace(h, nesterov=True)), MOMENTUM),
         "adam": RuleKind(lambda spec, h, m: chain(h, m, _adam(h)), ADAM),
         "adamw": RuleKind(lambda spec, h, m: chain(h, m, _adam(h), decoupled=True), ADAM),
-        "rmsprop": RuleKind(lambda spec, h, m: chain(h, m, _rms(h)), ("clip_norm", "beta2", "epsilon")),
+        "rmsprop": RuleKind(lambda spec, h, m: chain(h, m, _rms(h, eps_in_sqrt=True)), RMS),
+        "torch_rmsprop": RuleKind(lambda spec, h, m: chain(h, m, _rms(h, eps_in_sqrt=False)), RMS),
         "signgd": RuleKind(lambda spec, h, m: chain(h, m, optax.scale_by_sign())),
         "gradient_flow": RuleKind(gradient_flow, (), gradients=4, scheduled=False),
     }

@@ -14,10 +14,11 @@ from dynamics.errors import InputError
 from dynamics.kernels import build
 
 
-def compiler(folder: Path, body: str, version: str = "fake 1.0") -> str:
-    """A compiler that tells its version and otherwise does this; `$out` is what it should write."""
+def compiler(folder: Path, body: str, version: str = "fake 1.0", feature: str = "__AVX2__") -> str:
+    """A compiler that tells its version and the processor's feature and otherwise does this; `$out` is what it should write."""
     file = folder / "fake++"
-    head = f'[ "$1" = --version ] && {{ printf "%s\\n" "{version}"; exit 0; }}\nfor out; do :; done\n'
+    head = f'[ "$1" = --version ] && {{ printf "%s\\n" "{version}"; exit 0; }}\n'
+    head += f'case "$*" in *-dM*) echo "#define {feature} 1"; exit 0;; esac\nfor out; do :; done\n'
     file.write_text(f"#!/bin/sh\n{head}{body}\n")
     file.chmod(0o755)
     return str(file)
@@ -126,6 +127,36 @@ def test_a_compiler_that_failed_is_not_asked_again(anew, monkeypatch, capfd):
     refusal("fake++: no header (recorded in ")
     assert calls(anew) == 1
     assert capfd.readouterr().err == ""
+
+
+PASSING = {
+    "too slow": ("exec sleep 30", "timed out"),
+    "killed": ("kill -9 $$", "fake++: failed"),
+    "its parts killed": ("echo 'fatal error: Killed signal terminated program cc1plus' >&2; exit 1", "Killed signal"),
+    "no memory": ("echo more >&2; echo 'virtual memory exhausted: Cannot allocate memory' >&2; exit 1", "fake++: more"),
+    "no disk": ("echo 'gates.s: No space left on device' >&2; exit 1", "No space left"),
+}
+
+
+@pytest.mark.parametrize("cause", PASSING)
+def test_a_cause_that_passes_is_not_remembered(anew, monkeypatch, cause):
+    body, word = PASSING[cause]
+    monkeypatch.setattr(build, "TIMEOUT", 0.3 if cause == "too slow" else 60)
+    monkeypatch.setenv("CXX", compiler(anew, body))
+    refusal(word)
+    refusal(word)  # not tried again in this process
+    assert not list((anew / "cache").rglob("*.failed"))
+    compiler(anew, 'echo library > "$out"')  # the machine is well again
+    assert build.build_library().read_text() == "library\n"
+
+
+def test_unlike_processors_with_one_home_have_libraries_of_their_own(anew, monkeypatch):
+    """Told by the compiler, so also where there is no /proc/cpuinfo."""
+    names = set()
+    for feature in ("__AVX2__", "__AVX512F__", "__AVX2__"):
+        monkeypatch.setenv("CXX", compiler(anew, 'echo library > "$out"', feature=feature))
+        names.add(build.build_library().name)
+    assert len(names) == 2
 
 
 def test_a_library_that_is_not_whole_or_not_ours_alone_is_built_again(anew, monkeypatch):

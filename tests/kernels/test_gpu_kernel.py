@@ -315,6 +315,11 @@ def test_the_fastest_backend_is_found_by_timing_and_one_that_fails_is_skipped(mo
     assert set(raced) == {"plain", "gradient", "descend"}
     assert all(0 < stepping.time_backend(way, 16, 8, 2) < math.inf for way in raced.values())
     assert stepping.time_backend(lambda *_: 1 / 0, 16, 8, 2) == math.inf
+
+    def short_of_memory(*_):
+        raise MemoryError
+
+    assert math.isnan(stepping.time_backend(short_of_memory, 16, 8, 2))
     taken = {"plain": 3.0, "gradient": 2.0, "descend": 1.0}
     listed = lambda *_, descends, **__: {k: k for k in taken if descends or k != "descend"}  # noqa: E731
     monkeypatch.setattr(stepping, "list_backends", listed)
@@ -324,5 +329,10 @@ def test_the_fastest_backend_is_found_by_timing_and_one_that_fails_is_skipped(mo
     taken["gradient"] = 9.0  # found out already: not tried again, by other processes neither
     stepping._time_once.cache_clear()
     assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=False) == "gradient"
+    assert stepping.choose_backend(16, 8, 3, model.squared_gradient, descends=True) == "descend"
+    for seconds, found in ((math.nan, "descend"), (0.5, "gradient")):  # memory ran out: not kept on disk, so tried again
+        taken["gradient"] = seconds
+        stepping._time_once.cache_clear()
+        assert stepping.choose_backend(16, 8, 4, model.squared_gradient, descends=True) == found
     monkeypatch.setenv("DYNAMICS_KERNELS", "off")
     assert stepping.choose_backend(16, 8, 2, model.squared_gradient, descends=True) == "plain"
