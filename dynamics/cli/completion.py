@@ -39,7 +39,7 @@ def offered_words(line: str) -> list[str] | None:
     command = words[0] if words and words[0] in COMMANDS else ""
     experiment = next((w.removeprefix("experiment=") for w in words if w.startswith("experiment=")), "")
     field, given, _ = word.partition("=")
-    if given and field in ("experiment", "size", "mode", "table"):
+    if given and field in ("experiment", "size", "mode", "reuse", "table"):
         choices = [f"{field}={value}" for value in _values(field, experiment)]
     elif given:
         return [] if field in ("to", "days") else None
@@ -68,10 +68,10 @@ def _values(field: str, experiment: str) -> list[str]:
     """Return the values of a field that has few."""
     from dynamics.study.config import compose
     from dynamics.study.experiments import experiment_names
-    from dynamics.study.request import MODES
+    from dynamics.study.request import MODES, REUSES
 
     if field == "experiment":
         return experiment_names()
     if field == "size":
         return list(compose(experiment).settings.sizes) if experiment else []
-    return list(MODES) if field == "mode" else ["records", "runs"]
+    return {"mode": list(MODES), "reuse": list(REUSES)}.get(field, ["records", "runs"])

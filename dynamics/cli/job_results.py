@@ -20,13 +20,14 @@ from dynamics.engine.worker import Failure
 from dynamics.store.files import write_file
 from dynamics.store.store import Store
 from dynamics.study.jobs import Job
+from dynamics.study.older_results import NO_OLDER_RESULTS, find_older_results
 
 SHOWN_JOBS = 40
 
 
 def tabulate_jobs(jobs: Sequence[Job], store: Store, failures: Sequence[Failure] = ()) -> pl.DataFrame:
     """Return one row a job, panel and run: configuration, status, and the metrics at the run's last record."""
-    members = [(job.number, panel, run) for job in jobs for panel, run in job.request.members]
+    members = list_members(jobs, store)
     table = pl.DataFrame(members, schema={"job": pl.Int64, "panel": pl.String, "run": pl.String}, orient="row")
     runs, records = store.read(table["run"].unique())
     if len(records):
@@ -39,6 +40,14 @@ def tabulate_jobs(jobs: Sequence[Job], store: Store, failures: Sequence[Failure]
     )
     status = pl.col("status") if "status" in table.columns else pl.lit(None, pl.String)
     return table.with_columns(status.fill_null("failed").alias("status"))
+
+
+def list_members(jobs: Sequence[Job], store: Store) -> list[tuple[int, str, str]]:
+    """Return (job, panel, stored run) of all jobs; with `reuse=older` the run may be one that an earlier version made."""
+    older = NO_OLDER_RESULTS
+    if jobs[0].request.settings.reuse == "older":
+        older = find_older_results((run for job in jobs for run in job.request.runs), store)
+    return [(job.number, panel, older.stand_in(run)) for job in jobs for panel, run in job.request.members]
 
 
 def job_outcomes(jobs: Sequence[Job], table: pl.DataFrame) -> dict[int, dict[str, Any]]:

@@ -32,7 +32,7 @@ from dynamics.study.alterations import figures_folder, is_altered, runs_identity
 from dynamics.study.experiments import experiment_file, experiment_module
 from dynamics.study.jobs import Job
 from dynamics.study.request import EXECUTION_FIELDS, Request, StudySpec
-from dynamics.study.run import load_study, plan_runs, require_there, run_study
+from dynamics.study.run import load_study, plan_runs, require_there, run_study, tell_what_is_outdated
 
 if TYPE_CHECKING:
     from dynamics.analysis.claim_files import ClaimSource
@@ -109,7 +109,9 @@ def check_writable(folder: Path) -> None:
 def print_plans(jobs: Sequence[Job], stores: list[StoreJobs], settings: StudySpec, out: Console) -> list[dict[str, Any]]:
     """Print what would be computed, store by store; return the jobs' outcomes."""
     for part in stores:
-        print_plan(out, plan_runs(unique_runs(part.jobs), settings, part.store))
+        runs = unique_runs(part.jobs)
+        tell_what_is_outdated(runs, settings, part.store)
+        print_plan(out, plan_runs(runs, settings, part.store))
     return [{"status": "planned", "runs": len(job.request.runs)} for job in jobs]
 
 
@@ -140,6 +142,7 @@ def compute(jobs: Sequence[Job], store: Store, settings: StudySpec) -> list[Fail
     store.repair(log.warning)
     runs = unique_runs(jobs)
     begun = time.monotonic()
+    tell_what_is_outdated(runs, settings, store)
     plan = plan_runs(runs, settings, store)
     log.debug(f"planned {plan.num_runs} runs in {len(plan.groups)} groups in {time.monotonic() - begun:.2f} s")
     for job in jobs if settings.worker == 0 else ():

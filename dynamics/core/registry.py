@@ -55,13 +55,14 @@ def origin_of(thing: Any) -> Origin:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), and its
-    origin."""
+    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), its origin, and
+    its version."""
 
     piece: T
     uses: Uses
     own: tuple[str, ...]
     origin: Origin
+    version: int = 1
 
     def used_fields(self, spec: Any) -> set[str]:
         """Return the names of the fields that the piece uses in this spec."""
@@ -121,6 +122,7 @@ class Registry(Mapping[str, T]):
         uses: Uses | None = None,
         fields: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
+        version: int = 1,
     ) -> T:
         """Put a piece under a name that is free, or that the same module gave to an earlier version of it; returns the
         piece.
@@ -129,7 +131,10 @@ class Registry(Mapping[str, T]):
             function of the spec where that depends on it
         fields: fields of the piece's own by name, each an `option`
         origin: where the piece was written, found out if it is not given
+        version: to be raised when the piece is changed so that it computes other numbers (`dynamics.core.versions`)
         """
+        whole = isinstance(version, int) and not isinstance(version, bool) and version >= 1
+        require(whole, f"version of {self.kind} {name}", version, "must be an integer of at least 1")
         origin, wanted = origin or origin_of(piece), dict(fields or {})
         used: Uses = getattr(piece, "uses", ()) if uses is None else uses
         plain = isinstance(name, str) and name.replace("-", "_").isidentifier()
@@ -146,16 +151,19 @@ class Registry(Mapping[str, T]):
             extension.claim(self.spec, self.where, self.selector, name, wanted, static=self.static)
         else:
             require(not wanted, self.kind, name, "declares its fields as those of a dataclass")
-        self._entries[name] = Entry(piece, used, tuple(wanted), origin)
+        self._entries[name] = Entry(piece, used, tuple(wanted), origin, version)
         if there is not None:
             _replaced.append((self.kind, name))
         extension.forget()
         return piece
 
-    def update(self, pieces: Mapping[str, T], *, uses: Uses | None = None) -> None:
-        """Add several pieces that use the same fields, each its own if these are not given."""
+    def update(self, pieces: Mapping[str, T], *, uses: Uses | None = None, versions: Mapping[str, int] | None = None) -> None:
+        """Add several pieces that use the same fields, each its own if these are not given.
+
+        versions: those of the pieces that are not at their first
+        """
         for name, piece in pieces.items():
-            self.add(name, piece, uses=uses)
+            self.add(name, piece, uses=uses, version=(versions or {}).get(name, 1))
 
     def remove(self, name: str) -> None:
         """Take a user's piece out again, with the fields that it alone brought."""
@@ -169,6 +177,13 @@ class Registry(Mapping[str, T]):
     def own_pieces(self) -> list[str]:
         """Return the names of the pieces that are not the suite's."""
         return [name for name, entry in self._entries.items() if not entry.origin.is_suite]
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """Return the pieces that a field names: one, several in a list, or several joined by +."""
+    if isinstance(value, str):
+        return tuple(value.split("+")) if value else ()
+    return tuple(value)
 
 
 REGISTRIES: list[Registry[Any]] = []

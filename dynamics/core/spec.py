@@ -27,6 +27,8 @@ from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.extension import until_registration
 from dynamics.core.options import Option, added_field, check_value, option, option_of, unhashed_field
 from dynamics.core.recording import RecordSpec
+from dynamics.core.registry import names_of
+from dynamics.core.versions import later_versions
 from dynamics.errors import InputError, require, suggest
 
 __all__ = ["added_field", "option", "unhashed_field"]  # where specs are declared
@@ -58,6 +60,7 @@ class RunSpec:
     precision: str = option("float32", choices=PRECISIONS, doc="floating-point numbers of 32 or 64 bits")
 
     system: ClassVar[str] = ""
+    system_version: ClassVar[int] = 1  # to be raised when the system is changed so that it computes other numbers
     shape_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -237,18 +240,29 @@ def run_id(spec: RunSpec) -> str:
 
     See `added_field` and `unhashed_field` for the fields that do not count. A field that a registered piece brought
     with it counts as an added one in runs of other pieces, and always in those of the piece itself: if its default is
-    changed later, the runs that had the old one stay what they were.
+    changed later, the runs that had the old one stay what they were. The version of a piece that the run uses counts
+    unless it is the first.
     """
     if "_id" not in spec.__dict__:  # asked for many times in a sweep, so kept with the spec
-        late, left_out, values = marked(type(spec), "added"), marked(type(spec), "unhashed"), flatten(spec)
-        own = {path for path, (selector, pieces) in _brought(type(spec)).items() if pieces & set(names_of(values[selector]))}
-        counted = {
-            path: value
-            for path, value in values.items()
-            if path not in left_out and (path not in late or value != late[path] or path in own)
-        }
-        spec.__dict__["_id"] = content_hash({"system": spec.system, **counted})
+        spec.__dict__["_id"] = _hash_run(spec, later_versions(spec))
     return spec.__dict__["_id"]
+
+
+def first_id(spec: RunSpec) -> str:
+    """Return the identity that the run had when every piece of it was at its first version."""
+    return _hash_run(spec, {}) if later_versions(spec) else run_id(spec)
+
+
+def _hash_run(spec: RunSpec, versions: Mapping[str, int]) -> str:
+    late, left_out, values = marked(type(spec), "added"), marked(type(spec), "unhashed"), flatten(spec)
+    own = {path for path, (selector, pieces) in _brought(type(spec)).items() if pieces & set(names_of(values[selector]))}
+    counted = {
+        path: value
+        for path, value in values.items()
+        if path not in left_out and (path not in late or value != late[path] or path in own)
+    }
+    made_by = {"versions of pieces": dict(versions)} if versions else {}  # no field has spaces in its name
+    return content_hash({"system": spec.system, **counted, **made_by})
 
 
 @until_registration
@@ -266,13 +280,6 @@ def _brought(cls: type) -> dict[str, tuple[str, frozenset[str]]]:
         if selector in known:
             found[path] = selector, frozenset(f.metadata["pieces"])
     return found
-
-
-def names_of(value: Any) -> tuple[str, ...]:
-    """Return the pieces that a field names: one, several in a list, or several joined by +."""
-    if isinstance(value, str):
-        return tuple(value.split("+")) if value else ()
-    return tuple(value)
 
 
 @until_registration

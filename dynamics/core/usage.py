@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dynamics.core import spec as specs
 from dynamics.core.extension import own_fields
 from dynamics.core.options import Option, option_of
-from dynamics.core.registry import Registry, registry_of
+from dynamics.core.registry import Registry, names_of, registry_of
 from dynamics.core.spec import RunSpec
 
 
@@ -37,7 +37,7 @@ def _walk(spec: Any, where: str, parent: Any) -> Iterator[PiecesInUse]:
     registry = registry_of(type(spec))
     if registry is not None:
         holder = spec if hasattr(spec, registry.selector) else parent
-        names = specs.names_of(getattr(holder, registry.selector, ()))
+        names = names_of(getattr(holder, registry.selector, ()))
         yield PiecesInUse(where, spec, registry, names)
     for f in fields(spec):
         value = getattr(spec, f.name)

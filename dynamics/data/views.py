@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from dynamics.core.extension import until_registration
-from dynamics.core.registry import Registry
-from dynamics.core.spec import added_field, check_options, names_of
+from dynamics.core.registry import Registry, names_of
+from dynamics.core.spec import added_field, check_options
 from dynamics.data.image_views import IMAGE_SCHEMES
 from dynamics.data.view_schemes import LINE_SCHEMES, Frame, Scheme
 from dynamics.errors import choose, require

@@ -38,6 +38,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
             "system": run.system,
             **encode_config(run),
             **run.derived_columns(),
+            **_encode_versions(run),
             "status": str(status[i]),
             "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
             "steps_done": int(steps[kept[i] - 1]),
@@ -52,6 +53,16 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
     }
     columns |= {name: value[mask] for name, value in trajectory.records.items()}
     return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(columns)
+
+
+def _encode_versions(run: RunSpec) -> dict[str, str]:
+    """Return the versions of the run's pieces and its identity at their first, for runs with a piece that is not at its
+    first."""
+    from dynamics.core import spec as specs
+    from dynamics.core.versions import later_versions
+
+    versions = later_versions(run)
+    return {"versions": json.dumps(versions), "first_run": specs.first_id(run)} if versions else {}
 
 
 def encode_config(run: RunSpec) -> dict[str, Any]:

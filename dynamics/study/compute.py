@@ -12,7 +12,7 @@ from dynamics.engine.worker import ProgressReporter
 from dynamics.store.store import Store
 from dynamics.study.bar import ProgressBar
 from dynamics.study.request import Request
-from dynamics.study.run import load_what_is_there, open_store, plan_study, run_study
+from dynamics.study.run import load_what_is_there, open_store, plan_study, run_study, tell_what_is_outdated
 from dynamics.study.tables import Study
 
 LOG = logging.getLogger("dynamics")
@@ -31,6 +31,7 @@ def compute(request: Request, store: Store | None = None, *, progress: bool = Fa
     store = store or open_store(request)
     store.check_writable()
     store.repair(LOG.warning)
+    tell_what_is_outdated(request.runs, request.settings, store)
     todo = plan_study(request, store)
     store.write_request(map(specs.run_id, request.runs), size=request.settings.size)
     if todo.groups:
@@ -43,4 +44,4 @@ def compute(request: Request, store: Store | None = None, *, progress: bool = Fa
             count = sum(len(failure.runs) for failure in failures)
             told = f"{counted(count, 'run')} could not be computed ({failures[0].reason}); see study.runs['reason']"
             warnings.warn(told, RuntimeWarning, stacklevel=3)
-    return load_what_is_there(request, store, is_experiment=is_experiment)
+    return load_what_is_there(request, store, is_experiment=is_experiment, older=request.settings.reuse == "older")

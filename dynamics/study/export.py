@@ -12,12 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from dynamics.core import spec as specs
 from dynamics.errors import InputError, choose, require
 from dynamics.store.files import flush_to_disk
 from dynamics.study import trust
 from dynamics.study.config import compose
-from dynamics.study.run import load_study, open_store
+from dynamics.study.run import find_missing, load_study, open_store
 from dynamics.study.tables import Study
 
 TABLES = ("records", "runs")
@@ -59,7 +58,7 @@ def open_finished(name: str, *overrides: str) -> Study:
     trust.check([f"experiment={name}", *overrides])
     request = compose(name, *overrides)
     store = open_store(request)
-    missing = {specs.run_id(run) for run in request.runs} - store.finished()
+    missing = find_missing(request, store)
     allowed = f"{len(missing)} of its {len(request.runs)} runs are not in {store.folder}; run it first, with the same overrides"
     require(not missing, "experiment", name, allowed)
     return load_study(request, store)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from dynamics.core import spec as specs
 from dynamics.core.devices import prepare
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.spec import RunSpec
@@ -19,7 +18,7 @@ from dynamics.errors import InputError, require
 from dynamics.study.calls import Axes, Subject, any_request, experiment_request, name_missing, sweep_request
 from dynamics.study.compute import compute
 from dynamics.study.experiments import experiment_names
-from dynamics.study.run import load_what_is_there, open_store, plan_study
+from dynamics.study.run import find_missing, load_what_is_there, open_store, plan_study
 from dynamics.study.tables import Study
 
 
@@ -130,14 +129,14 @@ def open(subject: str | RunSpec, axes: Axes | None = None, /, **options: Any) ->
     )
     request, _ = any_request(subject, axes, options)
     store = open_store(request)
-    missing = {specs.run_id(run) for run in request.runs} - store.finished()
+    missing = find_missing(request, store)
     verb = "dyn.run" if isinstance(subject, str) else "dyn.sweep"
     if len(missing) == len(request.runs):
         raise InputError("output", str(store.folder), f"holds none of the runs; {verb} computes them")
     if missing:
         lacks = f"lacks {len(missing)} of the {len(request.runs)} runs{name_missing(request, missing)}"
         raise InputError("output", str(store.folder), f"{lacks}; {verb} computes them")
-    return load_what_is_there(request, store, is_experiment=isinstance(subject, str))
+    return load_what_is_there(request, store, is_experiment=isinstance(subject, str), older=True)
 
 
 def list_experiments() -> list[str]:

@@ -14,10 +14,12 @@ from dynamics.core.spec import RunSpec
 from dynamics.errors import require, suggest
 
 MODES = ("run", "plan", "figure")
+REUSES = ("current", "older")
 AXIS_FIELDS = ("sweep", "panels")
 EXECUTION_FIELDS = (
     "mode",
     "save_final",
+    "reuse",
     "checkpoint_seconds",
     "memory",
     "worker",
@@ -35,6 +37,8 @@ class StudySpec:
     size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
     from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep final states;
     may_diverge: whether diverged runs are no failure; sweep, panels: axes.
+    reuse: which stored results count: `current`, those of the measures, systems and other pieces as they are now, or `older`,
+    those of their earlier versions too.
     checkpoint_seconds: how often a chunk under way is saved; memory: GB that one chunk may take (0: what the machine
     has); worker, workers: which of how many processes this is that share the work through the store;
     distributed, coordinator: whether they join through jax.distributed, and at which host:port (empty: found out).
@@ -45,6 +49,7 @@ class StudySpec:
     mode: str = "run"
     output: str = "."
     save_final: bool = False
+    reuse: str = "current"
     may_diverge: bool = False
     checkpoint_seconds: float = 30.0
     memory: float = 0.0
@@ -60,6 +65,8 @@ class StudySpec:
     def check(self) -> None:
         """Raise `InputError` for a value that is not allowed."""
         require(self.mode in MODES, "mode", self.mode, f"choose one of {', '.join(MODES)}{suggest(self.mode, MODES)}")
+        allowed = f"choose one of {', '.join(REUSES)}{suggest(self.reuse, REUSES)}"
+        require(self.reuse in REUSES, "reuse", self.reuse, allowed)
         fits = len(self.output) <= 2000 and all(len(os.fsencode(part)) <= 255 for part in Path(self.output).parts)
         require(fits, "output", self.output, "is longer than the name of a folder may be")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be at least 0")

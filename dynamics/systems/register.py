@@ -23,8 +23,9 @@ fields: fields of its own by name, each a `dyn.option` with a default, bounds or
     `hyper["data.skew"]`. Anything else is a static choice, found in the spec, `data.shape`. Two pieces may share a
     field if they declare it alike.
 
-Results are stored by what was asked for and not by what the function does. Whoever changes what a piece computes
-gives it another name, or a field `"version": dyn.option(1)` whose default is raised.
+version: raised by whoever changes what the piece computes. Results that were stored before are kept, are told as made
+    by an earlier version, and are computed again unless `reuse=older` is given. Only the version is compared, never
+    the code.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def law(
     shared_arrays: Callable[[Any], dict[str, Any]] | None = None,
     closed_forms: Callable[[Any], Any] | None = None,
     parts_mean_something: bool = False,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register an input law, `data.law=<name>`.
 
@@ -91,7 +93,7 @@ def law(
         shape = grid or (lambda data: (data.input_dim,))
         return Law(source, check, closed_forms, shape, num_parts, shared_arrays, pads, parts_mean_something)
 
-    return register_piece(LAWS, make, name, uses, fields)
+    return register_piece(LAWS, make, name, uses, fields, version)
 
 
 def target(
@@ -102,6 +104,7 @@ def target(
     pads: bool = False,
     outputs: Callable[[Any], int] = lambda data: 0,
     check: Callable[[Any, Any], None] = lambda target, data: None,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register a clean target f_0, `target.kind=<name>`.
 
@@ -119,7 +122,7 @@ def target(
     """
     from dynamics.data.targets import TARGETS, TargetKind
 
-    return register_piece(TARGETS, lambda function: TargetKind(function, outputs, pads, check), name, uses, fields)
+    return register_piece(TARGETS, lambda function: TargetKind(function, outputs, pads, check), name, uses, fields, version)
 
 
 def views(
@@ -131,6 +134,7 @@ def views(
     most: Callable[[Any], int] | None = None,
     extent: Callable[[Any], tuple[int, ...]] = lambda frame: frame.extent,
     images: bool = False,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register a way to choose views, `model.views.scheme=<name>` and `target.views.scheme=<name>`.
 
@@ -154,7 +158,7 @@ def views(
     def make(function: F) -> Scheme:
         return Scheme(function, strides, usual, most, extent, images)
 
-    return register_piece(SCHEMES, make, name, used_fields(make(lambda frame, rng: None)), fields)  # type: ignore[arg-type]
+    return register_piece(SCHEMES, make, name, used_fields(make(lambda frame, rng: None)), fields, version)  # type: ignore[arg-type]
 
 
 def model(
@@ -171,6 +175,7 @@ def model(
     patches: bool = False,
     one_hidden_layer: bool = False,
     shared_filters: bool = False,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register a kind of network, `model.kind=<name>`.
 
@@ -216,15 +221,16 @@ def model(
             shared_filters,
         )
 
-    return register_piece(MODELS, make, name, uses, fields)
+    return register_piece(MODELS, make, name, uses, fields, version)
 
 
 def system(cls: S) -> S:
     """Register a dynamics of one's own, which a config names in its defaults list as `/system/<name>`.
 
     The class is a frozen dataclass derived from `RunSpec`: its fields (each a `dyn.option`) are those of the run, its
-    class variable `system` is the name, `dynamics(self)` returns the `Dynamics`. `shape_fields` names the integers
-    that are sizes; `paddable` those of them that may be padded without changing a number, by default none.
+    class variables `system` and `system_version` are the name and the version, `dynamics(self)` returns the `Dynamics`.
+    `shape_fields` names the integers that are sizes; `paddable` those of them that may be padded without changing a
+    number, by default none.
     `cost(self)` says what a run costs; by default the program is traced and counted.
 
         @dyn.register.system
@@ -244,5 +250,5 @@ def system(cls: S) -> S:
     known = isinstance(cls, type) and issubclass(cls, RunSpec) and "__dataclass_fields__" in cls.__dict__
     if not known or not cls.__dataclass_params__.frozen or not cls.system:  # type: ignore[attr-defined]
         raise InputError("register.system", getattr(cls, "__name__", cls), allowed)
-    SYSTEMS.add(cls.system, cls)
+    SYSTEMS.add(cls.system, cls, version=cls.system_version)
     return cls

@@ -17,7 +17,7 @@ Fields = Mapping[str, Any]
 
 
 def register_piece(
-    registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None
+    registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None, version: int
 ) -> Callable[[F], F]:
     """Return the decorator that registers what `make` builds from a function and returns the function unchanged."""
     if callable(name):
@@ -27,7 +27,7 @@ def register_piece(
 
     def decorate(function: F) -> F:
         origin = origin_of(function)
-        registry.add(name or function.__name__, make(function), uses=uses, fields=fields, origin=origin)
+        registry.add(name or function.__name__, make(function), uses=uses, fields=fields, origin=origin, version=version)
         return function
 
     return decorate
@@ -40,6 +40,7 @@ def optimizer(
     fields: Fields | None = None,
     gradients: int = 1,
     scheduled: bool = True,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register an update rule, `optimizer.kind=<name>`.
 
@@ -64,11 +65,11 @@ def optimizer(
 
         return RuleKind(build, tuple(uses), gradients, scheduled)
 
-    return register_piece(RULES, make, name, uses, fields)
+    return register_piece(RULES, make, name, uses, fields, version)
 
 
 def schedule(
-    name: str | None = None, *, uses: Sequence[str] = ("warmup_steps",), fields: Fields | None = None
+    name: str | None = None, *, uses: Sequence[str] = ("warmup_steps",), fields: Fields | None = None, version: int = 1
 ) -> Callable[[F], F]:
     """Register a learning-rate schedule, `optimizer.schedule.kind=<name>`.
 
@@ -80,11 +81,16 @@ def schedule(
         def polynomial(hyper, time, horizon):
             return (1 - time / horizon) ** hyper["optimizer.schedule.power"]
     """
-    return register_piece(SCHEDULES, lambda function: Schedule(function, tuple(uses)), name, uses, fields)
+    return register_piece(SCHEDULES, lambda function: Schedule(function, tuple(uses)), name, uses, fields, version)
 
 
 def loss(
-    name: str | None = None, *, uses: Sequence[str] = (), fields: Fields | None = None, several_outputs: bool = False
+    name: str | None = None,
+    *,
+    uses: Sequence[str] = (),
+    fields: Fields | None = None,
+    several_outputs: bool = False,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register a loss, `loss.kind=<name>`, which gradients of networks descend by automatic differentiation.
 
@@ -103,7 +109,7 @@ def loss(
     def make(function: F) -> Loss:
         return Loss(lambda f, y, weights, spec: function(f, y, spec), tuple(uses), several_outputs)
 
-    return register_piece(LOSSES, make, name, uses, fields)
+    return register_piece(LOSSES, make, name, uses, fields, version)
 
 
 def measure(
@@ -113,6 +119,7 @@ def measure(
     cost: float = 0.0,
     padding: str = "none",
     fields: Fields | None = None,
+    version: int = 1,
 ) -> Callable[[F], F]:
     """Register a measure, `measures=[<name>]`.
 
@@ -139,4 +146,4 @@ def measure(
 
         return Measure(columns, tuple(needs), (Work(f"measure {column}", cost),) if cost else (), padding)
 
-    return register_piece(MEASURES, make, name, (), fields)
+    return register_piece(MEASURES, make, name, (), fields, version)
