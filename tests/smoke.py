@@ -173,7 +173,7 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
     """What an experiment that has run lacks: files, claims, controls; nothing if all is there."""
     from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE
     from dynamics.analysis.claim_files import read_claims
-    from dynamics.analysis.claims import NOT_REJECTED, REJECTED
+    from dynamics.analysis.controls import NOT_REJECTED, REJECTED, SAYS_NOTHING
 
     folder = output / "figures" / "smoke" / name
     altered = sorted(folder.glob("altered-*"))  # with overrides
@@ -199,8 +199,10 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
             complaints.append(f"{claim.id} has no negative control")
         if claim.id not in first_column:
             complaints.append(f"{claim.id} is not in the table that is printed")
-        if claim.control_outcome not in (REJECTED, NOT_REJECTED):
+        if claim.control_outcome not in (REJECTED, NOT_REJECTED, SAYS_NOTHING):
             complaints.append(f"{claim.id}: its control is {claim.control_outcome}")
+        if claim.verdict == HOLDS and claim.control_outcome != REJECTED:
+            complaints.append(f"{claim.id} holds though its control is {claim.control_outcome}")
     return complaints
 
 

@@ -39,7 +39,7 @@ STATISTICS = [curve.metric for curve in (*SURVIVAL, *ERRORS, *CORRELATIONS)]
 
 
 def draw_curves(ax: Axes, groups: Sequence[Study], positions: Sequence[float], curves: list[Curve]) -> None:
-    """Draw medians over seeds at the end of training with 95 % intervals, against the positions of the groups."""
+    """Draw medians over seeds at the end of training with intervals, against the positions of the groups."""
     for curve, color, marker in zip(curves, COLORS, MARKERS, strict=False):
         estimates = [median_final(part, curve.metric) for part in groups]
         draw_intervals(ax, positions, estimates, color=color, marker=marker, capsize=2, label=curve.label)
@@ -112,7 +112,7 @@ def make_axis_page(
     lower[2].axhline(0, color="0.8", lw=0.8, zorder=0)
     table = tabulate_medians(groups, STATISTICS)
     below = (
-        " Below: medians over seeds at the end with 95 % bootstrap intervals. Alive: active on some training input; a kink is "
+        " Below: medians over seeds at the end with intervals over seeds. Alive: active on some training input; a kink is "
         "outside if |b| / |w| is at least the largest input norm."
     )
     return Page(

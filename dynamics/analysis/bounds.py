@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dynamics.analysis.bootstrap import Estimate
+from dynamics.analysis.intervals import FEWEST_SEEDS, Estimate
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -54,10 +54,13 @@ class Bound:
         """Return `holds`, `fails` or `inconclusive`.
 
         An estimate holds if its whole interval lies inside, fails if the whole interval lies outside, and is inconclusive else,
-        as it is without an interval (a single seed, a resample that is not a number). A plain number holds or fails; NaN fails.
+        as it is without an interval (a single seed, a subset without a value) and wherever it rests on fewer than five
+        seeds. A plain number holds or fails; NaN fails.
         """
         if isinstance(measured, Violated):
             return FAILS
+        if isinstance(measured, Estimate) and measured.seeds is not None and measured.seeds < FEWEST_SEEDS:
+            return INCONCLUSIVE
         if not isinstance(measured, Estimate):
             return HOLDS if self.low < measured < self.high or (not self.open and measured in (self.low, self.high)) else FAILS
         if self.open:
@@ -67,6 +70,13 @@ class Bound:
             inside = measured.low >= self.low and measured.high <= self.high
             outside = measured.high < self.low or measured.low > self.high
         return HOLDS if inside else FAILS if outside else INCONCLUSIVE
+
+    def find_margin(self, measured: Measured) -> float:
+        """Return the smallest shift of what was measured with which the bound would hold no longer; NaN if it does not hold."""
+        if self.judge(measured) != HOLDS:
+            return math.nan
+        seen = as_estimate(measured)
+        return min(seen.low - self.low, self.high - seen.high)
 
 
 def within(low: float, high: float, *, of: str, open: bool = False) -> Bound:

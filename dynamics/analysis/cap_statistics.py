@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.bounds import UNKNOWN, at_most
-from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.claims import Claim, judge
+from dynamics.analysis.controls import compare
 from dynamics.analysis.drawing import draw_quartiles
+from dynamics.analysis.intervals import Estimate, greatest_over_seeds
 from dynamics.analysis.seed_values import largest
-from dynamics.analysis.slopes import fit_slope
+from dynamics.analysis.slopes import find_whole_seeds, fit_slope, median_slope
 from dynamics.measures.table import MEASURES
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
@@ -31,31 +32,33 @@ Cell = tuple[Study, float]  # runs of one dimension (and law) at several n, and 
 
 
 def read_counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, over seeds where all are positive."""
+    """Return (n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, NaN in the seeds with a value <= 0."""
     at = part.final
     if step_at is not None:
         chosen = pl.col("num_samples").map_elements(step_at, return_dtype=pl.Int64)
         at = part.records.filter(pl.col("step") == chosen)
     values, (_, n) = replace(part, records=at).grid(metric, "seed", "num_samples")
-    return np.array(n), values[(values > 0).all(axis=1)]
+    return np.array(n), np.where((values > 0).all(axis=1, keepdims=True), values, np.nan)
 
 
 def fit_count_slope(part: Study, metric: str) -> Estimate:
     """Return the slope of a metric against n; unknown for one n or no seed."""
-    n, values = read_counts(part, metric)
-    return fit_slope(n, values) if len(n) > 1 and len(values) else UNKNOWN
-
-
-def farthest(estimates: list[Estimate]) -> Estimate:
-    """Return the estimate that reaches farthest from 0."""
-    known = [e for e in estimates if np.isfinite(e.value)]
-    return max(known, key=lambda e: max(abs(e.low), abs(e.high), abs(e.value)), default=UNKNOWN)
+    return fit_slope(*read_counts(part, metric))
 
 
 def worst_slope(cells: Sequence[Cell], metric: str) -> Estimate:
-    """Return the slope of a metric against n less its exponent, of the cell that is farthest off."""
-    fits = [(fit_count_slope(own, metric), exponent) for own, exponent in cells]
-    return farthest([Estimate(*(end - exponent for end in fit)) for fit, exponent in fits])
+    """Return the largest distance of a slope against n from its exponent over the cells; seeds are taken together."""
+    return largest_distance([read_counts(own, metric) for own, _ in cells], [exponent for _, exponent in cells])
+
+
+def largest_distance(tables: Sequence[tuple[np.ndarray, np.ndarray]], exponents: Sequence[float]) -> Estimate:
+    """Return the largest |slope - exponent| over tables (n (N,), values (S, N)) of the same seeds; unknown for one n."""
+    if not tables or any(len(n) < 2 for n, _ in tables):
+        return UNKNOWN
+    whole = np.all([find_whole_seeds(values) for _, values in tables], axis=0)
+    slopes = [median_slope(n, values[whole]) for n, values in tables]
+    off = lambda index: np.abs(np.stack([s(index) for s in slopes], axis=1) - np.array(exponents))  # noqa: E731
+    return greatest_over_seeds(off, int(whole.sum()), left_out=int((~whole).sum()))
 
 
 def finite_slope(n: list[int], d: int, kappa: float, metric: str, alpha: float | None = None) -> float:
@@ -132,14 +135,14 @@ def judge_pairs(table: pl.DataFrame, name: str, source: str) -> list[Claim]:
             source=source,
             statement=f"f_1 = 0 and f_2 on the empty caps are equal at every training point, {len(empty)} runs",
             expects=at_most(0, of="max |f_1 - f_2|"),
-            evidence=compare(largest, empty, control=control, of="difference"),
+            evidence=compare(largest, empty, treatment=control, of="difference"),
         ),
         judge(
             id=f"{name}/pair-flat",
             source=source,
             statement=f"f_2 on the empty caps has lambda_max = 1, {len(empty)} runs",
             expects=at_most(1e-9, of="|lambda_max - 1|"),
-            evidence=compare(largest, empty, control=control, of=off_one),
+            evidence=compare(largest, empty, treatment=control, of=off_one),
         ),
     ]
 
@@ -151,6 +154,7 @@ def draw_counts(ax: Axes, part: Study, metric: str, exponent: float, *, dodge: f
     """
     for name in (metric, "empty_caps") if metric == "caps" else (metric,):
         n, values = read_counts(part, name)
+        values = values[find_whole_seeds(values)]
         if len(values):
             own = look if name == metric else {**look, "mfc": "white", "label": None}
             median = draw_quartiles(ax, n * dodge, values, **{"lw": 0.8, **own})

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dynamics.analysis.bounds import FAILS
-from dynamics.analysis.claims import NOT_REJECTED, REJECTED, Claim
+from dynamics.analysis.claims import Claim
+from dynamics.analysis.controls import NOT_REJECTED, REJECTED
 from dynamics.errors import InputError
 
 
@@ -41,7 +42,7 @@ class ClaimFile(NamedTuple):
 
 
 def write_claims(claims: Sequence[Claim], path: Path, source: ClaimSource) -> None:
-    """Write a study's claims and what they were made from as JSON, numbers that are not finite as null."""
+    """Write a study's claims and what they were made from as JSON: NaN as null, infinities as "inf" and "-inf"."""
     _write(path, {"source": asdict(source), "claims": [_as_row(claim) for claim in claims]})
 
 
@@ -54,8 +55,8 @@ def write_claims_table(files: Sequence[ClaimFile], claims: Sequence[Claim], path
 def read_claim_file(path: Path) -> ClaimFile:
     """Return the content of a file that `write_claims` made; raises `InputError` if it is none.
 
-    Older files are a list of claims without a source, and may have a verdict of the control in place of its outcome; what
-    they call `fails` is `rejected`.
+    Older files are a list of claims without a source, lack fields that have come since (those are empty), and may have a
+    verdict of the control in place of its outcome; what they call `fails` is `rejected`.
     """
     try:
         content = json.loads(path.read_text())
@@ -77,13 +78,16 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _as_row(claim: Claim) -> dict[str, Any]:
     def clean(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+        if not isinstance(value, float) or math.isfinite(value):
+            return value
+        return None if math.isnan(value) else str(value)  # no JSON has infinities
 
     return {name: clean(value) for name, value in asdict(claim).items()}
 
 
 def _as_claim(row: dict[str, Any]) -> Claim:
-    values: dict[str, Any] = {name: math.nan if value is None else value for name, value in row.items()}
+    names = {None: math.nan, "inf": math.inf, "-inf": -math.inf}
+    values: dict[str, Any] = {k: names[v] if v in (None, "inf", "-inf") else v for k, v in row.items()}
     if "control_verdict" in values:
         values["control_outcome"] = REJECTED if values.pop("control_verdict") == FAILS else NOT_REJECTED
     return Claim(**values)

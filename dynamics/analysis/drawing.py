@@ -42,9 +42,15 @@ def quartile_bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spread_bars(values: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median (N,) over the rows of (S, N), and error bars (2, N) between the quantiles `tail` and 1 - `tail`."""
-    low, median, high = np.quantile(values, [tail, 0.5, 1 - tail], axis=0)
-    return median, np.stack([median - low, high - median])
+    """Return the median (N,) over the rows of (S, N), and error bars (2, N) between the quantiles `tail` and 1 - `tail`.
+
+    Infinite values (runs that diverged) count in the ranks; what is then not finite is NaN and not drawn.
+    """
+    with np.errstate(invalid="ignore"):
+        low, median, high = np.quantile(values, [tail, 0.5, 1 - tail], axis=0)
+        bars = np.stack([median - low, high - median])
+    median = np.where(np.isfinite(median), median, np.nan)
+    return median, np.where(np.isfinite(bars) | np.isnan(values).any(axis=0), bars, 0.0)
 
 
 def draw_quartiles(ax: Axes, x: Any, values: np.ndarray, *, tail: float = 0.25, **look: Any) -> np.ndarray:
@@ -70,7 +76,7 @@ def draw_intervals(ax: Axes, x: Any, table: pl.DataFrame | Sequence[Any], value:
     if isinstance(table, pl.DataFrame):
         columns = [table[name].to_numpy() for name in (value, "low", "high")]
     else:
-        columns = list(np.array(table, float).T)
+        columns = list(np.array([tuple(row) for row in table], float).T)
     ax.errorbar(x, columns[0], yerr=interval_bars(*columns), **look)
 
 

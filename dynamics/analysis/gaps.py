@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import assign_shades, draw_quartiles, label_ticks, make_table
+from dynamics.analysis.intervals import Estimate, greatest_over_seeds, least_over_seeds, over_seeds
 from dynamics.analysis.slope_groups import draw_guide, take_absolute
-from dynamics.analysis.slopes import at_step, find_whole_seeds, list_common_steps
+from dynamics.analysis.slopes import at_step, find_whole_seeds, lay_out, list_common_steps
 from dynamics.study.tables import Study
 from dynamics.theory.geometry_exponents import PATCH_CANDIDATES
 
@@ -31,11 +31,11 @@ def take_gaps(study: Study) -> Study:
 
 def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarray]:
     """Return gaps (S, D, N) over seeds, d and n of parts of one grid, at a step (the last common one); only seeds whole
-    in all."""
-    found = []
+    in all. inf where a run diverged."""
+    found, seeds = [], sorted(set.intersection(*(set(part.values("seed")) for part in parts)))
     for part in parts:
         at = list_common_steps(part)[-1] if step is None else step
-        values, _ = at_step(take_gaps(part), at).grid(GAP, "seed", "input_dim", "num_samples")
+        values, _ = lay_out(at_step(take_gaps(part.select(seed=seeds)), at), GAP, "seed", "input_dim", "num_samples")
         found.append(values)
     whole = np.all([find_whole_seeds(values) for values in found], axis=0)
     return [values[whole] for values in found]
@@ -44,14 +44,11 @@ def read_gaps(parts: Sequence[Study], step: int | None = None) -> list[np.ndarra
 def largest_ratio(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Return the largest ratio over cells of the second's median over seeds to the first's, both (S, ...), seeds
     resampled together."""
-    if not len(first):
-        return UNKNOWN
 
-    def largest(index: np.ndarray) -> np.ndarray:
-        ratios = np.median(second[index], axis=1) / np.median(first[index], axis=1)
-        return ratios.reshape(len(index), -1).max(axis=1)
+    def ratios(index: np.ndarray) -> np.ndarray:
+        return (np.median(second[index], axis=1) / np.median(first[index], axis=1)).reshape(len(index), -1)
 
-    return over_seeds(largest, len(first))
+    return greatest_over_seeds(ratios, len(first))
 
 
 def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = None) -> Estimate:
@@ -73,11 +70,7 @@ def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = N
 
 def least_median(values: np.ndarray) -> Estimate:
     """Return the least median over seeds of values (S, ...)."""
-    return (
-        over_seeds(lambda i: np.median(values[i], axis=1).reshape(len(i), -1).min(axis=1), len(values))
-        if len(values)
-        else UNKNOWN
-    )
+    return least_over_seeds(lambda i: np.median(values[i], axis=1).reshape(len(i), -1), len(values))
 
 
 def tabulate_trends(parts: Mapping[str, Study]) -> pl.DataFrame:

@@ -5,19 +5,29 @@ A part is what one check looks at: the runs of one setting (one panel, learning 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
-from dynamics.analysis.bounds import UNKNOWN, at_least, at_most, within
-from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.bounds import UNKNOWN, at_least, at_most
+from dynamics.analysis.claims import Claim, judge
+from dynamics.analysis.controls import compare
+from dynamics.analysis.intervals import (
+    Estimate,
+    Statistic,
+    greatest_over_seeds,
+    least_over_seeds,
+    over_seeds,
+    over_values,
+)
+from dynamics.analysis.seed_values import split_by, stack_seeds, values_by_seed
 from dynamics.analysis.slopes import (
     ERROR,
     at_step,
     find_whole_seeds,
     fit_slope,
+    lay_out,
     list_common_steps,
     list_settings,
     median_slope,
@@ -28,7 +38,25 @@ from dynamics.study.tables import Study
 
 LOSES_HALF = at_most(0.5, of="share of |slope| kept")
 KEEPS_HALF = at_least(0.5, of="share of |slope| kept")
-AT_THE_EDGE = within(0.95, 1.05, of="eta S / 2 at the worst d")
+EDGE_TOLERANCE = 0.05
+AT_THE_EDGE = at_most(EDGE_TOLERANCE, of="|eta S / 2 - 1| at the worst d")
+
+
+def read_aligned(parts: Sequence[Study]) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+    """Return (n (N,), errors (S, N)) of every part at its last common step, and how many seeds had to be left out.
+
+    Rows are the seeds that all parts have, with a positive error everywhere; inf where a run diverged, and then counted.
+    """
+    seeds = sorted(set.intersection(*(set(part.values("seed")) for part in parts)))
+    tables = []
+    for part in parts:
+        own = part.select(seed=seeds)
+        values, (_, n) = lay_out(at_step(own, list_common_steps(own)[-1]), ERROR, "seed", "num_samples")
+        tables.append((np.array(n), values))
+    whole = np.all([find_whole_seeds(values) for _, values in tables], axis=0)
+    kept = [(n, values[whole]) for n, values in tables]
+    diverged = np.any([np.isinf(values).any(axis=1) for _, values in kept], axis=0)
+    return kept, int((~whole).sum() + diverged.sum())
 
 
 def kept_share(part: Study) -> Estimate:
@@ -36,61 +64,55 @@ def kept_share(part: Study) -> Estimate:
     dims = np.array(part.values("input_dim"), float)
     if len(dims) < 2:
         return UNKNOWN
-    values, (_, _, n) = at_step(part, list_common_steps(part)[-1]).grid(ERROR, "seed", "input_dim", "num_samples")
-    values = values[find_whole_seeds(values)]
-    if not len(values):
-        return UNKNOWN
-    slopes = [median_slope(np.array(n), values[:, i]) for i in range(len(dims))]
+    tables, left_out = read_aligned([part.select(input_dim=d) for d in part.values("input_dim")])
+    slopes = [median_slope(n, values) for n, values in tables]
     ends = np.linalg.pinv(np.stack([np.ones_like(dims), dims], axis=1)).T @ [[1, 1], [dims[0], dims[-1]]]
 
     def share(index: np.ndarray) -> np.ndarray:
-        first, last = (np.stack([np.abs(s(index)) for s in slopes], axis=1) @ ends).T
-        return last / first
+        with np.errstate(invalid="ignore"):
+            first, last = (np.stack([np.abs(s(index)) for s in slopes], axis=1) @ ends).T
+            return last / first
 
-    return over_seeds(share, len(values))
+    return over_seeds(share, len(tables[0][1]), left_out=left_out)
 
 
 def measure_steepness(part: Study, d: int) -> Estimate:
-    """Return |slope| as -slope at the last common step."""
+    """Return -slope at the last common step, positive where the error falls."""
     own = part.select(input_dim=d)
-    fit = fit_slope(*read_seed_table(own, ERROR, list_common_steps(own)[-1]))
-    return Estimate(-fit.value, -fit.high, -fit.low)
+    return -fit_slope(*read_seed_table(own, ERROR, list_common_steps(own)[-1]))
 
 
-def list_steepness(study: Study) -> list[Estimate]:
-    """Return |slope| for every setting and d; where one is unknown (NaN), numpy's argmin and argmax choose it."""
-    return [measure_steepness(part, d) for *_, part in list_settings(study) for d in part.values("input_dim")]
+def list_slopes(study: Study) -> tuple[Statistic, int, int]:
+    """Return the slopes (R, K) for every setting and d as one statistic of the seeds; how many seeds; how many left out."""
+    parts = [part.select(input_dim=d) for *_, part in list_settings(study) for d in part.values("input_dim")]
+    tables, left_out = read_aligned(parts)
+    slopes = [median_slope(n, values) for n, values in tables]
+    return lambda index: np.stack([slope(index) for slope in slopes], axis=1), len(tables[0][1]), left_out
 
 
 def greatest_steepness(study: Study) -> Estimate:
-    """Return the largest |slope| over the settings and d of the study."""
-    found = list_steepness(study)
-    return found[np.argmax([estimate.value for estimate in found])]
+    """Return the largest |slope| over the settings and d of the study: an error that grows with n is not flat either."""
+    slopes, num_seeds, left_out = list_slopes(study)
+    return greatest_over_seeds(lambda index: np.abs(slopes(index)), num_seeds, left_out=left_out)
 
 
 def least_steepness(study: Study) -> Estimate:
-    """Return the smallest |slope| over the settings and d of the study."""
-    found = list_steepness(study)
-    return found[np.argmin([estimate.value for estimate in found])]
+    """Return the smallest -slope over the settings and d of the study."""
+    slopes, num_seeds, left_out = list_slopes(study)
+    return least_over_seeds(lambda index: -slopes(index), num_seeds, left_out=left_out)
 
 
 def compare_levels(part: Study, *, at_equal_steps: bool) -> Estimate:
     """Return the median error at the largest learning rate and n over that at the smallest rate; one panel and d.
 
-    At the last step that both rates have, or each at its end, where eta * steps is equal. Seeds are resampled together.
+    At the last step that both rates have, or each at its end, where eta * steps is equal. Seeds are taken together.
     """
     ends = [part.select(learning_rate=rate) for rate in extreme_rates(part)]
     steps = [list_common_steps(part.select(learning_rate=extreme_rates(part)) if at_equal_steps else end)[-1] for end in ends]
+    seeds = [set(end.values("seed")) for end in ends]
+    ends = [end.select(seed=sorted(set.intersection(*seeds))) for end in ends]
     both = np.stack([read_levels(end, step) for end, step in zip(ends, steps, strict=True)], axis=1)
-    both = both[find_whole_seeds(both)]
-    if not len(both):
-        return UNKNOWN
-
-    def ratio(index: np.ndarray) -> np.ndarray:
-        first, second = np.median(both[index], axis=1).T
-        return second / first
-
-    return over_seeds(ratio, len(both))
+    return over_values(lambda v: np.median(v[..., 1], axis=1) / np.median(v[..., 0], axis=1), both)
 
 
 def extreme_rates(part: Study) -> list[float]:
@@ -100,19 +122,27 @@ def extreme_rates(part: Study) -> list[float]:
 
 
 def worst_edge(part: Study, by: str = "input_dim") -> Estimate:
-    """Return eta * sharpness / 2: median over n, seeds and the later half of the records, at the worst d (or value of `by`).
-
-    Sharpness is Gauss-Newton's, in the normalisation of the loss that is descended.
-    """
+    """Return the largest |eta * sharpness / 2 - 1| over d (or another axis), one n: median over seeds of the median over
+    the later half of the records. Sharpness is Gauss-Newton's, in the normalisation of the loss that is descended."""
     ratio = pl.col("gauss_newton_sharpness") * pl.col("optimizer.learning_rate") / 2
-    late = part.records.filter(pl.col("step") >= pl.col("steps") / 2).with_columns(ratio=ratio)
-    grid, _ = replace(part, records=late).grid("ratio", "seed", by, "num_samples", "step")
+    late = part.records.filter(pl.col("step") >= pl.col("steps") / 2)
+    medians = late.unique(["run", "step"]).group_by("run").agg(value=ratio.median().fill_null(np.nan))
+    table = stack_seeds(split_by(part, by).values(), lambda own: values_by_seed(own, medians)["value"].to_numpy())
+    return over_values(lambda v: np.abs(np.median(v, axis=1) - 1), table, over=greatest_over_seeds)
 
-    def worst(index: np.ndarray) -> np.ndarray:
-        medians = np.nanmedian(grid[index], axis=(1, 3, 4))
-        return medians[np.arange(len(index)), np.argmax(np.abs(medians - 1), axis=1)]
 
-    return over_seeds(worst, len(grid), num_resamples=1000)
+def judge_edge(part: Study, other: Study, name: str, source: str, setting: str = "") -> list[Claim]:
+    """Judge for every n that the later half of training stays within 5 % of the edge of stability; other: runs that lack it."""
+    return [
+        judge(
+            id=f"{name}-n-{n}",
+            source=f"{source}; Cohen et al. 2021",
+            statement=f"Late in training{setting} stable minima have sharpness 2/eta at n = {n}",
+            expects=AT_THE_EDGE,
+            evidence=compare(worst_edge, part.select(num_samples=n), treatment={"low-norm runs": other.select(num_samples=n)}),
+        )
+        for n in part.values("num_samples")
+    ]
 
 
 def judge_stable_against_low_norm(study: Study, name: str, source: str) -> list[Claim]:
@@ -133,7 +163,7 @@ def judge_stable_against_low_norm(study: Study, name: str, source: str) -> list[
                 source=source,
                 statement=f"At eta = {rate:g} without decay the slope's magnitude falls with d ({span})",
                 expects=LOSES_HALF,
-                evidence=compare(kept_share, stable.select(learning_rate=rate), control=control),
+                evidence=compare(kept_share, stable.select(learning_rate=rate), treatment=control),
             )
         )
     for rate in low_rates:
@@ -144,7 +174,7 @@ def judge_stable_against_low_norm(study: Study, name: str, source: str) -> list[
                 source=source,
                 statement=f"At eta = {rate:g} with decay it does not fall so ({span})",
                 expects=KEEPS_HALF,
-                evidence=compare(kept_share, low.select(learning_rate=rate), control=control),
+                evidence=compare(kept_share, low.select(learning_rate=rate), treatment=control),
             )
         )
     return [*found, *judge_larger_rate(stable, name, source)]

@@ -119,11 +119,11 @@ def describe_losses(study: Study) -> str:
     lost = sum(count_diverged(part, ERROR, list_common_steps(part)[-1]) for *_, part in list_settings(study))
     if not lost:
         return f"None of the {len(study.runs)} runs diverged."
-    return f"{lost} of the {len(study.runs)} runs diverged; a seed that did is left out of its cell, see num_diverged."
+    return f"{lost} of the {len(study.runs)} runs diverged and are ranked as worst of their cell, see num_diverged."
 
 
 FITS = (
-    "Slopes by weighted least squares on log-log medians, 95 % intervals by bootstrap over seeds. Bounds are worst "
+    "Slopes by ordinary least squares on log-log medians, intervals over seeds (docs/statistics.md). Bounds are worst "
     "cases over a class of networks and drawn as guides: a trained network is one point of the class."
 )
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.bounds import UNKNOWN, Measured, require_also
-from dynamics.analysis.claims import Evidence, compare
+from dynamics.analysis.controls import Evidence, compare
 from dynamics.analysis.drawing import make_table
+from dynamics.analysis.intervals import Estimate, over_seeds, over_values
+from dynamics.errors import InputError, require
 from dynamics.study.tables import Study
 
 EDGE = pl.col("sharpness") * pl.col("optimizer.learning_rate") / 2  # eta lambda_max / 2: 1 at the edge of stability
@@ -33,18 +34,45 @@ def first_seed(part: Study) -> Study:
     return part.select(seed=part.values("seed")[0])
 
 
+def values_by_seed(part: Study, values: pl.DataFrame) -> pl.DataFrame:
+    """Return columns seed and value, a row a run of the part by rising seed; values: columns run and value.
+
+    A run that diverged has inf, and so has one without a record there; NaN stays where the metric has no value. Raises
+    `InputError` if two runs have one seed, as they would be pooled.
+    """
+    runs = part.runs.unique("run")
+    crowded = runs.filter(runs["seed"].is_duplicated())
+    if len(crowded):
+        differing = [c for c in crowded.columns if c not in ("run", "seed", "panel") and crowded[c].n_unique() > 1]
+        raise InputError("seed", crowded["seed"][0], f"has {len(crowded)} runs; select one value of: {', '.join(differing)}")
+    lost = pl.col("status") == "diverged" if "status" in runs.columns else pl.lit(False)
+    found = runs.select("run", "seed", lost.alias("lost")).join(values, on="run", how="left").sort("seed")
+    bad = pl.col("value").is_null() | (pl.col("lost") & ~pl.col("value").is_finite())
+    return found.select("seed", value=pl.when(bad).then(np.inf).otherwise(pl.col("value").cast(pl.Float64)))
+
+
 def read_final(part: Study, metric: str) -> np.ndarray:
-    """Return a metric at the last step, one value a run in the order of the seeds, runs that diverged left out."""
-    values = part.final.unique("run").sort("seed")[metric].to_numpy()
-    return values[np.isfinite(values)]
+    """Return a metric at the last step, (S,) in the order of the seeds: inf for a run that diverged, NaN for no value."""
+    final = part.final.unique("run").select("run", value=pl.col(metric).fill_null(np.nan))
+    return values_by_seed(part, final)["value"].to_numpy()
 
 
 def read_late(part: Study, metric: pl.Expr, share: float = 0.25) -> np.ndarray:
-    """Return the mean over the records of the last `share` of the steps (the last one at least), one value a run, by seed."""
+    """Return the mean over the records of the last `share` of the steps (the last one at least), as `read_final` does."""
     is_late = (pl.col("step") > pl.col("steps") * (1 - share)) | (pl.col("step") == pl.col("steps"))
     late = part.records.filter(is_late).unique(["run", "step"])
-    means = late.group_by("run").agg(pl.col("seed").first(), metric.mean().alias("value")).sort("seed")["value"].to_numpy()
-    return means[np.isfinite(means)]
+    means = late.group_by("run").agg(metric.mean().fill_null(np.nan).alias("value"))
+    return values_by_seed(part, means)["value"].to_numpy()
+
+
+def stack_seeds(parts: Iterable[Study], read: Callable[[Study], np.ndarray]) -> np.ndarray:
+    """Return one value a seed and part, (S, P): `read(part)` of every part, over the seeds that all of them have.
+
+    read: a function such as `read_final` that returns a value a run in the order of the seeds.
+    """
+    parts = list(parts)
+    shared = set.intersection(*(set(part.runs["seed"]) for part in parts))
+    return np.stack([read(part.select(seed=sorted(shared))) for part in parts], axis=1) if shared else np.empty((0, len(parts)))
 
 
 def cut_to_start(study: Study) -> Study:
@@ -61,27 +89,23 @@ def divide_by_start(study: Study, metric: str) -> Study:
 
 
 def subtract_paired(larger: Study, smaller: Study, metric: str) -> np.ndarray:
-    """Return a final metric of one part minus that of another, over the seeds they share, (S,)."""
-    a, b = (part.final.unique("run").select("seed", metric) for part in (larger, smaller))
-    both = a.join(b, on="seed", suffix="_other").sort("seed")
-    values = (both[metric] - both[f"{metric}_other"]).to_numpy()
-    return values[np.isfinite(values)]
+    """Return a final metric of one part minus that of another, over the seeds they share, (S,).
+
+    inf where a run of either diverged: the difference may be anything.
+    """
+    first, second = stack_seeds((larger, smaller), lambda part: read_final(part, metric)).T
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(first) | np.isinf(second), np.inf, first - second)
 
 
 def median_over_seeds(values: np.ndarray) -> Estimate:
-    """Return the median over seeds (S,) and its interval; unknown if there is none."""
-    return over_seeds(lambda index: np.median(values[index], axis=1), len(values)) if len(values) else UNKNOWN
+    """Return the median over seeds (S,) and its interval; unknown if there is none. inf: a run that diverged."""
+    return over_values(lambda v: np.median(v, axis=1), values, either_way=True)
 
 
 def mean_over_seeds(values: np.ndarray) -> Estimate:
-    """Return the mean over seeds (S,) and its interval."""
-    values = np.asarray(values, float)
-    return over_seeds(lambda index: np.mean(values[index], axis=1), len(values))
-
-
-def read_by_seed(part: Study, metric: str) -> np.ndarray:
-    """Return a metric at the last step, one value a run in the order of the seeds, (S,)."""
-    return part.final.sort("seed")[metric].to_numpy()
+    """Return the mean over seeds (S,) and its interval. inf: a run that diverged."""
+    return over_values(lambda v: np.mean(v, axis=1), values, either_way=True)
 
 
 def pivot_seeds(table: pl.DataFrame, axis: str, value: str) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +118,8 @@ def ratio_over_seeds(above: np.ndarray, below: np.ndarray, middle: Callable[...,
     """Return the ratio of the medians (or means) over the same seeds, (S,) each; unknown where these are not as many."""
     if not len(above) or len(above) != len(below):
         return UNKNOWN
-    return over_seeds(lambda index: middle(above[index], axis=1) / middle(below[index], axis=1), len(above))
+    both = np.stack([np.asarray(above, float), np.asarray(below, float)], axis=1)
+    return over_values(lambda v: middle(v[..., 0], axis=1) / middle(v[..., 1], axis=1), both, either_way=True)
 
 
 def trend_of_logs(values: np.ndarray, positions: Sequence[float]) -> Estimate:
@@ -103,19 +128,26 @@ def trend_of_logs(values: np.ndarray, positions: Sequence[float]) -> Estimate:
         return UNKNOWN
     x = np.log(np.asarray(positions, float))
     lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    return over_seeds(lambda index: np.median(np.log(values)[index], axis=1) @ lever, len(values))
+    return over_values(lambda v: np.median(v, axis=1) @ lever, np.log(values))
 
 
-def combine_medians(values: list[np.ndarray], combine: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-    """Return a combination (K, R) -> (R,) of the medians over seeds of K groups (S,), seeds being resampled together.
+def combine_medians(
+    values: np.ndarray | Sequence[np.ndarray],
+    combine: Callable[[np.ndarray], np.ndarray],
+    over: Callable[..., Estimate] = over_seeds,
+) -> Estimate:
+    """Return a combination (K, R) -> (R,) of the medians over seeds of K groups, seeds being taken together.
 
-    Where groups have lost seeds the first of each are taken, as many as the smallest group has; unknown if that is none.
+    values: (S, K), or a value a seed for each group, of the same seeds in the same order (`stack_seeds`). With
+    over=`greatest_over_seeds` or `least_over_seeds` the combination is (K, R) -> (J, R), and its extreme is taken. Raises
+    `InputError` where groups differ in their number of seeds: they cannot be paired by position.
     """
-    count = min(map(len, values))
-    if not count:
-        return UNKNOWN
-    table = np.stack([own[:count] for own in values])
-    return over_seeds(lambda index: combine(np.median(table[:, index], axis=2)), count)
+    if not isinstance(values, np.ndarray):
+        counts = [len(own) for own in values]
+        require(len(set(counts)) == 1, "values", counts, "groups differ in their number of seeds and cannot be paired")
+        values = np.stack(list(values), axis=1)
+    medians = lambda v: np.moveaxis(np.median(v, axis=1), -1, 0)  # noqa: E731
+    return over_values(lambda v: np.moveaxis(combine(medians(v)), 0, -1), values, either_way=True, over=over)
 
 
 def median_final(part: Study, metric: str) -> Estimate:
@@ -135,7 +167,7 @@ def median_difference(larger: Study, smaller: Study, metric: str) -> Estimate:
 
 def before_training(statistic: Callable[..., Measured], part: Study, **options: Any) -> Evidence:
     """Compare a part of a study with itself before training."""
-    return compare(statistic, part, control={"the same networks before training": cut_to_start(part)}, **options)
+    return compare(statistic, part, treatment={"the same networks before training": cut_to_start(part)}, **options)
 
 
 def largest(table: pl.DataFrame, of: pl.Expr | str, *, also: pl.Expr | None = None) -> Measured:
@@ -150,14 +182,18 @@ def smallest(table: pl.DataFrame, of: pl.Expr | str) -> float:
 
 
 def tabulate_medians(groups: Mapping[str, Study], metrics: Iterable[str]) -> pl.DataFrame:
-    """Return one row a group and recorded metric: median over seeds at the end of training, interval, number of seeds."""
+    """Return one row a group and recorded metric: median over seeds at the end of training, interval, number of seeds.
+
+    num_left_out: runs that diverged (ranked as worst) or had no value (dropped).
+    """
     rows = []
     for title, part in groups.items():
         for metric in metrics:
             if metric in part.records.columns:
                 values = read_final(part, metric)
-                rows.append((strip_math(title), metric, *median_over_seeds(values), len(values)))
-    return make_table(rows, "group, metric, median, low, high, num_seeds")
+                found = median_over_seeds(values)
+                rows.append((strip_math(title), metric, *found, found.seeds, found.left_out))
+    return make_table(rows, "group, metric, median, low, high, num_seeds, num_left_out")
 
 
 def strip_math(title: str) -> str:

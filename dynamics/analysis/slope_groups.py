@@ -1,7 +1,7 @@
 """Errors against n (or another axis) in several groups of runs: curves with fitted slopes, and what is claimed of the
 slopes.
 
-A group is a part of a study: one law, one dimension, one architecture. Seeds are resampled as wholes, the same ones in
+A group is a part of a study: one law, one dimension, one architecture. Seeds are taken as wholes, the same ones in
 every group.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bootstrap import Estimate, over_seeds
 from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import draw_power, draw_quartiles, label_ticks, make_table
 from dynamics.analysis.figures import COLORS, MARKERS
-from dynamics.analysis.seed_values import strip_math
-from dynamics.analysis.slopes import at_step, find_whole_seeds, fit_slope, fit_trend, list_common_steps, median_slope
+from dynamics.analysis.intervals import Estimate, greatest_over_seeds
+from dynamics.analysis.seed_values import median_over_seeds, ratio_over_seeds, stack_seeds, strip_math, values_by_seed
+from dynamics.analysis.slopes import at_step, find_whole_seeds, fit_slope, fit_trend, lay_out, list_common_steps, median_slope
 from dynamics.study.tables import Study
 
 Groups = Mapping[str, Study]
@@ -32,10 +32,10 @@ def take_absolute(study: Study, metric: str) -> Study:
 
 
 def read_seeds(part: Study, metric: str, step: int | None = None, axis: str = "num_samples") -> tuple[np.ndarray, np.ndarray]:
-    """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive finite value at
-    every one."""
+    """(positions (N,), values (S, N)) at a step (the last common one), over the seeds with a positive value at every
+    one; inf where a run diverged."""
     step = list_common_steps(part)[-1] if step is None else step
-    values, (_, positions) = at_step(part, step).grid(metric, "seed", axis)
+    values, (_, positions) = lay_out(at_step(part, step), metric, "seed", axis)
     return np.array(positions, float), values[find_whole_seeds(values)]
 
 
@@ -93,10 +93,10 @@ def draw_times(ax: Axes, table: pl.DataFrame, label: str = "${}$", **look: Any) 
 
 def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return positions and values (S, N) of every group at its last common step, over the seeds that are whole in all
-    of them."""
+    of them; inf where a run diverged."""
     found = []
     for part in groups.values():
-        values, (seeds, positions) = at_step(part, list_common_steps(part)[-1]).grid(metric, "seed", axis)
+        values, (seeds, positions) = lay_out(at_step(part, list_common_steps(part)[-1]), metric, "seed", axis)
         found.append((np.array(positions, float), values, seeds, find_whole_seeds(values)))
     shared = set.intersection(*({s for s, whole in zip(seeds, fine, strict=True) if whole} for _, _, seeds, fine in found))
     rows = [[seeds.index(s) for s in sorted(shared)] for _, _, seeds, _ in found]
@@ -109,7 +109,12 @@ def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
     if not len(values[0]):
         return UNKNOWN
     statistics = [median_slope(x, v) for x, v in zip(positions, values, strict=True)]
-    return over_seeds(lambda index: np.ptp(np.stack([s(index) for s in statistics]), axis=0), len(values[0]))
+
+    def differences(index: np.ndarray) -> np.ndarray:
+        slopes = np.stack([s(index) for s in statistics], axis=1)
+        return (slopes[:, :, None] - slopes[:, None]).reshape(len(index), -1)
+
+    return greatest_over_seeds(differences, len(values[0]), left_out=count_lost(groups, values))
 
 
 def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Estimate:
@@ -117,25 +122,34 @@ def trend_of_slopes(groups: Groups, along: Sequence[float], metric: str) -> Esti
     positions, values = read_together(groups, metric)
     if not len(values[0]):
         return UNKNOWN
-    steep = fit_trend(np.asarray(along), [median_slope(x, v) for x, v in zip(positions, values, strict=True)], len(values[0]))
-    return Estimate(-steep.value, -steep.high, -steep.low)
+    slopes = [median_slope(x, v) for x, v in zip(positions, values, strict=True)]
+    steep = -fit_trend(np.asarray(along), slopes, len(values[0]))
+    return replace(steep, left_out=count_lost(groups, values))
+
+
+def count_lost(groups: Groups, values: Sequence[np.ndarray]) -> int:
+    """Return how many seeds `read_together` has dropped, and in how many of the others a run diverged."""
+    asked = max(part.runs["seed"].n_unique() for part in groups.values())
+    diverged = np.any([np.isinf(own).any(axis=1) for own in values], axis=0)
+    return asked - len(values[0]) + int(diverged.sum())
 
 
 def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
-    """Return the median of the second over median of the first at the largest position of each, seeds resampled
-    together."""
-    _, (a, b) = read_together({"first": first, "second": second}, metric)
-    if not len(a):
-        return UNKNOWN
-    return over_seeds(lambda i: np.median(b[i][..., -1], axis=1) / np.median(a[i][..., -1], axis=1), len(a))
+    """Return the median of the second over median of the first at the largest position of each, seeds taken together."""
+    groups = {"first": first, "second": second}
+    _, (a, b) = read_together(groups, metric)
+    return replace(ratio_over_seeds(b[:, -1], a[:, -1]), left_out=count_lost(groups, (a, b)))
 
 
 def ratio_at_common_step(first: Study, second: Study, metric: str = "clean_train_error") -> Estimate:
     """Return the median over seeds of the second's metric over the first's, at the last step that both have recorded;
-    seeds are paired."""
+    seeds are paired. inf where a run of either diverged: the ratio may be anything."""
     step = max(set(list_common_steps(first)) & set(list_common_steps(second)))
-    a, b = (at_step(part, step).records.unique("run").select("seed", metric) for part in (first, second))
-    both = a.join(b, on="seed", suffix="_second").sort("seed")
-    values = (both[f"{metric}_second"] / both[metric]).to_numpy()
-    values = values[np.isfinite(values)]
-    return over_seeds(lambda index: np.median(values[index], axis=1), len(values)) if len(values) else UNKNOWN
+
+    def read(part: Study) -> np.ndarray:
+        seen = at_step(part, step).records.unique("run").select("run", value=pl.col(metric).fill_null(np.nan))
+        return values_by_seed(part, seen)["value"].to_numpy()
+
+    a, b = stack_seeds((first, second), read).T
+    with np.errstate(invalid="ignore"):
+        return median_over_seeds(np.where(np.isinf(a) | np.isinf(b), np.inf, b / a))

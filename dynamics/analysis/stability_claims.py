@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.bounds import UNKNOWN, at_least
-from dynamics.analysis.claims import Claim, compare, judge
+from dynamics.analysis.claims import Claim, judge
+from dynamics.analysis.controls import compare
+from dynamics.analysis.intervals import Estimate
 from dynamics.study.tables import Study
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-10}  # allowed negative slack, relative to the check's scale
@@ -21,44 +22,64 @@ CHECKS = {
         "sum |a| g <= 1/eta - 1/2 + (R+1) sqrt(2L)",
     ),
 }
+OFF_BY = (1.1, 2.0)  # factors by which the weight function is wrong in the controls; the smallest that is caught is shown
 
 
-def read_slacks(study: Study, check: str, *, weighted: bool = True) -> np.ndarray:
-    """Return the slack over scale of one check at every record where it says something, (N,).
+def read_slacks(study: Study, check: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return slack over scale of one check at every record where it says something, (N,), and what the weight function
+    adds to the left side there, over the same scale.
 
-    With weighted=False the path norms are taken without the weight function (g = 1): the negative control.
-    Empty where the study did not record `path_norms` and `stability_checks`.
+    With a weight function that is f times as large the slack is `slack - (f - 1) * weight`. Empty where the study did not
+    record `path_norms` and `stability_checks`.
     """
     if not {f"{check}_slack", "path_norm"} <= set(study.records.columns):
-        return np.empty(0)
+        return np.empty(0), np.empty(0)
     scale = pl.col("c1_scale" if check == "c1" else "c3_scale")
-    slack = pl.col(f"{check}_slack")
-    if not weighted:
-        excess = {"c1": 2 * (pl.col("path_norm") - pl.col("one_sided_path_norm"))}
-        slack = slack - excess.get(check, pl.col("path_norm") - pl.col("weighted_path_norm"))
-    seen = study.records.unique(["run", "step"]).select((slack / scale).alias("slack"))["slack"].to_numpy()
-    return seen[np.isfinite(seen)]
+    weight = 2 * pl.col("one_sided_path_norm") if check == "c1" else pl.col("weighted_path_norm")
+    seen = study.records.unique(["run", "step"]).select(slack=pl.col(f"{check}_slack") / scale, weight=weight / scale)
+    slack, weight = seen["slack"].to_numpy(), seen["weight"].to_numpy()
+    told = np.isfinite(slack)
+    return slack[told], weight[told]
 
 
-def least_slack(study: Study, check: str, weighted: bool) -> Estimate | float:
-    """Return the smallest relative slack; unknown if there is nothing to check."""
-    seen = read_slacks(study, check, weighted=weighted)
-    return float(seen.min()) if len(seen) else UNKNOWN
+def least_slack(study: Study, check: str, factor: float) -> Estimate | float:
+    """Return the smallest relative slack with the weight function times a factor; unknown if there is nothing to check."""
+    slack, weight = read_slacks(study, check)
+    return float((slack - (factor - 1) * weight).min()) if len(slack) else UNKNOWN
+
+
+def smallest_caught_factor(study: Study, check: str, rounding: float) -> float:
+    """Return the factor beyond which a weight function that is too large by it would violate the check at some record."""
+    slack, weight = read_slacks(study, check)
+    bears = weight > 0
+    return float(1 + ((slack + rounding)[bears] / weight[bears]).min()) if bears.any() else np.inf
 
 
 def judge_stability(study: Study, name: str) -> list[Claim]:
     """Return one claim for each of C1, C2, C3 and the corollary, inconclusive without `path_norms` and `stability_checks`.
 
-    Measured is the smallest slack in units of the check's scale. The control is the same inequality with g = 1.
+    Measured is the smallest slack in units of the check's scale. The control is the same inequality with a weight function
+    that is 10 % too large, or twice as large where the nets of the study are too far from equality to catch 10 %; where
+    they do not catch a factor of two either, the study cannot confirm the constant and the claim is inconclusive.
     """
     rounding = max(ROUNDING[precision] for precision in study.values("precision"))
-    return [
-        judge(
-            id=f"{name}/{check}",
-            source="Liang et al. 2025, Theorem 3.2 and Corollary 3.3",
-            statement=f"{statement}: {len(read_slacks(study, check))} checks",
-            expects=at_least(-rounding, of=f"{inequality}; smallest slack / scale"),
-            evidence=compare(least_slack, (study, check, True), control={"unweighted path norm": (study, check, False)}),
+    found = []
+    for check, (statement, inequality) in CHECKS.items():
+        caught = smallest_caught_factor(study, check, rounding)
+        off = next((factor for factor in OFF_BY if factor > caught), OFF_BY[-1])
+        evidence = compare(
+            least_slack, (study, check, 1.0), neighbour={f"g larger by a factor of {off:g}": (study, check, off)}
         )
-        for check, (statement, inequality) in CHECKS.items()
-    ]
+        found.append(
+            judge(
+                id=f"{name}/{check}",
+                source="Liang et al. 2025, Theorem 3.2 and Corollary 3.3",
+                statement=f"{statement}: {len(read_slacks(study, check)[0])} checks",
+                expects=at_least(-rounding, of=f"{inequality}; smallest slack / scale"),
+                evidence=evidence,
+                catches=f"g larger by a factor of {caught:.4g}" if np.isfinite(caught) else "",
+                margin=caught,
+                theorem=f"{check.upper() if check != 'corollary' else 'Corollary'}: {statement}",
+            )
+        )
+    return found

@@ -244,7 +244,7 @@ def share_of_rises_yet_falls(table: pl.DataFrame) -> an.Measured:
 
 def distance_of_threshold(table: pl.DataFrame, predicted: float) -> an.Estimate:
     """Return the relative distance of the measured threshold from a predicted one."""
-    return an.Estimate(*(value / predicted - 1 for value in bracket(table)))
+    return bracket(table) * (1 / predicted) - 1
 
 
 def claims(study: an.Study) -> list[an.Claim]:

@@ -50,7 +50,7 @@ class Scheme(NamedTuple):
     @property
     def areas(self) -> np.ndarray:
         """Areas of Psi, (S,)."""
-        return an.read_by_seed(self.part, "area")
+        return an.read_final(self.part, "area")
 
 
 @cache

@@ -175,13 +175,13 @@ def tabulate_depths(study: an.Study) -> pl.DataFrame:
     """A row a cell: mean exact depth, mean excess with its interval, area, exponents S, of the law and of the depths found."""
     rows = []
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
-        excess = an.mean_over_seeds(an.read_by_seed(cell.part, "mean_excess"))
+        excess = an.mean_over_seeds(an.read_final(cell.part, "mean_excess"))
         shown = (cell.panel, cell.alpha if cell.panel in ("radial", "guided") else None, cell.dim, cell.tried)
         exact = hsd.concentration_curve_area(hsd.isotropic_concentration_curve(cell.forms, cell.dim))
-        areas = (float(exact), float(an.read_by_seed(cell.part, "area").mean()))
+        areas = (float(exact), float(an.read_final(cell.part, "area").mean()))
         seen = an.mean_over_seeds(fit_exponents(cell)).value
         slopes = (cell.forms.depth_exponent(cell.dim), fit_law(cell), seen)
-        rows.append((*shown, float(an.read_by_seed(cell.part, "mean_exact").mean()), *excess, *areas, *slopes))
+        rows.append((*shown, float(an.read_final(cell.part, "mean_exact").mean()), *excess, *areas, *slopes))
     names = "panel, alpha, d, directions, exact, excess, low, high, area_exact, area, S, S_law_on_range, S_found"
     return an.make_table(rows, names)
 
@@ -190,7 +190,7 @@ def caption(study: an.Study) -> str:
     cell = cells(study, "radial")[0]
     spec, seeds = cell.spec, len(study.values("seed"))
     far = [c for c in cells(study, "radial") if c.dim == study.select(panel="radial").values("input_dim")[-1]]
-    bias = [float(np.mean(an.read_by_seed(c.part, "mean_excess") / an.read_by_seed(c.part, "mean_exact"))) for c in far]
+    bias = [float(np.mean(an.read_final(c.part, "mean_excess") / an.read_final(c.part, "mean_exact"))) for c in far]
     return (
         f"Half-space depth of {spec.data.num_test} points among {spec.data.num_samples} of the same law, {seeds} seeds: exact "
         f"depth of the law (solid) and the lightest of {cell.tried} uniform directions (dashed; median, band from least to "
@@ -204,7 +204,7 @@ def caption(study: an.Study) -> str:
 
 def least_excess(found: list[Cell]) -> float:
     """Return the least excess of any run over the law's exact depth, in units of its slack."""
-    return float(np.concatenate([an.read_by_seed(c.part, "least_excess") / c.slack for c in found]).min())
+    return float(np.concatenate([an.read_final(c.part, "least_excess") / c.slack for c in found]).min())
 
 
 def excess_over(cell: Cell, law: ClosedForms) -> float:
@@ -257,13 +257,13 @@ def worst_bias_ratio(study: an.Study, dim: int) -> an.Estimate:
         other = study.select(panel="radial", alpha=cell.alpha, input_dim=dim)
         step = cell.tried // int(other.values("directions_per_step")[0])
         random = an.at_step(other, step).records.sort("seed")["mean_excess"].to_numpy()
-        found.append(an.ratio_over_seeds(an.read_by_seed(cell.part, "mean_excess"), random, np.mean))
+        found.append(an.ratio_over_seeds(an.read_final(cell.part, "mean_excess"), random, np.mean))
     return farthest_value(found)
 
 
 def least_overestimate(family: list[Cell]) -> an.Estimate:
     """Return mean depth found over mean exact depth, less 1, in the law where it is smallest."""
-    over = [an.read_by_seed(c.part, "mean_excess") / an.read_by_seed(c.part, "mean_exact") for c in family]
+    over = [an.read_final(c.part, "mean_excess") / an.read_final(c.part, "mean_exact") for c in family]
     return min(map(an.mean_over_seeds, over), key=lambda estimate: estimate.value)
 
 

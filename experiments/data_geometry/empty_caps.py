@@ -124,8 +124,8 @@ def caption(study: an.Study) -> str:
         f"{n[-1]} points of the radial law, P(|X| > 1 - s) = s^alpha, drawn independently. Medians over "
         f"{len(study.values('seed'))} seeds, bars from quartile to quartile; dotted lines have the theory's exponents, "
         "(d-1)/(d-1+2 alpha) and -2 alpha/(d-1+2 alpha), and pass through the largest n. E f_2^2: f_2 sums the atoms of height "
-        f"{run['amplitude']:g} over the empty caps, X of the same law. Slopes by weighted least squares on log-log medians, "
-        "95 % intervals by bootstrap over seeds. Shares pool the seeds at the largest n; bars are three standard errors."
+        f"{run['amplitude']:g} over the empty caps, X of the same law. Slopes by least squares on log-log medians, "
+        "with intervals over seeds. Shares pool the seeds at the largest n; bars are three standard errors."
     )
 
 

@@ -117,7 +117,7 @@ def caption(study: an.Study, drifts: pl.DataFrame) -> str:
 
 def median_imbalance(study: an.Study, panel: str, kind: str = "") -> an.Estimate:
     """Return the median over seeds of the largest imbalance at the end of a panel's runs."""
-    return an.median_over_seeds(an.read_by_seed(study.select(panel=panel), f"{kind}imbalance_max"))
+    return an.median_over_seeds(an.read_final(study.select(panel=panel), f"{kind}imbalance_max"))
 
 
 def claims(study: an.Study) -> list[an.Claim]:

@@ -191,8 +191,7 @@ def caption(study: an.Study) -> str:
         "through the largest n. E f_2^2: f_2 sums the atoms of height "
         f"{run['amplitude']:g} over the empty caps, X uniform on the ball. Shares pool the seeds, at n = {n[-1]} for kappa = "
         f"{run['kappa']:g} and n = {study.select(panel='kappa').values('num_samples')[-1]} otherwise; bars are three standard "
-        "errors, bands the theory's. Slopes by weighted least squares on log-log medians, 95 % intervals by bootstrap over "
-        "seeds."
+        "errors, bands the theory's. Slopes by least squares on log-log medians, with intervals over seeds."
     )
 
 
@@ -210,14 +209,17 @@ def worst_excess(table: pl.DataFrame, factor: float) -> float:
 
 def worst_move(study: an.Study, stop: Callable[[an.Study], Callable[[int], int]]) -> an.Estimate:
     """Return how much the slope of the number of caps moves when packing is stopped elsewhere, at the worst d."""
-    moves = []
+    pairs = []
     for d in study.values("input_dim"):
         own = study.select(input_dim=d)
         (n, late), (_, early) = an.read_counts(own, "caps"), an.read_counts(own, "caps", stop(own))
-        if len(n) > 1 and len(late) == len(early) > 0:
-            a, b = an.median_slope(n, late), an.median_slope(n, early)
-            moves.append(an.over_seeds(lambda index: a(index) - b(index), len(late)))
-    return an.farthest(moves)
+        pairs.append((n, late, early))
+    if any(len(n) < 2 for n, *_ in pairs):
+        return an.UNKNOWN
+    whole = np.all([an.find_whole_seeds(late) & an.find_whole_seeds(early) for _, late, early in pairs], axis=0)
+    fits = [(an.median_slope(n, late[whole]), an.median_slope(n, early[whole])) for n, late, early in pairs]
+    moves = lambda index: np.stack([np.abs(a(index) - b(index)) for a, b in fits], axis=1)  # noqa: E731
+    return an.greatest_over_seeds(moves, int(whole.sum()), left_out=int((~whole).sum()))
 
 
 def bound_slope(table: pl.DataFrame) -> an.Estimate:

@@ -41,40 +41,33 @@ def claims(study: an.Study) -> list[an.Claim]:
     claim = an.judge_from(SOURCE)
     stable, low, dims = study.select(panel="stable"), study.select(panel="low_norm"), study.values("input_dim")
     last, span = dims[-1], f"d = {dims[0]} to {dims[-1]}"
-    against_low, against_stable = {"low-norm runs": low}, {"stable minima": stable}
     return [
         claim(
             id="rates/stable-slope-falls",
             statement=f"The slope's magnitude falls with d for stable minima ({span})",
             expects=an.LOSES_HALF,
-            evidence=an.compare(an.kept_share, stable, control=against_low),
+            evidence=an.compare(an.kept_share, stable, treatment={"low-norm runs": low}),
         ),
         claim(
             id="rates/low-norm-slope-does-not-fall",
             statement=f"The slope's magnitude does not fall so at low norm ({span})",
             expects=an.KEEPS_HALF,
-            evidence=an.compare(an.kept_share, low, control=against_stable),
+            evidence=an.compare(an.kept_share, low, treatment={"stable minima": stable}),
         ),
         claim(
             id="rates/stable-slope-is-flat-at-large-d",
             statement=f"At d = {last} stable minima hardly improve with n",
             expects=an.at_most(0.2, of="|slope|"),
             evidence=an.compare(
-                an.greatest_steepness, stable.select(input_dim=last), control={"low-norm runs": low.select(input_dim=last)}
+                an.greatest_steepness, stable.select(input_dim=last), treatment={"low-norm runs": low.select(input_dim=last)}
             ),
         ),
         claim(
             id="rates/low-norm-slope-is-steep",
             statement="At low norm every slope is steeper than 0.5",
-            expects=an.at_least(0.5, of="least |slope| over d"),
-            evidence=an.compare(an.least_steepness, low, control=against_stable),
+            expects=an.at_least(0.5, of="least -slope over d"),
+            evidence=an.compare(an.least_steepness, low, treatment={"stable minima": stable}),
         ),
-        an.judge(
-            id="rates/late-sharpness-at-the-edge",
-            source=f"{SOURCE}; Cohen et al. 2021",
-            statement="Late in training stable minima have sharpness 2/eta",
-            expects=an.AT_THE_EDGE,
-            evidence=an.compare(an.worst_edge, stable, control=against_low),
-        ),
+        *an.judge_edge(stable, low, "rates/late-sharpness-at-the-edge", SOURCE),
         *an.judge_stability(study, "rates"),
     ]

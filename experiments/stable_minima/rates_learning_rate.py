@@ -11,7 +11,7 @@ def figure(study: an.Study) -> an.Page:
 
 
 def claims(study: an.Study) -> list[an.Claim]:
-    stable, control = study.select(panel="stable"), {"low-norm runs": study.select(panel="low_norm")}
+    stable, low = study.select(panel="stable"), study.select(panel="low_norm")
     dims, etas = study.values("input_dim"), stable.values("learning_rate")
     large = [eta for eta in etas if eta >= LARGE]
     first, last = (stable.select(input_dim=d, learning_rate=large) for d in (dims[0], dims[-1]))
@@ -22,7 +22,7 @@ def claims(study: an.Study) -> list[an.Claim]:
                 source=SOURCE,
                 statement=f"At eta = {eta:g} the slope's magnitude falls with d (d = {dims[0]} to {dims[-1]})",
                 expects=an.LOSES_HALF,
-                evidence=an.compare(an.kept_share, stable.select(learning_rate=eta), control=control),
+                evidence=an.compare(an.kept_share, stable.select(learning_rate=eta), treatment={"low-norm runs": low}),
             )
             for eta in large
         ),
@@ -31,18 +31,15 @@ def claims(study: an.Study) -> list[an.Claim]:
             source=SOURCE,
             statement=f"At d = {dims[-1]} stable minima hardly improve with n at any eta >= {LARGE:g}",
             expects=an.at_most(0.2, of="largest |slope| over eta"),
-            evidence=an.compare(an.greatest_steepness, last, control={f"d = {dims[0]}": first}),
+            evidence=an.compare(an.greatest_steepness, last, treatment={f"d = {dims[0]}": first}),
         ),
         *an.judge_larger_rate(stable, NAME, SOURCE),
         *(
-            an.judge(
-                id=f"{NAME}/edge-at-eta-{eta:g}",
-                source=f"{SOURCE}; Cohen et al. 2021",
-                statement=f"Late in training stable minima at eta = {eta:g} have sharpness 2/eta",
-                expects=an.AT_THE_EDGE,
-                evidence=an.compare(an.worst_edge, stable.select(learning_rate=eta), control=control),
-            )
+            claim
             for eta in etas
+            for claim in an.judge_edge(
+                stable.select(learning_rate=eta), low, f"{NAME}/edge-at-eta-{eta:g}", SOURCE, f" at eta = {eta:g}"
+            )
         ),
         *an.judge_stability(study, NAME),
     ]

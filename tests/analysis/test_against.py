@@ -46,7 +46,7 @@ def test_tables_are_of_the_last_step_and_of_whole_seeds():
     assert n.tolist() == [16, 64, 256]
     np.testing.assert_allclose(values, [[10 * f * k**-0.5 for k in SIZES] for f in FACTORS])
     holed = study_of(lambda n, seed, step: np.nan if (n, seed) == (64, 2) else power(0.5)(n, seed, step))
-    assert len(read_seeds(holed, "error")[1]) == 2
+    np.testing.assert_array_equal(read_seeds(holed, "error")[1][2], [7.5, np.inf, 1.875])  # it diverged
     signed = study_of(lambda n, seed, step: -power(0.5)(n, seed, step))
     assert len(read_seeds(signed, "error")[1]) == 0  # no logarithm
     assert len(read_seeds(take_absolute(signed, "error"), "error")[1]) == 3
@@ -104,9 +104,9 @@ def test_rank_correlation_is_spearmans_over_laws_of_medians():
         (f"law {i}", seed, float(i), (i - 3.0) ** 3 + off) for i in range(8) for seed, off in enumerate((-0.1, 0, far[i % 2]))
     ]
     table = pl.DataFrame(rows, schema=["panel", "seed", "index", "gap"], orient="row")
-    rising = correlate_ranks(table, "index", "gap", num_resamples=200)
+    rising = correlate_ranks(table, "index", "gap")
     assert rising.value == pytest.approx(1) and rising.low < 1
-    falling = correlate_ranks(table.with_columns(-pl.col("gap")), "index", "gap", num_resamples=200)
+    falling = correlate_ranks(table.with_columns(-pl.col("gap")), "index", "gap")
     assert falling.value == pytest.approx(-1)
     assert np.isnan(correlate_ranks(table.filter(pl.col("index") < 3), "index", "gap").value)  # three laws are too few
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.bounds import (
     FAILS,
     HOLDS,
@@ -27,16 +26,19 @@ from dynamics.analysis.bounds import (
     within,
 )
 from dynamics.analysis.claim_pages import format_markdown
-from dynamics.analysis.claims import (
-    EXCHANGED,
+from dynamics.analysis.claims import Claim, judge, sort_by_paper
+from dynamics.analysis.controls import (
     NOT_REJECTED,
     REJECTED,
-    Claim,
+    SAYS_NOTHING,
     compare,
-    exchange,
-    judge,
-    sort_by_paper,
+    permute,
+    scale_neighbour,
+    shift_neighbour,
 )
+from dynamics.analysis.intervals import Estimate
+from dynamics.analysis.seed_values import median_over_seeds
+from dynamics.errors import InputError
 from dynamics.study.claim_list import ClaimList
 
 NUMBERS = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
@@ -128,9 +130,12 @@ def test_a_broken_side_condition_fails_whatever_was_measured():
     assert within(0, 1, of="x").judge(require_also(0.5, True)) == HOLDS
 
 
-def judged(on: Estimate, control: Estimate) -> Claim:
-    evidence = compare(lambda estimate: estimate, on, control={"the control": control})
-    return judge(id="id", source="source", statement="statement", expects=within(0, 1, of="x"), evidence=evidence)
+UNIT = within(0, 1, of="x")
+
+
+def judged(on, control, expects=UNIT, **more) -> Claim:
+    evidence = compare(lambda estimate: estimate, on, treatment={"the control": control})
+    return judge(id="id", source="source", statement="statement", expects=expects, evidence=evidence, **more)
 
 
 INSIDE, OUTSIDE, ACROSS = Estimate(0.5, 0.4, 0.6), Estimate(3.0, 2.0, 4.0), Estimate(1.0, 0.5, 1.5)
@@ -140,26 +145,88 @@ INSIDE, OUTSIDE, ACROSS = Estimate(0.5, 0.4, 0.6), Estimate(3.0, 2.0, 4.0), Esti
     "on, control, verdict, outcome",
     [
         (INSIDE, OUTSIDE, HOLDS, REJECTED),
-        (INSIDE, INSIDE, INCONCLUSIVE, NOT_REJECTED),  # a check that cannot fail shows nothing
-        (INSIDE, ACROSS, HOLDS, NOT_REJECTED),  # only a control on which the check holds makes a claim inconclusive
+        (INSIDE, Estimate(0.3, 0.2, 0.4), INCONCLUSIVE, NOT_REJECTED),  # a check that cannot fail shows nothing
+        (INSIDE, ACROSS, INCONCLUSIVE, NOT_REJECTED),  # nor does one of which nobody knows whether it can
+        (INSIDE, UNKNOWN, INCONCLUSIVE, SAYS_NOTHING),
+        (INSIDE, math.nan, INCONCLUSIVE, SAYS_NOTHING),
+        (INSIDE, Estimate(0.5, 0.4, 0.6), INCONCLUSIVE, SAYS_NOTHING),  # the same numbers once more
+        (INSIDE, 1.0, INCONCLUSIVE, SAYS_NOTHING),  # a ratio of a thing with itself
+        (Estimate(1.5, 1.2, 1.9), 0.0, FAILS, SAYS_NOTHING),
         (OUTSIDE, INSIDE, FAILS, NOT_REJECTED),
-        (OUTSIDE, OUTSIDE, FAILS, REJECTED),
+        (OUTSIDE, Estimate(5.0, 4.0, 6.0), FAILS, REJECTED),
         (ACROSS, OUTSIDE, INCONCLUSIVE, REJECTED),
         (ACROSS, INSIDE, INCONCLUSIVE, NOT_REJECTED),
     ],
 )
-def test_a_bound_is_believed_only_if_it_does_not_hold_on_the_control(on, control, verdict, outcome):
+def test_a_claim_holds_only_if_its_control_is_rejected(on, control, verdict, outcome):
     claim = judged(on, control)
-    assert (claim.verdict, claim.control_outcome) == (verdict, outcome)
-    assert (claim.measured, claim.low, claim.high, claim.control_measured) == (*on, control.value)
+    assert (claim.verdict, claim.control_outcome, claim.control_kind) == (verdict, outcome, "treatment")
+    assert (claim.measured, claim.low, claim.high) == tuple(on)
     told = (claim.id, claim.source, claim.statement, claim.prediction, claim.control)
     assert told == ("id", "source", "statement", "x in [0, 1]", "the control")
 
 
+@pytest.mark.parametrize("seeds, verdict", [(2, INCONCLUSIVE), (4, INCONCLUSIVE), (5, HOLDS), (None, HOLDS)])
+def test_below_five_seeds_nothing_holds_and_nothing_is_rejected(seeds, verdict):
+    few = [Estimate(*e, seeds=seeds, level=0.9, left_out=2) for e in (INSIDE, OUTSIDE)]
+    claim = judged(*few)
+    assert (claim.verdict, claim.seeds, claim.level, claim.left_out) == (verdict, seeds or 0, 0.9, 2)
+    assert judged(INSIDE, few[1]).verdict == verdict
+    assert judged(few[1], INSIDE).verdict == (FAILS if verdict == HOLDS else INCONCLUSIVE)
+    assert judged(require_also(few[0], False), OUTSIDE).verdict == FAILS  # a broken side condition is no matter of seeds
+
+
+@pytest.mark.parametrize(
+    "expects, caught",
+    [(within(0, 1, of="x"), 0.4), (at_most(0.7, of="x"), 0.1), (at_least(0.35, of="x"), 0.05), (below(0.5, of="x"), None)],
+)
+def test_a_claim_says_the_smallest_shift_that_it_would_have_caught(expects, caught):
+    claim = judged(INSIDE, OUTSIDE, expects)
+    assert claim.catches == ("" if caught is None else f"a shift of {caught:g}")
+    assert np.isnan(claim.margin) if caught is None else claim.margin == pytest.approx(caught)
+    assert judged(INSIDE, OUTSIDE, catches="g off by 10 %", margin=1.1).catches == "g off by 10 %"
+
+
 def test_a_comparison_applies_one_statistic_with_the_same_options():
-    assert compare(pow, (2.0, 3.0), control={"other": (3.0, 3.0)}) == (8.0, 27.0, "other")
-    assert exchange(lambda a, b, power: (a / b) ** power, 1.0, 2.0, power=2) == (0.25, 4.0, EXCHANGED)
-    assert compare(np.max, np.array([1.0, 2.0]), control={"other": np.array([3.0])})[:2] == (2.0, 3.0)
+    assert compare(pow, (2.0, 3.0), null={"other": (3.0, 3.0)}) == (8.0, 27.0, "other", "null")
+    assert compare(np.max, np.array([1.0, 2.0]), neighbour={"other": np.array([3.0])})[:2] == (2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "on, control, complaint",
+    [
+        ((2.0, 3.0), (3.0, 2.0), "read backwards"),
+        ((2.0, 3.0), (2.0, 3.0), "the very thing"),
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), "the very thing"),
+        ([np.arange(3)], [np.arange(3)], "the very thing"),
+    ],
+)
+def test_the_thing_itself_and_the_claim_read_backwards_are_no_controls(on, control, complaint):
+    with pytest.raises(InputError, match=complaint):
+        compare(lambda *parts: 0.0, on, treatment={"the other": control})
+
+
+def test_neighbours_are_what_was_measured_as_seen_from_a_prediction_beside_it():
+    slope = Estimate(-0.5, -0.53, -0.47, seeds=8)
+    expects = within(-0.1, 0.1, of="slope + 1/2")
+    for by, outcome in ((0.25, REJECTED), (0.05, NOT_REJECTED)):
+        claim = judge(
+            id="", source="", statement="", expects=expects, evidence=shift_neighbour(slope + 0.5, by, "the next exponent")
+        )
+        assert (claim.control_outcome, claim.control_kind) == (outcome, "neighbour")
+    assert tuple(scale_neighbour(slope, 2, "twice").control) == pytest.approx((-1, -1.06, -0.94))
+
+
+@pytest.mark.parametrize("effect, outcome", [(3.0, REJECTED), (0.0, REJECTED), (-3.0, REJECTED)])
+def test_permuted_labels_are_rejected_at_the_rate_that_the_interval_promises(rng, effect, outcome):
+    """Whatever the effect, labels exchanged at random within seeds give a difference above 0 in few permutations."""
+    table = rng.normal(size=(9, 2)) + np.array([effect, 0])
+    evidence = permute(lambda t: median_over_seeds(t[:, 0] - t[:, 1]), table)
+    claim = judge(id="", source="", statement="", expects=above(0, of="difference"), evidence=evidence)
+    assert (claim.control_outcome, claim.control_kind) == (outcome, "null")
+    assert claim.verdict == (HOLDS if effect > 0 else claim.verdict)
+    loose = judge(id="", source="", statement="", expects=above(-99, of="difference"), evidence=evidence)
+    assert (loose.verdict, loose.control_outcome) == (INCONCLUSIVE, NOT_REJECTED)  # a bound that anything meets
 
 
 def test_claims_are_keywords_only():
@@ -169,10 +236,10 @@ def test_claims_are_keywords_only():
         Claim("id", "source")  # type: ignore[call-arg]
 
 
-def sourced(id: str, source: str, verdict: str = HOLDS) -> Claim:
+def sourced(id: str, source: str, verdict: str = HOLDS, **more) -> Claim:
     told = {"statement": "a | b", "prediction": "x < 1", "measured": 0.5, "low": math.nan, "high": math.nan}
     control = {"control": "none", "control_measured": 2.0, "control_outcome": REJECTED}
-    return Claim(id=id, source=source, verdict=verdict, seconds=3.25, **told, **control)  # type: ignore[arg-type]
+    return Claim(**{"id": id, "source": source, "verdict": verdict, "seconds": 3.25, **told, **control, **more})
 
 
 def test_claims_are_sorted_by_paper_the_core_papers_first():
@@ -188,22 +255,37 @@ def test_claims_are_sorted_by_paper_the_core_papers_first():
 
 
 def test_the_claims_page_keeps_what_fails_and_escapes_bars():
-    claims = [sourced("a/b", "Liang et al. 2025, Figure 4", FAILS), sourced("c/d", "Cohen et al. 2021", INCONCLUSIVE)]
-    page = format_markdown(claims)
+    first = sourced("a/b", "Liang et al. 2025, Figure 4", FAILS, seeds=8, level=0.95, low=0.4, high=0.6, left_out=1)
+    page = format_markdown([first, sourced("c/d", "Cohen et al. 2021", INCONCLUSIVE, post_hoc="the horizon")])
     assert "2 claims: 0 holds, 1 fails, 1 inconclusive" in page
-    assert page.index("## Liang et al. 2025") < page.index("## Cohen et al. 2021")
-    assert "| `a/b` | Figure 4 | a \\| b | x < 1 | 0.5 | - | **fails** | none: 2, rejected | 3.25 |" in page
-    rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert {len(row.replace("\\|", "").split("|")) for row in rows} == {11}
+    assert page.index("## Liang et al. 2025") < page.index("## Cohen et al. 2021") < page.index("# Details")
+    assert "| `a/b` | a \\| b | x < 1 | 0.5 [0.4, 0.6] | **fails** |" in page
+    assert "| `a/b` | Figure 4 | 0.5 [0.4, 0.6], fails | 8 | 95 % | 1 | none | 2, rejected | - | - | 3.25 |" in page
+    assert "| the horizon |" in page
+    rows = [line.replace("\\|", "").count("|") for line in page.splitlines() if line.startswith("|")]
+    assert set(rows) == {6, 12}
+
+
+def test_a_theorem_that_many_experiments_check_is_one_row_with_its_worst_slack_and_its_sharpest_check():
+    slacks = {"rates/c1": (0.3, 1.9), "depth/c1": (0.1, 2.5), "toy/c1": (math.nan, math.nan)}
+    claims = [
+        sourced(id, "Liang et al. 2025", theorem="C1: one-sided", measured=m, margin=f, catches=f"g times {f}")
+        for id, (m, f) in slacks.items()
+    ]
+    page = format_markdown([*claims, sourced("a/b", "Liang et al. 2025")])
+    (row,) = [line for line in page.splitlines() if line.startswith("| C1: one-sided")]
+    assert "| 3 holds | 0.1 in `depth/c1` | g times 1.9 in `rates/c1` |" in row
+    main, details = page.split("# Details")
+    assert "| `rates/c1`" not in main and "| `rates/c1`" in details and "| `a/b` | a" in main
 
 
 def test_claims_show_themselves_as_text_and_in_a_notebook():
     claims = ClaimList([sourced("a/b", "Liang et al. 2025", FAILS), sourced("c<d", "Cohen et al. 2021")])
     header, *rows = repr(claims).splitlines()[1:]
     assert repr(claims).startswith("2 claims: 1 holds, 1 fails, 0 inconclusive.")
-    assert header.split() == ["id", "prediction", "measured", "interval", "verdict", "negative", "control"]
+    assert header.split() == ["id", "prediction", "measured", "verdict", "control"]
     assert rows[0].index("fails") == rows[1].index("holds") == header.index("verdict")
     shown = claims._repr_html_()
-    assert shown.count("<tr>") == 3 and "c&lt;d" in shown and "none: 2, rejected" in shown
+    assert shown.count("<tr>") == 6 and "c&lt;d" in shown and "2, rejected" in shown
     assert [c.id for c in claims] == ["a/b", "c<d"]
     assert repr(ClaimList([])).startswith("0 claims") and "0 claims" in ClaimList([])._repr_html_()

@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bootstrap import Estimate
 from dynamics.analysis.drawing import (
     assign_shades,
     draw_intervals,
@@ -20,6 +19,7 @@ from dynamics.analysis.drawing import (
     spread_bars,
 )
 from dynamics.analysis.figures import Page, new_axes, style, write_page
+from dynamics.analysis.intervals import Estimate
 
 
 def page_of(caption: str = "a < b") -> Page:

@@ -100,13 +100,19 @@ def test_seed_table_has_a_row_a_seed_and_a_column_an_n():
     assert values.tolist() == [[5010, 5100], [5011, 5101], [5012, 5102]]
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
+@pytest.mark.parametrize("bad", [0.0, -1.0])
 def test_seed_table_leaves_out_a_seed_with_any_value_without_a_logarithm(bad):
     _, values = read_seed_table(study_of(rows_of(lambda n, s, t, d: bad if (s, n) == (1, 100) else n + s)), "error", 5)
     assert values.tolist() == [[10, 100], [12, 102]]
 
 
-def test_seed_table_leaves_out_a_seed_that_was_not_recorded_at_some_n():
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_seed_table_has_an_infinite_error_where_a_run_diverged(bad):
+    _, values = read_seed_table(study_of(rows_of(lambda n, s, t, d: bad if (s, n) == (1, 100) else n + s)), "error", 5)
+    assert values.tolist() == [[10, 100], [11, np.inf], [12, 102]]
+
+
+def test_seed_table_leaves_out_a_seed_that_was_not_run_at_some_n():
     rows = [r for r in rows_of(lambda n, s, t, d: n + s) if (r["seed"], r["data.num_samples"]) != (0, 10)]
     assert read_seed_table(study_of(rows), "error", 5)[1].tolist() == [[11, 101], [12, 102]]
 
@@ -125,28 +131,28 @@ def early(row) -> float:
     return 5 if (row["seed"], row["data.num_samples"]) == (1, 10) else np.inf
 
 
-def test_a_diverged_run_takes_its_seed_out_and_no_step():
-    """Seeds 0, 1, 2 with slopes -1, +7, -1: with seed 1 lost at n = 10 from step 5 on, the median is that of the other two."""
-    rows = rows_of(lambda n, s, t, d: n ** (7.0 if s == 1 else -1.0), seeds=(0, 1, 2), steps=(1, 5, 9))
-    rows += rows_of(lambda n, s, t, d: n ** (7.0 if s == 1 else -1.0), seeds=(3,), steps=(1, 5, 9))
-    study = study_of(dying(rows, "error", early))
+def test_a_diverged_run_is_the_worst_of_its_n_and_takes_no_step():
+    """Slope -1 with factors 1 to 4 at n = 10; seed 1 is lost at n = 100 from step 5 on: of 1, inf, 3, 4 the median is 3.5."""
+    rows = rows_of(lambda n, s, t, d: (1.0 + s) * n**-1.0, seeds=(0, 1, 2, 3), steps=(1, 5, 9))
+    study = study_of(dying(rows, "error", lambda r: 5 if (r["seed"], r["data.num_samples"]) == (1, 100) else np.inf))
     assert list_common_steps(study) == [0, 1, 5, 9]
     assert [count_diverged(study, "error", t) for t in (1, 5, 9)] == [0, 1, 1]
     table = tabulate_slopes(study, ["error"])
     assert table["step"].to_list() == [1, 5, 9]
-    assert table["slope"].to_list() == pytest.approx([-1, -1, -1])
-    assert table["num_seeds"].to_list() == [4, 3, 3] and table["num_diverged"].to_list() == [0, 1, 1]
+    median = np.log([np.sqrt(2 * 3), np.sqrt(3 * 4)])  # of logarithms
+    assert table["slope"].to_list() == pytest.approx([-1, *[-1 + (median[1] - median[0]) / np.log(10)] * 2])
+    assert table["num_seeds"].to_list() == [4, 4, 4] and table["num_diverged"].to_list() == [0, 1, 1]
     assert tabulate_slopes(study_of(rows), ["error"])["num_diverged"].to_list() == [0, 0, 0]
 
 
-def test_an_n_at_which_every_run_diverged_leaves_no_slope_instead_of_one_over_fewer_n():
+def test_an_n_at_which_every_run_diverged_leaves_an_infinite_slope_instead_of_one_over_fewer_n():
     rows = rows_of(lambda n, s, t, d: n**-1.0, sizes=(10, 100, 1000), steps=(1, 5, 9))
     study = study_of(dying(rows, "error", lambda row: 5 if row["data.num_samples"] == 1000 else np.inf))
     n, values = read_seed_table(study, "error", 9)
-    assert n.tolist() == [10, 100, 1000] and values.shape == (0, 3)
+    assert n.tolist() == [10, 100, 1000] and np.isinf(values[:, 2]).all()
     table = tabulate_slopes(study, ["error"])
-    assert table["slope"].to_list() == pytest.approx([-1, np.nan, np.nan], nan_ok=True)
-    assert table["num_seeds"].to_list() == [3, 0, 0] and table["num_diverged"].to_list() == [0, 3, 3]
+    assert table["slope"].to_list() == pytest.approx([-1, np.inf, np.inf])
+    assert table["num_seeds"].to_list() == [3, 3, 3] and table["num_diverged"].to_list() == [0, 3, 3]
 
 
 def test_a_cell_all_of_whose_runs_diverged_is_told():
@@ -224,7 +230,7 @@ def powers(exponent, level=lambda d: 1.0, seeds=(0, 1, 2, 3, 4), dims=(1, 3, 5),
 def test_kept_share_is_read_off_the_line_over_d():
     """|slopes| 1, 0.6, 0.2 at d = 1, 3, 5 lie on a line: 0.2 kept. 1, 0.2, 0.2: the line ends at 13/15 and 1/15, 1/13 kept."""
     straight = study_of(powers(lambda d: -1.2 + 0.2 * d))
-    assert kept_share(straight) == pytest.approx((0.2, 0.2, 0.2))
+    assert tuple(kept_share(straight)) == pytest.approx((0.2, 0.2, 0.2))
     bent = study_of(powers(lambda d: -1.0 if d == 1 else -0.2))
     assert kept_share(bent).value == pytest.approx(1 / 13)
     level = study_of(powers(lambda d: -0.7))
@@ -234,11 +240,13 @@ def test_kept_share_is_read_off_the_line_over_d():
 
 
 def test_kept_share_pairs_the_seeds_that_are_whole_at_every_d():
-    """Seed s has slope -(1 + s) at d = 1 and half of it at d = 2. With seed 0 lost at d = 2 alone the share stays 1/2."""
+    """Seed s has slope -(1 + s) at d = 1 and half of it at d = 2. With one of five lost at d = 2 it may be
+    anything: 93.75 % is all that five seeds allow."""
     rows = rows_of(lambda n, s, t, d: n ** (-(1 + s) / d), dims=(1, 2), seeds=range(5), name="clean_train_error")
-    assert kept_share(study_of(rows)) == pytest.approx((0.5, 0.5, 0.5))
+    assert tuple(kept_share(study_of(rows))) == pytest.approx((0.5, 0.5, 0.5))
     lost = dying(rows, "clean_train_error", lambda r: 5 if (r["seed"], r["data.input_dim"]) == (0, 2) else np.inf)
-    assert kept_share(study_of(lost)) == pytest.approx((0.5, 0.5, 0.5))
+    found = kept_share(study_of(lost))
+    assert tuple(found) == pytest.approx((0.5, -np.inf, np.inf)) and found.left_out == 1
 
 
 def test_greatest_and_least_steepness_are_over_settings_and_dimensions():
@@ -261,8 +269,8 @@ def test_larger_rates_are_worse_at_equal_steps_or_at_equal_time():
     for eta, steps in ((0.1, (10, 40)), (0.2, (10, 20)), (0.4, (5, 10))):
         rows += rows_of(lambda n, s, t, d, e=eta: e * t, rate=eta, steps=steps, seeds=range(5), name="clean_train_error")
     part = study_of(rows)
-    assert compare_levels(part, at_equal_steps=True) == pytest.approx((4, 4, 4))
-    assert compare_levels(part, at_equal_steps=False) == pytest.approx((1, 1, 1))
+    assert tuple(compare_levels(part, at_equal_steps=True)) == pytest.approx((4, 4, 4))
+    assert tuple(compare_levels(part, at_equal_steps=False)) == pytest.approx((1, 1, 1))
     falling = study_of([{**r, "clean_train_error": 1 / r["clean_train_error"] ** 2 / r["step"]} for r in rows])
     assert compare_levels(falling, at_equal_steps=True).value < 1
     assert compare_levels(falling, at_equal_steps=False).value == pytest.approx(4)
@@ -273,7 +281,7 @@ def test_levels_pair_the_seeds_and_are_those_at_the_largest_n():
     rows = [
         row for rate, at in ((0.1, 2.0), (0.4, 6.0)) for row in powers(lambda d: -0.5, lambda d, a=at: a, dims=(3,), rate=rate)
     ]
-    assert compare_levels(study_of(rows), at_equal_steps=True) == pytest.approx((3, 3, 3))
+    assert tuple(compare_levels(study_of(rows), at_equal_steps=True)) == pytest.approx((3, 3, 3))
 
 
 # Claims and pages of studies over learning rates

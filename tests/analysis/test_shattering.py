@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,9 +21,11 @@ from dynamics.analysis.seed_values import (
     median_over_seeds,
     read_final,
     read_late,
+    stack_seeds,
     subtract_paired,
     tabulate_medians,
 )
+from dynamics.errors import InputError
 from dynamics.measures.activation import rate_norm_correlation
 from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
@@ -49,8 +52,21 @@ def test_final_values_are_those_of_the_last_step_in_the_order_of_the_seeds():
     assert read_final(study_of(TWO), "m").tolist() == [8.0, 4.0]
 
 
-def test_final_values_leave_out_what_is_not_a_number():
-    assert read_final(study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0]}), "m").tolist() == [2.0]
+def test_final_values_keep_the_place_of_every_seed():
+    """NaN where the metric has no value, inf where the run had diverged; the words over seeds drop the one, rank the other."""
+    study = study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0], 2: [0.0] * 4 + [3.0]})
+    diverged = replace(study, records=study.records.filter((pl.col("seed") < 2) | (pl.col("step") < 9)))
+    np.testing.assert_array_equal(read_final(diverged, "m"), [math.nan, 2.0, math.inf])
+    told = replace(study, runs=study.runs.with_columns(status=pl.Series(["diverged", "ok", "ok"])))
+    np.testing.assert_array_equal(read_final(told, "m"), [math.inf, 2.0, 3.0])
+    found = median_over_seeds(read_final(diverged, "m"))
+    assert (found.seeds, found.left_out, found.value) == (2, 2, math.inf)
+
+
+def test_two_runs_of_one_seed_are_not_pooled():
+    twice = replace(study_of(TWO), runs=pl.concat([study_of(TWO).runs, study_of(TWO, rate=0.1, panel="q").runs]))
+    with pytest.raises(InputError, match=r"seed = .: has 4 runs; select one value of: optimizer.learning_rate"):
+        read_final(twice, "m")
 
 
 def test_late_values_are_means_over_the_last_quarter_of_the_steps():
@@ -128,7 +144,11 @@ def test_scatter_draws_every_neuron_once_and_fades_in_a_crowd():
 
 
 def test_medians_are_combined_over_the_seeds_that_all_groups_have():
-    """Medians 1 and 5 of the first three of each: their step is 4; without a seed in one group it is unknown."""
-    groups = [np.array([0.0, 1.0, 2.0]), np.array([5.0, 4.0, 6.0, 99.0])]
-    assert combine_medians(groups, lambda medians: np.diff(medians, axis=0)[0]).value == 4
-    assert np.isnan(combine_medians([*groups, np.empty(0)], lambda medians: medians[0]).value)
+    """Medians 1 and 5: their step is 4. Groups of other lengths cannot be paired; `stack_seeds` pairs by seed."""
+    step = lambda medians: np.diff(medians, axis=0)[0]  # noqa: E731
+    assert combine_medians([np.array([0.0, 1.0, 2.0]), np.array([5.0, 4.0, 6.0])], step).value == 4
+    with pytest.raises(InputError, match="cannot be paired"):
+        combine_medians([np.zeros(3), np.zeros(4)], step)
+    assert np.isnan(combine_medians(np.empty((0, 2)), step).value)
+    parts = study_of(TWO), study_of({2: [0.0] * 5, 0: [0.0] * 4 + [6.0]}, panel="q")
+    assert stack_seeds(parts, lambda part: read_final(part, "m")).tolist() == [[8.0, 6.0]]

@@ -29,7 +29,7 @@ def test_the_template_composes_in_every_size_and_has_a_figure_and_claims(cli):
     assert code == 0
     assert out.splitlines()[:2] == ["configs/experiment/mine/first.yaml", "experiments/mine/first.py"]
     runs = {size: len(compose("mine/first", f"size={size}").runs) for size in ("smoke", "laptop", "paper")}
-    assert runs == {"smoke": 4, "laptop": 12, "paper": 48}
+    assert runs == {"smoke": 4, "laptop": 24, "paper": 48}
     module = experiment_module("mine/first")
     assert "NAME" not in Path(str(module.__file__)).read_text() and "SHORT" not in Path(str(module.__file__)).read_text()
 

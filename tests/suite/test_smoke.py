@@ -60,6 +60,7 @@ BROKEN = {
     "a warning first": (lambda stem, printed: f"warning: hot\n{printed}", "printed first"),
     "no control": (changed_claim(control=""), "has no negative control"),
     "an unknown outcome of the control": (changed_claim(control_outcome="perhaps"), "its control is perhaps"),
+    "a claim that holds though it should not": (changed_claim(verdict="holds", control_outcome="not rejected"), "holds though"),
     "an unknown verdict": (changed_claim(verdict="perhaps"), "the verdict is perhaps"),
     "a claim that nobody printed": (changed_claim(id="another/one"), "not in the table"),
 }
