@@ -13,31 +13,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from rich.console import Console
 
+from dynamics.cli.job_pages import draw
 from dynamics.cli.job_results import job_outcomes, print_sweep, tabulate_jobs, write_results
 from dynamics.cli.progress import LiveProgress
-from dynamics.cli.report import print_claims, print_frame, print_plan, summarize_runs
+from dynamics.cli.report import print_plan
 from dynamics.core import spec as specs
-from dynamics.core.provenance import code_version
 from dynamics.engine.distributed import join_processes
 from dynamics.engine.interrupt import Interrupt
 from dynamics.engine.worker import Failure, describe_runs
 from dynamics.errors import InputError, require
 from dynamics.store.store import Store
-from dynamics.study.alterations import figures_folder, is_altered, runs_identity
+from dynamics.study.alterations import figures_folder
+from dynamics.study.analysis_needs import split_parts
 from dynamics.study.experiments import experiment_file, experiment_module
 from dynamics.study.jobs import Job
-from dynamics.study.request import EXECUTION_FIELDS, Request, StudySpec
-from dynamics.study.run import load_study, plan_runs, require_there, run_study, tell_what_is_outdated
-
-if TYPE_CHECKING:
-    from dynamics.analysis.claim_files import ClaimSource
+from dynamics.study.request import EXECUTION_FIELDS, StudySpec
+from dynamics.study.run import plan_runs, require_there, run_study, tell_what_is_outdated
 
 log = logging.getLogger(__name__)
+
+COMPUTING = ("run", "compute")
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ def open_stores(jobs: Sequence[Job], settings: StudySpec) -> list[StoreJobs]:
         log.debug(f"store {folder}: {len(store.finished())} runs")
         for name in names:
             experiment_file(name)
-        modules = {name: experiment_module(name) for name in names if settings.mode != "plan"}
-        if settings.mode == "run":
+        modules = {name: experiment_module(name) for name in names if settings.mode in ("run", "figure")}
+        for job in members:
+            check_analysis(job)
+        if settings.mode in COMPUTING:
             store.check_writable()
             for place in {job.sweep if job.in_sweep else figures_folder(job.request) for job in members}:
                 check_writable(place)
@@ -96,6 +98,29 @@ def open_stores(jobs: Sequence[Job], settings: StudySpec) -> list[StoreJobs]:
                 require_there(job.request, store)
         opened.append(StoreJobs(members, store, modules))
     return opened
+
+
+def is_to_be_drawn(job: Job) -> bool:
+    """Return whether figure and claims are to be made: of a single study, and of a sweep's jobs with mode=figure."""
+    mode = job.request.settings.mode
+    return mode == "figure" or (mode == "run" and not job.in_sweep)
+
+
+def check_analysis(job: Job) -> None:
+    """Raise `InputError` if a job is to be drawn and lacks what that needs; say so in a plan, and which axes make pages."""
+    request, planned = job.request, job.request.settings.mode == "plan" and not job.in_sweep
+    if request.needs is None or not (planned or is_to_be_drawn(job)):
+        return
+    try:
+        request.needs.require_met(request.name, request.panels)
+    except InputError as error:
+        if not planned:
+            raise
+        log.warning(f"warning: {error}")
+        return
+    parts = split_parts(request.name, request.panels, request.needs)
+    if len(parts) > 1:
+        log.info(f"note: a page and claims of their own for each of {'; '.join(parts)}, axes that {request.name} does not know")
 
 
 def check_writable(folder: Path) -> None:
@@ -121,15 +146,16 @@ def run_stores(jobs: Sequence[Job], stores: list[StoreJobs], settings: StudySpec
     results: dict[int, dict[str, Any]] = {job.number: {"status": "ok"} for job in jobs}
     leads = settings.worker == 0  # of the processes that share a study one draws and writes the jobs' results
     for part in stores:
-        if settings.mode == "run":
+        if settings.mode in COMPUTING:
             failures = compute(part.jobs, part.store, settings)
             for failure in failures:  # reported as it happened, and again here, where it will be read
                 log.error(f"failed: {describe_runs(failure.runs)}: {failure.reason}")
             tables.append(tabulate_jobs(part.jobs, part.store, failures))
             results |= job_outcomes(part.jobs, tables[-1])
         for job in part.jobs if leads else ():
-            if settings.mode == "figure" or (not job.in_sweep and not results[job.number]["failed"]):
-                draw(job, part.store, part.modules[job.request.name], out)
+            if is_to_be_drawn(job) and not results[job.number].get("failed"):
+                drawn = draw(job, part.store, part.modules[job.request.name], out)
+                results[job.number] |= {} if drawn else {"drawn": False}
     if jobs[0].in_sweep and tables and leads:
         table = pl.concat(tables, how="diagonal_relaxed").sort("job", maintain_order=True)
         write_results(jobs, results, table)
@@ -159,44 +185,3 @@ def compute(jobs: Sequence[Job], store: Store, settings: StudySpec) -> list[Fail
 def unique_runs(jobs: Sequence[Job]) -> list[specs.RunSpec]:
     """Return every run of the jobs once."""
     return list({specs.run_id(run): run for job in jobs for run in job.request.runs}.values())
-
-
-def draw(job: Job, store: Store, module: Any, out: Console) -> None:
-    """Write the figure, tables and claims of a study to its figures folder or to the job's own."""
-    import matplotlib
-
-    from dynamics.analysis.claim_files import write_claims
-    from dynamics.analysis.figures import style, write_page
-
-    matplotlib.use("Agg")  # the command line writes files and opens no window
-    request = job.request
-    study = load_study(request, store)
-    print(f"{request.name} ({request.settings.size}): {summarize_runs(study.runs)}")
-    folder = job.folder if job.in_sweep else figures_folder(request)
-    with style():
-        page = module.figure(study)
-    name = Path(request.name).name
-    written = write_page(page, folder, name)
-    claims = [replace(claim, seconds=study.seconds) for claim in module.claims(study)]
-    write_claims(claims, folder / f"{name}.claims.json", claim_source(request))
-    if not job.in_sweep:
-        for title, frame in page.shown.items():
-            print_frame(out, title, frame)
-        print_claims(out, claims)
-    for path in written:
-        print(path)
-
-
-def claim_source(request: Request) -> ClaimSource:
-    """Return what a file of this study's claims says they were made from."""
-    from dynamics.analysis.claim_files import ClaimSource
-
-    return ClaimSource(
-        experiment=request.name,
-        size=request.settings.size,
-        altered=is_altered(request),
-        overrides=request.overrides,
-        code=code_version(),
-        runs=len(request.runs),
-        identity=runs_identity(request),
-    )

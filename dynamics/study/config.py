@@ -24,6 +24,7 @@ from dynamics.core.spec import RunSpec
 from dynamics.engine import axes
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import trust
+from dynamics.study.analysis_needs import AnalysisNeeds, read_needs
 from dynamics.study.experiments import experiment_names, home, shadow_notices
 from dynamics.study.hydra_state import hydra_at
 from dynamics.study.own_code import import_own_code
@@ -66,7 +67,7 @@ class Template:
     """A study up to the values of some plain fields: what the jobs of a sweep have in common.
 
     base: the run that all are variations of; trees: the axes of each panel
-    overrides: what was asked for beyond experiment, size and how to compute
+    overrides: what was asked for beyond experiment, size and how to compute; needs: of the experiment's figure and claims
     """
 
     name: str
@@ -75,12 +76,14 @@ class Template:
     trees: dict[str, dict[str, Any]]
     notices: list[str]
     overrides: tuple[str, ...] = ()
+    needs: AnalysisNeeds | None = None
 
     def request(self, values: Mapping[str, Any] | None = None) -> Request:
         """Return the study with these values (by dotted path) in the base run, every run of it checked."""
         base = specs.freeze(specs.put(self.base, values)) if values else self.base
         panels = {panel: axes.expand_runs(base, parsed) for panel, parsed in self._axes.items()}
-        return replace(checked_request(self.name, self.settings, panels, self.notices), overrides=self.overrides)
+        made = checked_request(self.name, self.settings, panels, self.notices)
+        return replace(made, overrides=self.overrides, needs=self.needs)
 
     @cached_property
     def _axes(self) -> dict[str, axes.Axes]:
@@ -110,6 +113,7 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
     import_own_code([name])
     system = _system(cfg, name)
     size = str((values or {}).get("size", cfg.size))
+    shipped = [_lay_size(cfg, each)[1] for each in {size, *map(str, cfg.sizes or {})}]
     cfg, trees = _lay_size(cfg, size)
     asked, notices = _lay_overrides(cfg, trees, system, overrides)
     if values:
@@ -131,7 +135,8 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
     base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
     panels = {panel: axes.merge_axes(trees["sweep"], own) for panel, own in (trees["panels"] or {"main": {}}).items()}
     altering = alterations([*overrides, *cfg.axis_overrides, *(f"{path}={value}" for path, value in (values or {}).items())])
-    return Template(name, settings, base, panels, [*shadow_notices(name), *notices], altering)
+    needs = read_needs(settings.needs, shipped)
+    return Template(name, settings, base, panels, [*shadow_notices(name), *notices], altering, needs)
 
 
 def override_path(override: str) -> str:
@@ -187,6 +192,7 @@ def _lay_overrides(
         if path == "experiment":
             continue
         asked.add(path)
+        require(top != "needs", path, override.value(), "is for a config to say")
         require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS and override.is_delete():
             require(axes.remove_axis(trees[top], rest), path, override.value(), "no such axis")

@@ -10,6 +10,7 @@ import polars as pl
 from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, suggest
 from dynamics.store.store import Store
+from dynamics.study.analysis_needs import AnalysisNeeds
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +24,7 @@ class StudyContents:
     store: Store
     specs: dict[str, RunSpec]
     is_experiment: bool = True
+    needs: AnalysisNeeds | None = None
 
     def column(self, name: str) -> str:
         """Return the full column name for a path or for the last part of one; raises `InputError` if there is none."""

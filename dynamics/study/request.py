@@ -12,8 +12,9 @@ from typing import Any
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.errors import require, suggest
+from dynamics.study.analysis_needs import AnalysisNeeds
 
-MODES = ("run", "plan", "figure")
+MODES = ("run", "compute", "plan", "figure")
 REUSES = ("current", "older")
 AXIS_FIELDS = ("sweep", "panels")
 EXECUTION_FIELDS = (
@@ -34,14 +35,15 @@ OWN_FIELDS = ("output", "coordinator")  # taken from the command line alone: whe
 class StudySpec:
     """The settings of a study that are no part of any run's identity: size, mode, output and the like.
 
-    size: which entry of `sizes` to lay over the rest; mode: `run`, `plan` (show what would run) or `figure` (draw
-    from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep final states;
-    may_diverge: whether diverged runs are no failure; sweep, panels: axes.
-    reuse: which stored results count: `current`, those of the measures, systems and other pieces as they are now, or `older`,
-    those of their earlier versions too.
+    size: which entry of `sizes` to lay over the rest; mode: `run`, `compute` (draw nothing), `plan` (show what would
+    run) or `figure` (draw from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep
+    final states; may_diverge: whether diverged runs are no failure; sweep, panels: axes.
+    reuse: which stored results count: `current`, those of the measures, systems and other pieces as they are now, or
+    `older`, those of their earlier versions too.
     checkpoint_seconds: how often a chunk under way is saved; memory: GB that one chunk may take (0: what the machine
     has); worker, workers: which of how many processes this is that share the work through the store;
     distributed, coordinator: whether they join through jax.distributed, and at which host:port (empty: found out).
+    needs: what figure and claims cannot do without, see `AnalysisNeeds`.
     axis_overrides: overrides of `sweep` and `panels`, which the command line puts here.
     """
 
@@ -60,6 +62,7 @@ class StudySpec:
     axis_overrides: list[str] = field(default_factory=list)
     sweep: dict[str, Any] = field(default_factory=dict)
     panels: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -80,6 +83,7 @@ class Request:
     """A study as asked for: its runs by panel, resolved and checked.
 
     notices: lines to tell the user; overrides: what was asked for beyond experiment, size and how to compute
+    needs: what the experiment's figure and claims need of the runs
     """
 
     name: str
@@ -87,6 +91,7 @@ class Request:
     panels: dict[str, list[RunSpec]]
     notices: list[str]
     overrides: tuple[str, ...] = ()
+    needs: AnalysisNeeds | None = None
 
     @cached_property
     def runs(self) -> list[RunSpec]:

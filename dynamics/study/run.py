@@ -112,7 +112,7 @@ def load_what_is_there(request: Request, store: Store, *, is_experiment: bool = 
     if "step" not in records.columns:
         records = pl.DataFrame(schema={"run": pl.String, "step": pl.Int64})
     joined = runs.select("panel", "run", *fields).join(records, on="run", how="left", maintain_order="left")
-    return Study(request.name, request.settings.size, runs, joined, store, by_id, is_experiment)
+    return Study(request.name, request.settings.size, runs, joined, store, by_id, is_experiment, request.needs)
 
 
 def _failed_rows(missing: list[RunSpec], store: Store) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import polars as pl
 from dynamics.core import spec as specs
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import overview
+from dynamics.study.analysis_parts import make_claims, make_page
 from dynamics.study.claim_list import ClaimList
 from dynamics.study.contents import StudyContents, levels_of
 from dynamics.study.selection import find_levels, show_levels
@@ -141,8 +142,9 @@ class Study(StudyContents):
     def figure(self) -> Any:
         """Return the experiment's page: its figure, caption and tables, shown inline in a notebook.
 
-        No matplotlib backend is chosen here. Raises `InputError` for a sweep, which has no figure of its own, and while
-        runs are missing.
+        No matplotlib backend is chosen here. An axis that the experiment does not know makes a page for each of its values,
+        below one another. Raises `InputError` for a sweep, which has no figure of its own, while runs are missing, and
+        for a study without the measures, panels or axes that the figure needs.
         """
         from dynamics.study.experiments import experiment_module
         from dynamics.study.style import style
@@ -150,7 +152,7 @@ class Study(StudyContents):
         self._require_whole("figure")
         module = experiment_module(self.name)
         with style():
-            return module.figure(self)
+            return make_page(self, module)
 
     def claims(self) -> Sequence[Any]:
         """Return the experiment's claims, each with its measurement, interval, verdict and negative control.
@@ -160,7 +162,7 @@ class Study(StudyContents):
         from dynamics.study.experiments import experiment_module
 
         self._require_whole("claims")
-        return ClaimList(replace(claim, seconds=self.seconds) for claim in experiment_module(self.name).claims(self))
+        return ClaimList(make_claims(self, experiment_module(self.name)))
 
     def _require_whole(self, what: str) -> None:
         require(self.is_experiment, what, self.name, "a sweep has none; plot study.records, or write an experiment")

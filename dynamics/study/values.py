@@ -21,6 +21,7 @@ NOT_FOR_CALLS = {
     "coordinator": "is for the command line",
     "axis_overrides": "is for the command line; give lists",
     "sizes": "is for a config to say",
+    "needs": "is for a config to say",
 }
 
 

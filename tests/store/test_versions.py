@@ -159,7 +159,12 @@ def test_older_results_are_told_in_one_line(cli, outdated, monkeypatch):
 
     monkeypatch.setattr(Executor, "compute", refuse)
     loaded = []
-    monkeypatch.setattr(app, "draw", lambda job, store, *rest: loaded.append(load_study(job.request, store)))
+
+    def load(job, store, *rest):
+        loaded.append(load_study(job.request, store))
+        return True
+
+    monkeypatch.setattr(app, "draw", load)
     command = [f"experiment={RATES}", "size=smoke", f"output={outdated}"]
     made = "24 stored runs made by version 1 of measure gauss_newton_sharpness (now 7)"
     code, out, err = cli(*command, "mode=plan")
