@@ -166,7 +166,8 @@ def run_experiment(name: str, output: Path, overrides: list[str]) -> Outcome:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    return Outcome(name, complaints=broken_contract(name, output, log.read_text()))
+    complaints = broken_contract(name, output, log.read_text())
+    return Outcome(name, complaints=complaints or undeclared_needs(name, output, overrides))
 
 
 def broken_contract(name: str, output: Path, printed: str) -> list[str]:
@@ -204,6 +205,52 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
         if claim.verdict == HOLDS and claim.control_outcome != REJECTED:
             complaints.append(f"{claim.id} holds though its control is {claim.control_outcome}")
     return complaints
+
+
+def undeclared_needs(name: str, output: Path, overrides: list[str]) -> list[str]:
+    """What figure and claims say when all that the config does not declare as needed is taken away; nothing if they bear it."""
+    from dynamics.study.run import open_study
+
+    study = strip_undeclared(open_study(name, "size=smoke", f"output={output}", *overrides))
+    for make in (study.figure, study.claims):
+        try:
+            make()
+        except Exception as error:
+            told = " ".join(str(error).split())[:200]
+            return [f"needs more than its config declares under `needs`: {make.__name__}: {type(error).__name__}: {told}"]
+    return []
+
+
+def strip_undeclared(study):
+    """The study without the panels (but for one) and the measures that its config does not declare as needed."""
+    from dataclasses import replace
+
+    needs = study.needs
+    panels = list(needs.panels) or study.runs["panel"].unique(maintain_order=True).to_list()[:1]
+    study = study.select(panel=panels)
+    spec = study.specs[study.runs["run"][0]]
+    if not hasattr(spec, "measures"):
+        return study
+    gone = set(observed_columns(spec, tuple(spec.measures))) - set(observed_columns(spec, needs.measures))
+    return replace(study, records=study.records.drop(column for column in study.records.columns if column in gone))
+
+
+def observed_columns(spec, measures: tuple[str, ...]) -> list[str]:
+    """The columns that a run records with these measures; it is traced, not computed."""
+    import jax
+    import jax.numpy as jnp
+
+    from dynamics.core import spec as specs
+    from dynamics.core.simulate import start
+
+    dynamics = specs.static(specs.put(spec, {"measures": measures})).dynamics()
+    with jax.enable_x64(spec.precision == "float64"):
+        numbers = {path: jnp.int32 if path in spec.shape_fields else jnp.dtype(spec.precision) for path in specs.hyper(spec)}
+        scalars = {path: jax.ShapeDtypeStruct((), kind) for path, kind in numbers.items()}
+        shared = {path: jnp.asarray(array) for path, array in spec.shared_arrays().items()}
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        fixed, state = jax.eval_shape(lambda key, hyper: start(dynamics, key, {**hyper, **shared}), key, scalars)
+        return list(jax.eval_shape(dynamics.observe, state, fixed))
 
 
 def free() -> None:

@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dynamics.analysis.captions import read_settings
 from dynamics.analysis.drawing import draw_intervals, place_below
 from dynamics.analysis.figures import COLORS, MARKERS, Page, new_figure
 from dynamics.analysis.neuron_tables import draw_neurons, tabulate_neurons
@@ -79,7 +80,7 @@ def draw_scatter_grid(
 
 def describe_networks(study: Study) -> str:
     """Return what a caption says of the networks and the scatters; what varies is left to the caption."""
-    run, seeds = study.runs.row(0, named=True), study.values("seed")
+    run, seeds = read_settings(study), study.values("seed")
 
     def stated(column: str, text: str) -> str:
         values = study.values(column)

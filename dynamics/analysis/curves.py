@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from dynamics.analysis.figures import COLORS
+from dynamics.analysis.seed_values import one_run_a_seed
 from dynamics.study.tables import Study
 
 LABELS = {
@@ -30,7 +31,8 @@ class Band(NamedTuple):
 
 def measure_band(part: Study, metric: str | pl.Expr) -> Band:
     """Of a recorded metric, or an expression in such, at every recorded step but 0; values that are not finite are left
-    out."""
+    out. Raises `InputError` if two runs have one seed: a band is over seeds alone."""
+    one_run_a_seed(part)
     value = pl.col(metric) if isinstance(metric, str) else metric
     seen = part.records.unique(["run", "step"]).filter(pl.col("step") > 0).select("step", value.alias("value"))
     seen = seen.filter(pl.col("value").is_finite())

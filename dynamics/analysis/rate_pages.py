@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import polars as pl
 from matplotlib.figure import SubFigure
 
+from dynamics.analysis.captions import read_settings
 from dynamics.analysis.drawing import make_table, place_below, share_limits
 from dynamics.analysis.figures import Page, new_figure
 from dynamics.analysis.rate_figures import (
@@ -106,7 +107,7 @@ def tabulate_levels(study: Study) -> pl.DataFrame:
 
 def describe_setup(study: Study) -> str:
     """What was run, from the numbers: one sentence for the caption."""
-    n, seeds, run = study.values("num_samples"), study.values("seed"), study.runs.row(0, named=True)
+    n, seeds, run = study.values("num_samples"), study.values("seed"), read_settings(study)
     return (
         f"Median over {len(seeds)} seeds of the clean in-sample error against n = {', '.join(map(str, n))}, bars from "
         f"quartile to quartile; {run['data.law']} inputs, {run['target.kind']} target, noise {run['data.noise_std']:g}, "

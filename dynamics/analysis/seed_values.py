@@ -13,7 +13,9 @@ from dynamics.analysis.bounds import UNKNOWN, Measured, require_also
 from dynamics.analysis.controls import Evidence, compare
 from dynamics.analysis.drawing import make_table
 from dynamics.analysis.intervals import Estimate, over_seeds, over_values
+from dynamics.core import spec as specs
 from dynamics.errors import InputError, require
+from dynamics.study.selection import show_levels
 from dynamics.study.tables import Study
 
 EDGE = pl.col("sharpness") * pl.col("optimizer.learning_rate") / 2  # eta lambda_max / 2: 1 at the edge of stability
@@ -34,17 +36,29 @@ def first_seed(part: Study) -> Study:
     return part.select(seed=part.values("seed")[0])
 
 
+def one_run_a_seed(part: Study) -> pl.DataFrame:
+    """Return the run table of a part, each run once; raises `InputError` if two runs have one seed, as they would be pooled."""
+    runs = part.runs.unique("run")
+    crowded = runs.filter(runs["seed"].is_duplicated())
+    if len(crowded):
+        crowded = crowded.filter(pl.col("seed") == crowded["seed"].min())
+        fields = specs.paths(next(iter(part.specs.values()))) if part.specs else crowded.columns
+        differing = [
+            f"{c} ({show_levels(part.values(c))})"
+            for c in fields
+            if c in crowded.columns and c not in ("run", "seed", "panel") and crowded[c].n_unique() > 1
+        ]
+        raise InputError("seed", crowded["seed"][0], f"has {len(crowded)} runs; select one value of: {'; '.join(differing)}")
+    return runs
+
+
 def values_by_seed(part: Study, values: pl.DataFrame) -> pl.DataFrame:
     """Return columns seed and value, a row a run of the part by rising seed; values: columns run and value.
 
     A run that diverged has inf, and so has one without a record there; NaN stays where the metric has no value. Raises
     `InputError` if two runs have one seed, as they would be pooled.
     """
-    runs = part.runs.unique("run")
-    crowded = runs.filter(runs["seed"].is_duplicated())
-    if len(crowded):
-        differing = [c for c in crowded.columns if c not in ("run", "seed", "panel") and crowded[c].n_unique() > 1]
-        raise InputError("seed", crowded["seed"][0], f"has {len(crowded)} runs; select one value of: {', '.join(differing)}")
+    runs = one_run_a_seed(part)
     lost = pl.col("status") == "diverged" if "status" in runs.columns else pl.lit(False)
     found = runs.select("run", "seed", lost.alias("lost")).join(values, on="run", how="left").sort("seed")
     bad = pl.col("value").is_null() | (pl.col("lost") & ~pl.col("value").is_finite())

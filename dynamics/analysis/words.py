@@ -3,6 +3,7 @@
 from dynamics.analysis.activation_pages import *
 from dynamics.analysis.bounds import *
 from dynamics.analysis.cap_statistics import *
+from dynamics.analysis.captions import *
 from dynamics.analysis.claims import *
 from dynamics.analysis.controls import *
 from dynamics.analysis.curves import *

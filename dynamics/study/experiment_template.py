@@ -39,6 +39,7 @@ MODULE = '''\
 from __future__ import annotations
 
 from dynamics.analysis.bounds import at_most
+from dynamics.analysis.captions import read_settings
 from dynamics.analysis.claims import Claim, judge
 from dynamics.analysis.controls import permute
 from dynamics.analysis.curves import draw_band
@@ -62,7 +63,7 @@ def figure(study: Study) -> Page:
         ax.set(title=metric.replace("_", " "), xlabel="step", xscale="log", yscale="log")
     axes[0].legend(title="learning rate")
     table = tabulate_medians(groups, METRICS)
-    run = study.runs.row(0, named=True)
+    run = read_settings(study)
     seeds = len(study.values("seed"))
     text = f"n = {run['data.num_samples']}, width {run['model.width']}, {run['steps']} steps; medians over {seeds} seeds."
     return Page(fig, text, {"SHORT": table}, {"medians at the end": table})

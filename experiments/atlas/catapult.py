@@ -142,7 +142,7 @@ def draw_loss(axis, part: an.Study, name: str, legend: bool) -> None:
 
 
 def caption(study: an.Study) -> str:
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     lazy = tabulate_ends(select_phase(study.select(panel="phases", form="net"), "lazy"))
     drift = lazy.select(CHANGE).to_series().to_numpy()
     worst = lazy["edge_ratio"][int(np.argmax(drift))]

@@ -215,7 +215,7 @@ def tabulate_thresholds(study: an.Study) -> pl.DataFrame:
 
 def caption(study: an.Study) -> str:
     gd, flow = study.select(panel="gd"), study.select(panel="flow")
-    run = gd.runs.row(0, named=True)
+    run = an.read_settings(gd)
     initial = gd.records.filter(step=0)["sharpness"]
     lines = 2 / np.array(gd.values("learning_rate"))
     greatest = flow.records.group_by("seed").agg(pl.col("sharpness").max())["sharpness"].min()

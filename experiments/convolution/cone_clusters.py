@@ -12,7 +12,7 @@ GENERALISES, MEMORISED, CHANCE = 0.95, 0.99, 0.05  # ours: the paper's numbers a
 
 def figure(study: an.Study) -> an.Page:
     """Accuracies and losses against the step, training dashed, for both kinds of labels."""
-    run, parts = study.runs.row(0, named=True), an.split_panels(study, TITLES)
+    run, parts = an.read_settings(study), an.split_panels(study, TITLES)
     classes = run["data.components"]
     fig, axes = an.new_axes(1, 2, (9, 3.6))
     for ax, what, level in zip(axes, ("accuracy", "loss"), (1 / classes, np.log(classes)), strict=True):

@@ -55,7 +55,7 @@ def figure(study: an.Study) -> an.Page:
     an.label_ticks(axes[1, 2], [study.values("steps")[0] // part for part in (10, 5, 2, 1)])
     axes[1, 2].axhline(0, color="0.85", lw=0.8, zorder=0)
     an.place_below(axes[1, 2])
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     lost = sum(an.count_diverged(part, an.GAP, run["steps"]) for part in parts.values())
     text = (
         f"Gap = |excess risk + sigma^2 - training error|, median over {len(study.values('seed'))} seeds, bars from quartile "

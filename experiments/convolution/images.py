@@ -84,13 +84,13 @@ def ends(found: dict[str, Pair]) -> pl.DataFrame:
 def caption(study: an.Study, found: dict[str, Pair]) -> str:
     told = []
     for task, pair in found.items():
-        run = pair.patch.runs.row(0, named=True)
+        run = an.read_settings(pair.patch)
         views = f"{run['model.views.size']} x {run['model.views.size']} {run['model.views.scheme']} patches"
         told.append(
             f"{task}: {pair.law}, d = {run['data.input_dim']}, n = {run['data.num_samples']}, width {run['model.width']}, "
             f"{views}, eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps"
         )
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     return (
         f"{'; '.join(told)}. GD, clip {run['optimizer.clip_norm']:g}, {run['loss.normalization']} loss, Kaiming normal in both "
         f"layers, zero biases; teacher of {run['target.units']} shared filters with the patch net's views (classes: class "

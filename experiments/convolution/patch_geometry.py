@@ -153,7 +153,7 @@ def scheme_table(study: an.Study) -> pl.DataFrame:
     """A row a scheme: patch dimension, reference points, share of the first component, elbow, area with interval."""
     rows = []
     for s in schemes(study, "schemes", "unstrided", "guided", "leaves", "white"):
-        facts = s.part.runs.row(0, named=True)
+        facts = an.read_settings(s.part)
         first, area = float(np.mean(s.energies[:, 0])), an.mean_over_seeds(s.areas)
         rows.append((s.panel, s.name, facts["dim"], facts["num_reference"], first, float(np.median(s.elbows)), *area))
     return an.make_table(rows, "panel, scheme, dim, reference, first_component, elbow, area, low, high")
@@ -172,7 +172,7 @@ def caption(study: an.Study) -> str:
     own = schemes(study, "schemes")[0]
     spec, seeds = own.specs[0], len(own.specs)
     sliding, shuffled = pair(study, "schemes")
-    found = own.part.runs.row(0, named=True)
+    found = an.read_settings(own.part)
     return (
         f"Patches of {spec.data.num_samples} {spec.data.law} samples, {spec.views.size} x {spec.views.size} pixels, by scheme, "
         f"{seeds} seed(s): principal components for 90 % of the variance (of all patches) and half-space depth of "

@@ -44,7 +44,7 @@ def figure(study: an.Study) -> an.Page:
     cloud.legend(loc="best")
     rates.axvline(10, color="0.7", lw=0.8, ls=":")
     rates.set(xlabel="activation rate (% of all patches)", ylabel="share of filters below")
-    run = parts["patch_spheres"].runs.row(0, named=True)
+    run = an.read_settings(parts["patch_spheres"])
     text = (
         f"{run['data.input_dim'] // run['data.patch_dim']} patches of {run['data.patch_dim']} coordinates, n = "
         f"{run['data.num_samples']}, {run['model.width']} shared filters, mean pooling, teacher of {run['target.units']} "

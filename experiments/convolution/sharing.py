@@ -47,7 +47,7 @@ def figure(study: an.Study) -> an.Page:
         row[2].set(title=f"excess risk at $n = {n}$", xlabel="step", ylabel="excess risk", xscale="log", yscale="log")
         an.place_below(row[0], 1, title="slope")
         an.place_below(row[2])
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     text = (
         f"Sphere of R^{run['data.input_dim']} of radius {run['data.scale']:.3g}, 8 disjoint patches; parameters in brackets. "
         f"Medians over {len(study.values('seed'))} seeds with quartiles, {run['steps']} steps at eta = "

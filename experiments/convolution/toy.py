@@ -55,7 +55,7 @@ def figure(study: an.Study) -> an.Page:
         bars.errorbar(value, -i, xerr=np.nan_to_num([[value - low], [high - value]]), fmt="o", color=color, capsize=3)
     bars.set(title="memorised share at the end", yticks=-np.arange(len(found)), yticklabels=list(found))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     lost = an.count_diverged(study, "train_loss", run["steps"])
     text = (
         f"d = {run['data.input_dim']}, n = {run['data.num_samples']}, views of {run['target.views.size']} coordinates, "

@@ -47,7 +47,7 @@ def figure(study: an.Study) -> an.Page:
     axes[1, 2].axhline(2 / study.values("learning_rate")[0], color="0.3", ls=":", label="$2/\\eta$")
     for ax, columns in zip(axes.flat, (2, 4, 3, 3, 2, 4), strict=True):
         an.place_below(ax, columns)
-    run, count = study.runs.row(0, named=True), study.values("model.views.count")[0]
+    run, count = an.read_settings(study), study.values("model.views.count")[0]
     text = (
         f"Gap = |excess risk + sigma^2 - training error|, median over seeds {', '.join(map(str, study.values('seed')))}, "
         f"bars from quartile to quartile; {run['data.num_test']} test samples. x on the unit sphere of R^d; "

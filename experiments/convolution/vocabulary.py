@@ -49,7 +49,7 @@ def draw_ends(ax: Axes, study: an.Study) -> None:
 
 def figure(study: an.Study) -> an.Page:
     """Errors of the nets against the step at each learning rate, and test errors at the end beside the paper's."""
-    rates, run = sorted(study.values("learning_rate"), reverse=True), study.runs.row(0, named=True)
+    rates, run = sorted(study.values("learning_rate"), reverse=True), an.read_settings(study)
     fig, axes = an.new_axes(1, len(rates) + 1, (4 * (len(rates) + 1), 3.6))
     for ax, rate in zip(axes, rates, strict=False):
         draw_errors(ax, study, rate)

@@ -118,7 +118,7 @@ def draw_shares(axis, table: pl.DataFrame) -> None:
 
 
 def caption(study: an.Study) -> str:
-    run, n = study.runs.row(0, named=True), study.values("num_samples")
+    run, n = an.read_settings(study), study.values("num_samples")
     return (
         f"Caps of height eps^2, eps = {run['kappa']:g} n^(-1/(d-1+2 alpha)), packed greedily on the unit ball, n = {n[0]} to "
         f"{n[-1]} points of the radial law, P(|X| > 1 - s) = s^alpha, drawn independently. Medians over "

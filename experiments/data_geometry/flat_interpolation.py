@@ -179,8 +179,8 @@ def draw_ball(axis, table: pl.DataFrame) -> None:
 
 
 def caption(study: an.Study) -> str:
-    sphere, run = study.select(panel="sphere"), study.select(panel="descent").runs.row(0, named=True)
-    patch = study.select(panel="patch").runs.row(0, named=True)
+    sphere, run = study.select(panel="sphere"), an.read_settings(study.select(panel="descent"))
+    patch = an.read_settings(study.select(panel="patch"))
     size = sphere.values("bound")[0]
     return (
         f"A net with one neuron a sample, alone with it, fits labels uniform on [-{size:g}, {size:g}] of uniform points on the "

@@ -114,7 +114,7 @@ def summary(parts: dict[str, an.Study]) -> pl.DataFrame:
 
 
 def caption(study: an.Study) -> str:
-    run, n = study.runs.row(0, named=True), study.values("num_samples")[0]
+    run, n = an.read_settings(study), study.values("num_samples")[0]
     return (
         f"{run['data.law']} against what stands in for it, n = {n}, d = {run['data.input_dim']}; two-layer ReLU nets of width "
         f"{run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), "

@@ -47,7 +47,7 @@ def figure(study: an.Study) -> an.Page:
         row[0].set_ylabel("$\\alpha$" if family == "radial" else "$m / d$")
     assert image is not None
     fig.colorbar(image, ax=axes, label="median excess risk", shrink=0.8)
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     text = (
         f"Median excess risk over {len(study.values('seed'))} seeds after {run['steps']} steps of GD at eta = "
         f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), {run['model.width']} neurons, or filters (a "

@@ -102,7 +102,7 @@ def tabulate_depths(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def caption(study: an.Study, depths: pl.DataFrame) -> str:
-    run, clean = study.runs.row(0, named=True), [an.read_final(study.select(panel=p), "clean_train_error") for p in TITLES]
+    run, clean = an.read_settings(study), [an.read_final(study.select(panel=p), "clean_train_error") for p in TITLES]
     return (
         f"{run['data.law']} and N(0, I), n = {run['data.num_samples']}, d = {run['data.input_dim']}; two-layer ReLU nets of "
         f"width {run['model.width']}, GD with eta = {run['optimizer.learning_rate']:g}, {run['steps']} steps, after which the "

@@ -32,7 +32,7 @@ def figure(study: an.Study) -> an.Page:
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     rows = [(index, metric, *an.correlate_ranks(table, index, metric)) for index in INDICES for metric in METRICS]
     correlations = an.make_table(rows, "index, metric, spearman, low, high")
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     text = (
         f"{table['panel'].n_unique()} input laws and image sets, f_0 = 0, noise {run['data.noise_std']:g}, n = "
         f"{run['data.num_samples']}, width {run['model.width']}, {run['steps']} steps at eta = "

@@ -202,7 +202,7 @@ def tabulate_slopes(study: an.Study) -> pl.DataFrame:
 
 
 def caption(study: an.Study, slopes: pl.DataFrame) -> str:
-    run = study.select(panel="sup").runs.row(0, named=True)
+    run = an.read_settings(study.select(panel="sup"))
     n, seeds = study.select(panel="sup").values("num_samples"), study.select(panel="sup").values("seed")
     proper = slopes.filter(pl.col("panel") != "wrong")
     worst = miss_grid(theory.annulus_bound, everywhere).sort("miss").row(-1, named=True)

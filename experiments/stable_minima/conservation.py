@@ -100,8 +100,8 @@ def summarise(study: an.Study, drifts: pl.DataFrame) -> pl.DataFrame:
 
 
 def caption(study: an.Study, drifts: pl.DataFrame) -> str:
-    run = study.runs.row(0, named=True)
-    decay = study.select(panel="decay_all").runs.row(0, named=True)
+    run = an.read_settings(study)
+    decay = an.read_settings(study.select(panel="decay_all"))
     slopes = [an.fit_slope(*an.pivot_seeds(drifts.filter(panel=panel), "rate", "largest")).value for panel in ("gd", "flow")]
     time, late = (r["optimizer.learning_rate"] * r["steps"] for r in (run, decay))
     return (

@@ -182,7 +182,7 @@ def draw_slopes(axis, table: pl.DataFrame) -> None:
 
 def caption(study: an.Study) -> str:
     part = rates(study)
-    run, n = part.runs.row(0, named=True), part.values("num_samples")
+    run, n = an.read_settings(part), part.values("num_samples")
     return (
         f"Caps of height eps^2, eps = {run['kappa']:g} n^(-1/(d+1)), packed greedily on the unit ball, n = {n[0]} to {n[-1]} "
         f"uniform points drawn independently; for d = 1 intervals of width eps^2 within eps of either end. "

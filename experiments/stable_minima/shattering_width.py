@@ -30,7 +30,7 @@ def figure(study: an.Study) -> an.Page:
 def claims(study: an.Study) -> list[an.Claim]:
     found = []
     for title, part in split_settings(study).items():
-        run = part.runs.row(0, named=True)
+        run = an.read_settings(part)
         found.append(
             an.judge(
                 id=f"shattering_width/{run['panel']}-{run['model.width']}-{run['data.input_dim']}",

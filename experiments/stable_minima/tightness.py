@@ -154,7 +154,7 @@ def growth(study: an.Study) -> float:
 
 
 def caption(study: an.Study) -> str:
-    run = study.runs.row(0, named=True)
+    run = an.read_settings(study)
     end = study.final
     return (
         f"Largest generalisation gap over M^2 that a search of the flat set found: best of {len(study.values('start'))} "

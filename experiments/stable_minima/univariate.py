@@ -148,7 +148,7 @@ def draw_knots(axis, study: an.Study, table: pl.DataFrame) -> None:
 
 
 def caption(study: an.Study, table: pl.DataFrame) -> str:
-    run, last = study.runs.row(0, named=True), finals(study)
+    run, last = an.read_settings(study), finals(study)
     rates, norm = an.pivot_seeds(table, "rate", "weighted")
     merged = float((table["neurons"] - table["weighted"]).to_numpy().max())
     edge = an.pivot_seeds(last.with_columns(edge=pl.col("sharpness") * pl.col("rate") / 2), "rate", "edge")[1]

@@ -65,7 +65,7 @@ def test_final_values_keep_the_place_of_every_seed():
 
 def test_two_runs_of_one_seed_are_not_pooled():
     twice = replace(study_of(TWO), runs=pl.concat([study_of(TWO).runs, study_of(TWO, rate=0.1, panel="q").runs]))
-    with pytest.raises(InputError, match=r"seed = .: has 4 runs; select one value of: optimizer.learning_rate"):
+    with pytest.raises(InputError, match=r"seed = .: has 2 runs; select one value of: optimizer.learning_rate"):
         read_final(twice, "m")
 
 
