@@ -2,16 +2,17 @@
 
 import os
 
+from quick_compiling import QUICK_TO_COMPILE
+
 from dynamics.core.devices import prepare
 
-# tests compile far more than they compute: unoptimised machine code makes a smoke run a quarter quicker
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
 prepare(devices=4)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from housekeeping import free_programs  # noqa: E402
+from housekeeping import free_programs, read_memory  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
@@ -19,6 +20,7 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and all the same name
+ROOM = 1200  # MB that a worker may hold when it begins a file
 LONGEST = ("test_faults.py", "test_launcher.py", "test_cli.py", "test_measures.py", "test_patch_theory.py", "test_cluster.py")
 
 
@@ -29,9 +31,10 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_of_one_file():
-    """Free them after every file, or each worker would keep all that it ever compiled."""
+    """Free them after a file once there are many (freeing takes a while), or a worker would keep all that it compiled."""
     yield
-    free_programs()
+    if not 0 < read_memory("VmRSS") < ROOM:
+        free_programs()
 
 
 @pytest.fixture

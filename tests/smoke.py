@@ -24,6 +24,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quick_compiling import QUICK_TO_COMPILE
+
 ROOT = Path(__file__).parents[1]
 LONGEST = ("data_geometry/shatterability",)  # begun first, so that nobody waits for it at the end
 ROOM = 1000  # MB of memory that a worker may hold when it begins an experiment
@@ -127,8 +129,10 @@ class Worker:
 def serve(connection, output: Path, overrides: list[str]) -> None:
     """A worker's life: what is asked of it, one by one, with what it prints in the experiment's log."""
     # programs that run for a moment are not worth optimising
-    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
+    os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
     os.environ["MPLBACKEND"] = "agg"
+    from housekeeping import read_memory  # imports JAX, so the flags come first
+
     while True:
         try:
             name = connection.recv()
@@ -138,8 +142,8 @@ def serve(connection, output: Path, overrides: list[str]) -> None:
         outcome = run_experiment(name, output, overrides)
         outcome.cpu_seconds = time.process_time() - begun
         free()
-        outcome.memory = memory("VmHWM")
-        connection.send((outcome, memory("VmRSS")))
+        outcome.memory = read_memory("VmHWM")
+        connection.send((outcome, read_memory("VmRSS")))
 
 
 def run_experiment(name: str, output: Path, overrides: list[str]) -> Outcome:
@@ -263,13 +267,6 @@ def free() -> None:
                 if hasattr(value, "cache_clear"):
                     value.cache_clear()
     free_programs()
-
-
-def memory(of: str) -> float:
-    """MB of memory that this process holds (VmRSS) or has held at most (VmHWM); 0 where the system does not say."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith(of)), 0.0)
 
 
 if __name__ == "__main__":

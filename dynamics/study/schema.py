@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import make_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -40,4 +41,17 @@ def register() -> None:
     _thaw(study)
     ConfigStore.instance().store(name="study", node=study)
     for name, system in SYSTEMS.items():
-        ConfigStore.instance().store(group="system", name=name, node=schema(system), package="_global_")
+        node = _schema_while(system, _signature(system()))
+        ConfigStore.instance().store(group="system", name=name, node=node, package="_global_")
+
+
+def _signature(spec: Any) -> tuple[Any, ...]:
+    """Return the names, types and defaults of a spec's fields, to which pieces of one's own may add."""
+    values = ((field, getattr(spec, field.name)) for field in fields(spec))
+    return tuple((f.name, str(f.type), _signature(v) if is_dataclass(v) else repr(v)) for f, v in values)
+
+
+@lru_cache(maxsize=64)
+def _schema_while(system: type[RunSpec], signature: tuple[Any, ...]) -> DictConfig:
+    """Return the schema of a system, made once for as long as its fields are those of the signature."""
+    return schema(system)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,12 @@ def check_folder(folder: Path) -> None:
 
 def check_file(file: Path, *, is_root: bool = False) -> None:
     """Raise `InputError` for what is refused in one config."""
-    text = _text(file)
+    _check_text(file, _text(file), is_root)
+
+
+@lru_cache(maxsize=1000)
+def _check_text(file: Path, text: str, is_root: bool) -> None:
+    """Do so for its text, read once as long as it stays the same."""
     _check_header(file, text)
     found, data = _read(file, text)
     if not found:

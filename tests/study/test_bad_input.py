@@ -17,6 +17,7 @@ from bad_arguments import (
 )
 from bad_files import broken_files, misspelt_in_files
 
+from dynamics.cli.messages import explain
 from dynamics.engine.execute import Executor
 from dynamics.study import config
 
@@ -35,29 +36,53 @@ GENERATORS = (
     broken_files,
 )
 
+EVERY = 6  # cases of a generator of which one goes all the way through the command line
+CASES = [(case, f"{make.__name__}-{i}", i % EVERY == 0) for make in GENERATORS for i, case in enumerate(make())]
 
-CASES = [pytest.param(case, id=f"{make.__name__}-{i}") for make in GENERATORS for i, case in enumerate(make())]
+
+def needs_the_command_line(case, chosen: bool) -> bool:
+    """Whether a case is given to the command line: one in so many, files of the user's own, and what has flags."""
+    plain = case.arguments[0].startswith("experiment=") and not any(a.startswith("-") for a in case.arguments)
+    return chosen or bool(case.files) or not plain
+
+
+def select(through: bool) -> list:
+    return [pytest.param(case, id=name) for case, name, chosen in CASES if needs_the_command_line(case, chosen) == through]
 
 
 def test_there_are_enough():
-    assert len(CASES) >= 200
+    assert len(CASES) >= 200 and min(len(select(True)), len(select(False))) >= 100
 
 
-@pytest.fixture(scope="module")
-def registered_once():
-    """The schemas stay known for the length of a process; to make them for every case would take most of the time."""
-    config.register()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "register", lambda: None)
-        yield
+def refuse(*args, **kwargs):
+    raise AssertionError("compute started")
 
 
-@pytest.mark.usefixtures("registered_once")
-@pytest.mark.parametrize("case", CASES)
+def told(case) -> str | None:
+    """What the library refuses these arguments with, as the command line would print it; None if it composes them."""
+    name, *overrides = case.arguments
+    try:
+        config.compose(name.removeprefix("experiment="), *overrides)
+    except Exception as error:
+        return explain(error, case.arguments)
+    return None
+
+
+@pytest.mark.parametrize("case", select(False))
+def test_bad_input_is_refused_in_one_line_when_a_study_is_composed(case, cli, monkeypatch):
+    line = told(case)
+    if line is None:  # it is refused later: by what opens the output, or draws
+        return check_command_line(case, cli, monkeypatch)
+    assert case.word in line and len(line.splitlines()) == 1
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("case", select(True))
 def test_bad_input_is_told_in_one_line_before_anything_is_done(case, cli, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("compute started")
+    check_command_line(case, cli, monkeypatch)
 
+
+def check_command_line(case, cli, monkeypatch) -> None:
     monkeypatch.setattr(Executor, "compute", refuse)
     for name, content in case.files:
         Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from filelock import FileLock
+from quick_compiling import QUICK_TO_COMPILE
 
 ROOT = Path(__file__).parents[2]
 Python = Callable[..., CompletedProcess[str]]
@@ -47,7 +48,7 @@ def python(installed, session_folder) -> Python:
         "HOME": str(home),
         "PYTHONPATH": str(installed),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": QUICK_TO_COMPILE,
     }
 
     def call(folder: Path, *arguments: str, **more: str) -> CompletedProcess[str]:
