@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from dynamics.core import spec as specs
 from dynamics.study.config import compose
 from dynamics.study.run import open_store, open_study, plan_study
 
