@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from fake_studies import fake_study
 from dynamics.core import spec as specs
 from dynamics.engine.execute import Executor
 from dynamics.errors import InputError
-from dynamics.study.analysis_needs import split_parts
+from dynamics.study.analysis_needs import read_needs, split_parts
 from dynamics.study.config import compose
 from dynamics.study.experiments import experiment_module, experiment_names
 
@@ -86,6 +87,20 @@ def test_every_need_that_is_declared_is_checked(name):
         assert "at least two values" in refused(changed(lambda run, at=path, one=value: specs.put(run, {at: one})))
     if needs.seeds > 1:
         assert f"at least {needs.seeds} seeds" in refused(changed(lambda run: specs.put(run, {"seed": 0})))
+
+
+def test_needs_may_be_seeds_and_axes_and_have_no_other_words():
+    request = compose(RATES, "size=smoke", "data.num_samples=16")
+    assert request.needs is not None
+    for field, wanted, missing in (
+        ("seed", {"seeds": 3}, "need at least 3 seeds in panel stable"),
+        ("data.num_samples", {"axes": ("data.num_samples",)}, "need at least two values of it"),
+    ):
+        with pytest.raises(InputError, match=missing) as error:
+            replace(request.needs, **wanted).require_met(RATES, request.panels)
+        assert error.value.field == field
+    with pytest.raises(InputError, match="did you mean 'measures'"):
+        read_needs({"measure": ["train_loss"]}, [])
 
 
 PARTS = {
