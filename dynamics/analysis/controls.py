@@ -88,19 +88,23 @@ def scale_neighbour(measured: Measured, by: float, text: str) -> Evidence:
 def permute(
     statistic: Callable[[np.ndarray], Measured], table: np.ndarray, text: str = "labels permuted within every seed"
 ) -> Evidence:
-    """Return the evidence of values (S, P), a row a seed and a column a label, against tables with each row permuted.
+    """Return the evidence of values (S, P, ...), a row a seed and a column a label, against tables with each row permuted.
 
     What a seed shares stays together, what the labels tell is taken out. The control is rejected if the check holds on at
     most 5 % of the permutations.
     """
     rng = np.random.default_rng(0)
-    tables = [rng.permuted(table, axis=1) for _ in range(MOST_PERMUTATIONS)]
+    tables = [
+        np.stack([row[rng.permutation(len(row))] for row in table]) for _ in range(MOST_PERMUTATIONS if len(table) else 0)
+    ]
     return Evidence(statistic(table), Nulls(tuple(map(statistic, tables))), text, NULL)
 
 
 def judge_control(bound: Bound, evidence: Evidence) -> str:
     """Return `rejected`, `not rejected` or `says nothing` of a control, the same bound being applied to it."""
     if isinstance(evidence.control, Nulls):
+        if not evidence.control.estimates:
+            return SAYS_NOTHING
         share = np.mean([bound.judge(estimate) == HOLDS for estimate in evidence.control.estimates])
         return REJECTED if share <= FALSE_ALARMS else NOT_REJECTED
     if evidence.control_text == EXCHANGED or is_fixed(evidence.measured, evidence.control):
@@ -112,8 +116,9 @@ def summarize_control(control: Measured | Nulls) -> Estimate:
     """Return the estimate that stands for a control in the table: of many, the median and the central 95 % of their values."""
     if not isinstance(control, Nulls):
         return as_estimate(control)
-    values = [as_estimate(estimate).value for estimate in control.estimates]
-    low, middle, high = np.nanquantile(values, [0.025, 0.5, 0.975]) if np.isfinite(values).any() else [math.nan] * 3
+    values = np.array([as_estimate(estimate).value for estimate in control.estimates])
+    values = values[np.isfinite(values)]
+    low, middle, high = np.quantile(values, [0.025, 0.5, 0.975]) if len(values) else [math.nan] * 3
     return Estimate(float(middle), float(low), float(high))
 
 
@@ -136,6 +141,4 @@ def _is_same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(_is_same, one, other))
-    if isinstance(one, np.ndarray):
-        return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
     return isinstance(one, str | int | float) and one == other

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from dynamics.analysis.bounds import UNKNOWN, at_least, at_most
+from dynamics.analysis.bounds import UNKNOWN, above, at_least, at_most
 from dynamics.analysis.claims import Claim, judge
-from dynamics.analysis.controls import compare
+from dynamics.analysis.controls import compare, permute
 from dynamics.analysis.intervals import (
     Estimate,
     Statistic,
@@ -21,7 +21,7 @@ from dynamics.analysis.intervals import (
     over_seeds,
     over_values,
 )
-from dynamics.analysis.seed_values import split_by, stack_seeds, values_by_seed
+from dynamics.analysis.seed_values import ratio_over_seeds, split_by, stack_seeds, values_by_seed
 from dynamics.analysis.slopes import (
     ERROR,
     at_step,
@@ -39,7 +39,6 @@ from dynamics.study.tables import Study
 LOSES_HALF = at_most(0.5, of="share of |slope| kept")
 KEEPS_HALF = at_least(0.5, of="share of |slope| kept")
 EDGE_TOLERANCE = 0.05
-AT_THE_EDGE = at_most(EDGE_TOLERANCE, of="|eta S / 2 - 1| at the worst d")
 
 
 def read_aligned(parts: Sequence[Study]) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
@@ -102,17 +101,20 @@ def least_steepness(study: Study) -> Estimate:
     return least_over_seeds(lambda index: -slopes(index), num_seeds, left_out=left_out)
 
 
-def compare_levels(part: Study, *, at_equal_steps: bool) -> Estimate:
-    """Return the median error at the largest learning rate and n over that at the smallest rate; one panel and d.
+def stack_levels(part: Study, *, at_equal_steps: bool) -> np.ndarray:
+    """Return errors (S, 2) at the largest n, at the smallest and the largest learning rate, over the seeds of both; one d.
 
-    At the last step that both rates have, or each at its end, where eta * steps is equal. Seeds are taken together.
+    At the last step that both rates have, or each at its end, where eta * steps is equal. inf where a run diverged.
     """
-    ends = [part.select(learning_rate=rate) for rate in extreme_rates(part)]
-    steps = [list_common_steps(part.select(learning_rate=extreme_rates(part)) if at_equal_steps else end)[-1] for end in ends]
-    seeds = [set(end.values("seed")) for end in ends]
-    ends = [end.select(seed=sorted(set.intersection(*seeds))) for end in ends]
-    both = np.stack([read_levels(end, step) for end, step in zip(ends, steps, strict=True)], axis=1)
-    return over_values(lambda v: np.median(v[..., 1], axis=1) / np.median(v[..., 0], axis=1), both)
+    both = part.select(learning_rate=extreme_rates(part))
+    last = list_common_steps(both)[-1]
+    parts = split_by(both, "learning_rate").values()
+    return stack_seeds(parts, lambda own: read_levels(own, last if at_equal_steps else list_common_steps(own)[-1]))
+
+
+def ratio_of_levels(levels: np.ndarray) -> Estimate:
+    """Return the median of the second column over that of the first, levels (S, 2)."""
+    return ratio_over_seeds(levels[:, 1], levels[:, 0])
 
 
 def extreme_rates(part: Study) -> list[float]:
@@ -131,15 +133,23 @@ def worst_edge(part: Study, by: str = "input_dim") -> Estimate:
     return over_values(lambda v: np.abs(np.median(v, axis=1) - 1), table, over=greatest_over_seeds)
 
 
-def judge_edge(part: Study, other: Study, name: str, source: str, setting: str = "") -> list[Claim]:
-    """Judge for every n that the later half of training stays within 5 % of the edge of stability; other: runs that lack it."""
+def judge_edge(
+    part: Study, other: Study, name: str, source: str, *, setting: str = "", by: str = "input_dim", symbol: str = "d"
+) -> list[Claim]:
+    """Judge for every n that the later half of training stays within 5 % of the edge of stability, at every d (or value of
+    `by`); other: runs that lack it."""
     return [
         judge(
             id=f"{name}-n-{n}",
             source=f"{source}; Cohen et al. 2021",
-            statement=f"Late in training{setting} stable minima have sharpness 2/eta at n = {n}",
-            expects=AT_THE_EDGE,
-            evidence=compare(worst_edge, part.select(num_samples=n), treatment={"low-norm runs": other.select(num_samples=n)}),
+            statement=f"Late in training{setting} the sharpness is 2/eta at n = {n}",
+            expects=at_most(EDGE_TOLERANCE, of=f"|eta S / 2 - 1| at the worst {symbol}"),
+            evidence=compare(
+                worst_edge,
+                part.select(num_samples=n),
+                treatment={"low-norm runs": other.select(num_samples=n)},
+                by=by,
+            ),
         )
         for n in part.values("num_samples")
     ]
@@ -184,14 +194,14 @@ def judge_larger_rate(stable: Study, name: str, source: str) -> list[Claim]:
     """Judge that at the largest d the error at the largest learning rate is above that at the smallest, in two ways."""
     dims, rates, n = stable.values("input_dim"), extreme_rates(stable), stable.values("num_samples")[-1]
     step = list_common_steps(stable.select(learning_rate=rates))[-1]
-    control, errors = {f"d = {dims[0]}": stable.select(input_dim=dims[0])}, f"the error at eta = {rates[1]:g}"
+    part, errors = stable.select(input_dim=dims[-1], num_samples=n), f"the error at eta = {rates[1]:g}"
     return [
         judge(
             id=f"{name}/larger-eta-is-worse-at-{'equal-steps' if equal else 'equal-time'}",
             source=source,
             statement=f"At d = {dims[-1]}, n = {n} and {when} {errors} is above that at eta = {rates[0]:g}",
-            expects=at_least(1, of="ratio of errors"),
-            evidence=compare(compare_levels, stable.select(input_dim=dims[-1]), control=control, at_equal_steps=equal),
+            expects=above(1, of="ratio of median errors"),
+            evidence=permute(ratio_of_levels, stack_levels(part, at_equal_steps=equal), "rates permuted within every seed"),
         )
         for equal, when in ((True, f"step {step}"), (False, "equal eta * steps"))
     ]

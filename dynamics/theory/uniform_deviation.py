@@ -3,6 +3,8 @@ ball."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
@@ -40,6 +42,11 @@ def mean_bound(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
     return np.asarray(p) + 0 / np.asarray(n)
 
 
+def shrink_deviation(factor: float) -> Callable[[ArrayLike, ArrayLike, float], np.ndarray]:
+    """Return Lemma F.7's bound with its deviation term times a factor: a control for how sharp a check of it is."""
+    return lambda p, n, delta: np.asarray(p) + factor * (annulus_bound(p, n, delta) - np.asarray(p))
+
+
 def chernoff_applies(p: ArrayLike, n: ArrayLike, delta: float) -> np.ndarray:
     """Return whether n p >= 3 ln(1/delta), so that Lemma F.7's relative excess is at most 1."""
     return np.asarray(n) * np.asarray(p) >= 3 * np.log(1 / delta)
@@ -65,3 +72,9 @@ def cap_constants(d: int) -> tuple[float, float]:
     """
     ratio = np.exp(special.gammaln(d / 2 + 1) - special.gammaln((d + 1) / 2)) / np.sqrt(np.pi)
     return 2 * ratio / (d + 1), 2 ** ((d + 1) / 2) * ratio / (d + 1)
+
+
+def closer_constants(d: int) -> tuple[float, float]:
+    """Return the constants of the cap bounds, each 1 % nearer to the other: a control."""
+    low, high = cap_constants(d)
+    return 1.01 * low, high / 1.01

@@ -95,12 +95,6 @@ def claims(study: an.Study) -> list[an.Claim]:
             expects=an.below(1, of="ratio of errors"),
             evidence=an.exchange(an.level_ratio, first, last, metric=an.ERROR),
         ),
-        an.judge(
-            id="radial/late-sharpness-at-the-edge",
-            source=f"{SOURCE}; Cohen et al. 2021",
-            statement="Late in training the sharpness is 2/eta",
-            expects=an.within(0.95, 1.05, of="eta S / 2 at the worst alpha"),
-            evidence=an.compare(an.worst_edge, edge, control={"low-norm runs": decayed}, by="alpha"),
-        ),
+        *an.judge_edge(edge, decayed, "radial/late-sharpness-at-the-edge", SOURCE, by="alpha", symbol="alpha"),
         *an.judge_stability(edge, "radial"),
     ]

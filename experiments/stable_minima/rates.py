@@ -59,7 +59,9 @@ def claims(study: an.Study) -> list[an.Claim]:
             statement=f"At d = {last} stable minima hardly improve with n",
             expects=an.at_most(0.2, of="|slope|"),
             evidence=an.compare(
-                an.greatest_steepness, stable.select(input_dim=last), treatment={"low-norm runs": low.select(input_dim=last)}
+                an.greatest_steepness,
+                stable.select(input_dim=last),
+                neighbour={f"d = {dims[0]}": stable.select(input_dim=dims[0])},
             ),
         ),
         claim(

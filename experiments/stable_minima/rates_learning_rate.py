@@ -4,6 +4,7 @@ import dynamics.analysis.words as an
 
 NAME, SOURCE = "rates_learning_rate", "Liang et al. 2025, Figures 9 and 10"
 LARGE = 0.1  # learning rates from here on are claimed to lose their slope
+AFTER = "that only learning rates from 0.1 on are claimed"
 
 
 def figure(study: an.Study) -> an.Page:
@@ -23,6 +24,7 @@ def claims(study: an.Study) -> list[an.Claim]:
                 statement=f"At eta = {eta:g} the slope's magnitude falls with d (d = {dims[0]} to {dims[-1]})",
                 expects=an.LOSES_HALF,
                 evidence=an.compare(an.kept_share, stable.select(learning_rate=eta), treatment={"low-norm runs": low}),
+                post_hoc=AFTER,
             )
             for eta in large
         ),
@@ -31,14 +33,15 @@ def claims(study: an.Study) -> list[an.Claim]:
             source=SOURCE,
             statement=f"At d = {dims[-1]} stable minima hardly improve with n at any eta >= {LARGE:g}",
             expects=an.at_most(0.2, of="largest |slope| over eta"),
-            evidence=an.compare(an.greatest_steepness, last, treatment={f"d = {dims[0]}": first}),
+            evidence=an.compare(an.greatest_steepness, last, neighbour={f"d = {dims[0]}": first}),
+            post_hoc=AFTER,
         ),
         *an.judge_larger_rate(stable, NAME, SOURCE),
         *(
             claim
             for eta in etas
             for claim in an.judge_edge(
-                stable.select(learning_rate=eta), low, f"{NAME}/edge-at-eta-{eta:g}", SOURCE, f" at eta = {eta:g}"
+                stable.select(learning_rate=eta), low, f"{NAME}/edge-at-eta-{eta:g}", SOURCE, setting=f" at eta = {eta:g}"
             )
         ),
         *an.judge_stability(study, NAME),

@@ -11,18 +11,20 @@ def figure(study: an.Study) -> an.Page:
     return an.make_dimension_page(study)
 
 
-def least_growth(study: an.Study) -> an.Estimate:
-    """Return the least increase from one d to the next of the share that is alive at the end per alive at the start."""
-    relative = an.divide_by_start(study, "alive_fraction")
-    values = [an.read_final(part, "alive_fraction") for part in an.split_by(relative, "input_dim").values()]
-    return an.combine_medians(values, lambda medians: np.diff(medians, axis=0).min(axis=0))
+def stack_relative(study: an.Study, metric: str) -> np.ndarray:
+    """Return a metric at the end over its start, (S, D): a row a seed, a column a dimension."""
+    parts = an.split_by(an.divide_by_start(study, metric), "input_dim").values()
+    return an.stack_seeds(parts, lambda part: an.read_final(part, metric))
 
 
-def relative_growth(study: an.Study, metric: str, *, falls: bool = False) -> an.Estimate:
-    """Return how much larger a metric, relative to its start, is at the largest d than at the smallest (or smaller)."""
-    parts = list(an.split_by(an.divide_by_start(study, metric), "input_dim").values())
-    ends = (parts[0], parts[-1]) if falls else (parts[-1], parts[0])
-    return an.median_difference(*ends, metric)
+def least_growth(table: np.ndarray) -> an.Estimate:
+    """Return the least increase of the median over seeds from one column to the next."""
+    return an.combine_medians(table, lambda medians: np.diff(medians, axis=0), over=an.least_over_seeds)
+
+
+def growth(table: np.ndarray) -> an.Estimate:
+    """Return the median over seeds of the last column less the first."""
+    return an.median_over_seeds(table[:, -1] - table[:, 0])
 
 
 def alive(study: an.Study, d: int) -> an.Estimate:
@@ -35,37 +37,37 @@ def claims(study: an.Study) -> list[an.Claim]:
     first, last = dims[0], dims[-1]
 
     claim = an.judge_from(SOURCE)
-    growth, ends = an.above(0, of="difference"), f"at d = {last} than at {first}"
+    ends, permuted = f"at d = {last} than at {first}", "dimensions permuted within every seed"
     return [
         claim(
             id="shattering_dimension/alive-grows-with-d",
             statement=f"More neurons survive with every step in d of {dims}",
             expects=an.ordered(of="the alive share over d"),
-            evidence=an.before_training(least_growth, study),
+            evidence=an.permute(least_growth, stack_relative(study, "alive_fraction"), permuted),
         ),
         claim(
             id="shattering_dimension/none-alive-at-one",
             statement=f"At d = {first} all neurons extrapolate",
             expects=an.within(0, 0.05, of="alive share"),
-            evidence=an.before_training(alive, study, d=first),
+            evidence=an.compare(alive, (study, first), neighbour={f"d = {dims[1]}": (study, dims[1])}),
         ),
         claim(
             id="shattering_dimension/alive-at-largest",
             statement=f"At d = {last} about 65 % are alive (d = 6)",
-            expects=an.within(0.5, 0.8, of="alive share"),
-            evidence=an.before_training(alive, study, d=last),
+            expects=an.near(0.65, 0.1, of="alive share"),
+            evidence=an.compare(alive, (study, last), neighbour={f"d = {first}": (study, first)}),
         ),
         claim(
             id="shattering_dimension/error-grows-with-d",
             statement=f"Clean error, relative to the start, is larger {ends}",
-            expects=growth,
-            evidence=an.before_training(relative_growth, study, metric="clean_train_error"),
+            expects=an.above(0, of="median difference"),
+            evidence=an.permute(growth, stack_relative(study, "clean_train_error"), permuted),
         ),
         claim(
             id="shattering_dimension/loss-falls-with-d",
             statement=f"Training loss, relative to the start, is smaller {ends}",
-            expects=growth,
-            evidence=an.before_training(relative_growth, study, metric="train_loss", falls=True),
+            expects=an.below(0, of="median difference"),
+            evidence=an.permute(growth, stack_relative(study, "train_loss"), permuted),
         ),
         *an.judge_stability(study, "shattering_dimension"),
     ]

@@ -9,8 +9,9 @@ def figure(study: an.Study) -> an.Page:
 
 def largest_correlation(study: an.Study) -> an.Estimate:
     """Return the median rank correlation of rate and |w| over the seeds, at the d where it is largest."""
-    values = [an.read_final(part, "rate_weight_norm_correlation") for part in an.split_by(study, "input_dim").values()]
-    return an.combine_medians(values, lambda medians: medians.max(axis=0))
+    parts = an.split_by(study, "input_dim").values()
+    table = an.stack_seeds(parts, lambda part: an.read_final(part, "rate_weight_norm_correlation"))
+    return an.combine_medians(table, lambda medians: medians, over=an.greatest_over_seeds)
 
 
 def claims(study: an.Study) -> list[an.Claim]:
@@ -20,7 +21,8 @@ def claims(study: an.Study) -> list[an.Claim]:
             id="shattering_gelu/seldom-active-is-large",
             source="Liang et al. 2025, Figure 8",
             statement=f"Activation rate and weight norm are negatively correlated at every d of {beyond.values('input_dim')}",
-            expects=an.below(0, of="largest median rank correlation"),
+            expects=an.at_most(-0.2, of="largest median rank correlation"),
             evidence=an.before_training(largest_correlation, beyond),
+            post_hoc="the size of the correlation that is asked for: the paper gives none",
         )
     ]

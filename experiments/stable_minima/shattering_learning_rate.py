@@ -1,5 +1,7 @@
 """Figure 5 of Liang et al. 2025: over the same distance eta x steps, a larger step leaves rarer and larger neurons."""
 
+import numpy as np
+
 import dynamics.analysis.words as an
 
 
@@ -8,10 +10,14 @@ def figure(study: an.Study) -> an.Page:
     return an.make_axis_page(study, groups, study.values("learning_rate"), "$\\eta$", scale="log")
 
 
-def growth_with_rate(study: an.Study, metric: str) -> an.Estimate:
-    """Return how much larger a metric is at the largest learning rate than at the smallest, median over seeds."""
-    parts = list(an.split_by(study, "learning_rate").values())
-    return an.median_difference(parts[-1], parts[0], metric)
+def stack_rates(study: an.Study, metric: str) -> np.ndarray:
+    """Return a metric at the end, (S, K): a row a seed, a column a learning rate."""
+    return an.stack_seeds(an.split_by(study, "learning_rate").values(), lambda part: an.read_final(part, metric))
+
+
+def growth(table: np.ndarray) -> an.Estimate:
+    """Return the median over seeds of the last column less the first."""
+    return an.median_over_seeds(table[:, -1] - table[:, 0])
 
 
 def claims(study: an.Study) -> list[an.Claim]:
@@ -29,7 +35,7 @@ def claims(study: an.Study) -> list[an.Claim]:
                 source="Liang et al. 2025, Figure 5",
                 statement=statement,
                 expects=an.above(0, of="median difference"),
-                evidence=an.before_training(growth_with_rate, study, metric=metric),
+                evidence=an.permute(growth, stack_rates(study, metric), "rates permuted within every seed"),
             )
             for name, metric, statement in rows
         ],

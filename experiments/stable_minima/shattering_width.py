@@ -36,8 +36,9 @@ def claims(study: an.Study) -> list[an.Claim]:
                 id=f"shattering_width/{run['panel']}-{run['model.width']}-{run['data.input_dim']}",
                 source=f"Liang et al. 2025, {FIGURES[run['panel']]}",
                 statement=f"Activation rate and weight norm are negatively correlated ({an.strip_math(title)})",
-                expects=an.below(0, of="median rank correlation"),
+                expects=an.at_most(-0.2, of="median rank correlation"),
                 evidence=an.before_training(an.median_final, part, metric="rate_weight_norm_correlation"),
+                post_hoc="the size of the correlation that is asked for: the paper gives none",
             )
         )
     return [*found, *an.judge_stability(study, "shattering_width")]

@@ -197,8 +197,8 @@ def test_a_comparison_applies_one_statistic_with_the_same_options():
     [
         ((2.0, 3.0), (3.0, 2.0), "read backwards"),
         ((2.0, 3.0), (2.0, 3.0), "the very thing"),
-        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), "the very thing"),
-        ([np.arange(3)], [np.arange(3)], "the very thing"),
+        (UNKNOWN, UNKNOWN, "the very thing"),
+        ([UNKNOWN, 1], [UNKNOWN, 1], "the very thing"),
     ],
 )
 def test_the_thing_itself_and_the_claim_read_backwards_are_no_controls(on, control, complaint):

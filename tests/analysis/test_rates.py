@@ -14,12 +14,13 @@ from dynamics.analysis.claims import REJECTED
 from dynamics.analysis.rate_claims import (
     KEEPS_HALF,
     LOSES_HALF,
-    compare_levels,
     greatest_steepness,
     judge_stable_against_low_norm,
     kept_share,
     least_steepness,
     measure_steepness,
+    ratio_of_levels,
+    stack_levels,
 )
 from dynamics.analysis.rate_pages import describe_losses, make_rate_page, tabulate_levels
 from dynamics.analysis.slopes import (
@@ -269,19 +270,19 @@ def test_larger_rates_are_worse_at_equal_steps_or_at_equal_time():
     for eta, steps in ((0.1, (10, 40)), (0.2, (10, 20)), (0.4, (5, 10))):
         rows += rows_of(lambda n, s, t, d, e=eta: e * t, rate=eta, steps=steps, seeds=range(5), name="clean_train_error")
     part = study_of(rows)
-    assert tuple(compare_levels(part, at_equal_steps=True)) == pytest.approx((4, 4, 4))
-    assert tuple(compare_levels(part, at_equal_steps=False)) == pytest.approx((1, 1, 1))
+    assert tuple(ratio_of_levels(stack_levels(part, at_equal_steps=True))) == pytest.approx((4, 4, 4))
+    assert tuple(ratio_of_levels(stack_levels(part, at_equal_steps=False))) == pytest.approx((1, 1, 1))
     falling = study_of([{**r, "clean_train_error": 1 / r["clean_train_error"] ** 2 / r["step"]} for r in rows])
-    assert compare_levels(falling, at_equal_steps=True).value < 1
-    assert compare_levels(falling, at_equal_steps=False).value == pytest.approx(4)
+    assert ratio_of_levels(stack_levels(falling, at_equal_steps=True)).value < 1
+    assert ratio_of_levels(stack_levels(falling, at_equal_steps=False)).value == pytest.approx(4)
 
 
 def test_levels_pair_the_seeds_and_are_those_at_the_largest_n():
-    """Levels 2 and 6 at two rates, times n^-1/2; seeds differ by factors 1 to 5 but are resampled together."""
+    """Levels 2 and 6 at two rates, times n^-1/2; seeds differ by factors 1 to 5 but are taken together."""
     rows = [
         row for rate, at in ((0.1, 2.0), (0.4, 6.0)) for row in powers(lambda d: -0.5, lambda d, a=at: a, dims=(3,), rate=rate)
     ]
-    assert tuple(compare_levels(study_of(rows), at_equal_steps=True)) == pytest.approx((3, 3, 3))
+    assert tuple(ratio_of_levels(stack_levels(study_of(rows), at_equal_steps=True))) == pytest.approx((3, 3, 3))
 
 
 # Claims and pages of studies over learning rates
