@@ -13,15 +13,10 @@ from pathlib import Path
 
 import polars as pl
 
-SWEEP = [  # with model.activation=relu,gelu: eight groups
+SWEEP = [  # with two activations and four kinds of optimizers: eight groups
     *("-m", "experiment=stable_minima/rates", "size=smoke", "~panels.stable", "data.input_dim=2", "data.num_samples=16"),
     *("model.width=16", "measures=[train_loss,weight_norm]", "record.at=[]", "record.num=12", "save_final=true"),
-    *(
-        "optimizer.kind=gd,momentum,adam,signgd",
-        "optimizer.learning_rate=0.01,0.02",
-        "seed=range(0,2)",
-        "checkpoint_seconds=0.2",
-    ),
+    *("optimizer.learning_rate=0.01,0.02", "seed=range(0,2)", "checkpoint_seconds=0.2"),
 ]
 
 
@@ -30,15 +25,16 @@ WHEN = ("seconds", "compile_seconds", "created", "command", "git_commit", "git_d
 
 @dataclass
 class Bench:
-    """Where sweeps run: their length, how the program is called, and the store that they must all come to."""
+    """Where sweeps run: their length and groups, how the program is called, and the store that they must all come to."""
 
     root: Path
     steps: int = 100_000
     activations: str = "relu,gelu"
+    kinds: str = "gd,momentum,adam,signgd"
 
     @property
     def groups(self) -> int:
-        return 4 * len(self.activations.split(","))
+        return len(self.kinds.split(",")) * len(self.activations.split(","))
 
     def command(self, output: Path, *more: str) -> list[str]:
         return [
@@ -47,6 +43,7 @@ class Bench:
             "dynamics",
             *SWEEP,
             f"model.activation={self.activations}",
+            f"optimizer.kind={self.kinds}",
             f"steps={self.steps}",
             f"output={output}",
             *more,
