@@ -64,7 +64,7 @@ def run_hydra(arguments: list[str]) -> None:
 
     from dynamics.cli.hydra_options import read_options, sweep_folder, write_options
     from dynamics.study import trust
-    from dynamics.study.config import encode_axis_overrides
+    from dynamics.study.config import encode_axis_overrides, refuse_several_values, split_axes
     from dynamics.study.folders import home
     from dynamics.study.own_code import import_own_code, named_experiments
     from dynamics.study.schema import register
@@ -72,6 +72,8 @@ def run_hydra(arguments: list[str]) -> None:
     options = read_options(arguments)
     trust.check(options.overrides, added=options.config_dir)
     import_own_code(named_experiments([*options.overrides, *os.environ.get("COMP_LINE", "").split()]))
+    if not options.multirun and not any(override.startswith("hydra.mode=") for override in options.overrides):
+        refuse_several_values(split_axes(options.overrides)[0])
     register()
     OmegaConf.register_new_resolver("sweep_folder", lambda: sweep_folder(options.overrides), replace=True)
     OmegaConf.register_new_resolver("job_files", lambda mode: ".hydra" if "MULTIRUN" in str(mode) else None, replace=True)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from operator import attrgetter
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -80,6 +80,14 @@ class RunSpec:
     def warnings(self) -> list[str]:
         """Return one line for each thing that is allowed but hardly meant."""
         return []
+
+    def unused_fields(self) -> dict[str, str]:
+        """Return the fields that this run has no use for, each with the path of the field whose value makes it so.
+
+        To set one of them is refused. What registered pieces do not use need not be said; a subclass adds what is its
+        own to `super().unused_fields()`.
+        """
+        return {} if self.record.num else {"record.spacing": "record.num"}
 
     def dynamics(self) -> Dynamics:
         """Return the triple, closed over static fields only (float fields are NaN when the engine calls this)."""
@@ -200,7 +208,10 @@ def _put(spec: Any, values: Mapping[str, Any]) -> Any:
 
 
 def coerce(path: str, value: Any, kind: Any) -> Any:
-    """`value` as the field's type, or an `InputError`; an integer may stand for a float, nothing else bends."""
+    """Return the value as the field's type, or raise an `InputError`.
+
+    An integer may stand for a float, and a float that is whole (1e3) for an integer; nothing else bends.
+    """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float:
         require(number and not math.isnan(value), path, value, "must be a number")
@@ -212,8 +223,11 @@ def coerce(path: str, value: Any, kind: Any) -> Any:
         require(isinstance(value, bool), path, value, "must be true or false")
     elif kind is str:
         require(isinstance(value, str), path, value, "must be a name")
-    elif isinstance(value, list):
-        return tuple(value)
+    elif isinstance(value, list | tuple):
+        part = get_args(kind)[0] if get_origin(kind) is list else Any
+        return tuple(coerce(path, item, part) if part is int else item for item in value)
+    elif isinstance(value, float) and value.is_integer() and int in get_args(kind):
+        return int(value)
     return value
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
-from dynamics.core.extension import own_fields
+from dynamics.core.extension import own_fields, until_registration
 from dynamics.core.options import Option, option_of
 from dynamics.core.registry import Registry, names_of, registry_of
 from dynamics.core.spec import RunSpec
@@ -45,19 +45,64 @@ def _walk(spec: Any, where: str, parent: Any) -> Iterator[PiecesInUse]:
             yield from _walk(value, f"{where}.{f.name}" if where else f.name, spec)
 
 
+def unused_fields(run: RunSpec) -> dict[str, str]:
+    """Return the fields by path that the run has no use for, each with the path of the field that makes it so.
+
+    Such is `optimizer.momentum` where `optimizer.kind` is gd. What pieces declare comes first, then what the run's
+    system says of itself (`RunSpec.unused_fields`).
+    """
+    found: dict[str, str] = {}
+    for place, (where, _, selector) in enumerate(_places(type(run))):
+        names = specs.names_of(specs.get(run, selector))
+        found |= dict.fromkeys(_unused_in_piece(type(run), place, names, specs.get(run, where)), selector)
+    for path, selector in run.unused_fields().items():
+        below = [leaf for leaf in specs.paths(run) if leaf == path or leaf.startswith(f"{path}.")]
+        found |= dict.fromkeys(below, selector)
+    return found
+
+
 def ignored_fields(run: RunSpec) -> dict[str, Any]:
-    """Return the fields by path that were set (they differ from the system's defaults) and that no piece of the run
-    uses."""
-    defaults, values = specs.flatten(type(run)()), specs.flatten(run)
-    unused: list[str] = []
-    for piece in pieces_in_use(run):
-        used = piece.used_fields()
-        unused += [f"{piece.where}.{f.name}" for f in fields(piece.spec) if f.name not in used]
-    return {
-        path: value
-        for path, value in values.items()
-        if value != defaults[path] and any(path == field or path.startswith(f"{field}.") for field in unused)
-    }
+    """Return the fields by path that were set (they differ from the system's defaults) and that the run has no use
+    for."""
+    defaults, values = default_values(type(run)), specs.flatten(run)
+    return {path: values[path] for path in unused_fields(run) if values[path] != defaults[path]}
+
+
+@until_registration
+def default_values(system: type[RunSpec]) -> dict[str, Any]:
+    """Return the default of every field of a system by path."""
+    return specs.flatten(specs.freeze(system()))
+
+
+@until_registration
+def _places(system: type[RunSpec]) -> tuple[tuple[str, Registry[Any], str], ...]:
+    """Return path, registry and path of the selecting field of every spec of pieces in a system."""
+    paths = specs.leaf_paths(system)
+    found = []
+    for piece in pieces_in_use(system()):
+        own = f"{piece.where}.{piece.registry.selector}" if piece.where else piece.registry.selector
+        outer = piece.where.rpartition(".")[0]
+        found.append((piece.where, piece.registry, own if own in paths else f"{outer}.{piece.registry.selector}".lstrip(".")))
+    return tuple(found)
+
+
+@until_registration(maxsize=4096)
+def _unused_in_piece(system: type[RunSpec], place: int, names: tuple[str, ...], spec: Any) -> tuple[str, ...]:
+    """Return the leaf fields by path of a spec of pieces that those in use make nothing of."""
+    where, registry, _ = _places(system)[place]
+    used = PiecesInUse(where, spec, registry, names).used_fields()
+    unused = [f"{where}.{f.name}" for f in fields(spec) if f.name not in used]
+    return tuple(path for path in specs.leaf_paths(system) if any(path == u or path.startswith(f"{u}.") for u in unused))
+
+
+def users_of(run: RunSpec, path: str) -> tuple[str, ...]:
+    """Return the pieces that would use a field that those of the run do not; empty where none is known to."""
+    for where, registry, _ in _places(type(run)):
+        name = path.removeprefix(f"{where}.").partition(".")[0]
+        users = _users(registry, specs.get(run, where)).get(name, ()) if path.startswith(f"{where}.") else ()
+        if users:
+            return users
+    return ()
 
 
 class FieldDescription(NamedTuple):

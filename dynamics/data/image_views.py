@@ -157,11 +157,11 @@ def random_local(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 IMAGE_SCHEMES = {
     "jittered_grid": Scheme(jittered_grid, strides=True, images=True),
-    "hexagonal": Scheme(hexagonal, strides=True, images=True),
+    "hexagonal": Scheme(hexagonal, strides=True, images=True, random=False),
     "voronoi": Scheme(voronoi, usual="sliding", most=lambda frame: frame.pixels, images=True),
     "radial": Scheme(radial, usual="sliding", images=True),
-    "multi_scale": Scheme(multi_scale, strides=True, images=True),
-    "cross": Scheme(cross, strides=True, extent=cross_extent, images=True),
+    "multi_scale": Scheme(multi_scale, strides=True, images=True, random=False),
+    "cross": Scheme(cross, strides=True, extent=cross_extent, images=True, random=False),
     "large_sparse": Scheme(large_sparse, strides=True, images=True),
     "random_local": Scheme(random_local, strides=True, images=True),
 }

@@ -81,4 +81,4 @@ LAWS.add(
     ),
     uses=("file", "digest"),
 )
-TARGETS.add("labels", TargetKind(_labels, _label_outputs, pads=False))
+TARGETS.add("labels", TargetKind(_labels, _label_outputs, pads=False, reads_parts=True))

@@ -119,7 +119,8 @@ LEAF_FIELDS = ("leaves", "smallest_leaf", "leaf_exponent", "texture")
 def _set_fields(data: DataSpec) -> tuple[str, ...]:
     """Return the fields that an image set uses: those of dead leaves only where these stand in for the images."""
     own = ("digest",) if data.law == "images" else ()
-    return ("root", *own, "normalization", "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
+    pixels = () if data.stand_in in ("gaussian", "dead_leaves") else ("normalization",)
+    return ("root", *own, *pixels, "stand_in", *(LEAF_FIELDS if data.stand_in == "dead_leaves" else ()))
 
 
 def _resolve(data: DataSpec) -> DataSpec:

@@ -11,7 +11,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.data.law import LAWS, DataSpec, draw_samples
 from dynamics.data.targets import TARGETS, TargetContext, TargetSpec
 
-__all__ = ["DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
+__all__ = ["TARGETS", "DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
 
 
 class Samples(NamedTuple):

@@ -29,12 +29,14 @@ class TargetKind(NamedTuple):
     outputs(data): how many outputs it has, 0 for a scalar, whose labels have no axis for them
     pads: whether the target is the same where zeros are appended to the inputs
     check(target, data): raises an `InputError` for fields that do not go together, or with the law
+    reads_parts: whether it depends on the part of the law that a sample is from
     """
 
     draw: Callable[[jax.Array, TargetContext], Target]
     outputs: Callable[[DataSpec], int] = lambda data: 0
     pads: bool = True
     check: Callable[[TargetSpec, DataSpec], None] = lambda target, data: None
+    reads_parts: bool = False
 
 
 TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
@@ -189,6 +191,6 @@ TARGETS.add("chebyshev", TargetKind(build_chebyshev), uses=("degree",))
 TARGETS.add("zero", TargetKind(build_zero))
 TARGETS.add("teacher", TargetKind(build_teacher, pads=False), uses=("units", "views"))
 TARGETS.add("scaled_teacher", TargetKind(build_scaled_teacher, pads=False), uses=("units", "views"))
-TARGETS.add("parts", TargetKind(build_part_vectors, _part_dim, pads=False, check=_check_meaning))
-TARGETS.add("part_index", TargetKind(build_part_index, pads=False))
-TARGETS.add("one_hot", TargetKind(build_one_hot, _num_parts, pads=False, check=_check_several_parts))
+TARGETS.add("parts", TargetKind(build_part_vectors, _part_dim, False, _check_meaning, reads_parts=True))
+TARGETS.add("part_index", TargetKind(build_part_index, pads=False, reads_parts=True))
+TARGETS.add("one_hot", TargetKind(build_one_hot, _num_parts, False, _check_several_parts, reads_parts=True))

@@ -49,6 +49,7 @@ class Scheme(NamedTuple):
     most(frame): the most views that it can draw; None: any number
     extent(frame): the least sides that the frame must have
     images: whether it is for images alone, and not for vectors
+    random: whether it draws, so that a seed makes a difference
     """
 
     draw: Callable[[Frame, np.random.Generator], np.ndarray]
@@ -57,6 +58,7 @@ class Scheme(NamedTuple):
     most: Callable[[Frame], int] | None = None
     extent: Callable[[Frame], tuple[int, ...]] = lambda frame: frame.extent
     images: bool = False
+    random: bool = True
 
 
 def box_offsets(extent: Sequence[int]) -> np.ndarray:
@@ -145,11 +147,11 @@ def hierarchical_windows(frame: Frame, rng: np.random.Generator) -> np.ndarray:
 
 
 LINE_SCHEMES = {
-    "sliding": Scheme(sliding_windows, strides=True),
-    "disjoint": Scheme(disjoint_windows),
+    "sliding": Scheme(sliding_windows, strides=True, random=False),
+    "disjoint": Scheme(disjoint_windows, random=False),
     "random_subsets": Scheme(random_subsets, usual="sliding"),
     "random_disjoint": Scheme(random_disjoint_subsets, usual="disjoint", most=lambda frame: frame.pixels // frame.seen),
     "random_placement": Scheme(randomly_placed_windows, usual="sliding"),
     "shuffle": Scheme(shuffled_windows, strides=True),
-    "hierarchical": Scheme(hierarchical_windows),
+    "hierarchical": Scheme(hierarchical_windows, random=False),
 }

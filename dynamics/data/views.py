@@ -137,7 +137,8 @@ def used_fields(scheme: Scheme) -> Callable[[ViewSpec], tuple[str, ...]]:
 
     def used(spec: ViewSpec) -> tuple[str, ...]:
         stride = scheme.strides or (scheme.usual == "sliding" and not spec.count)
-        return ("size", "seed", *(("stride",) if stride else ()), *(("count",) if scheme.usual else ()))
+        heeded = {"seed": scheme.random, "stride": stride, "count": bool(scheme.usual)}
+        return ("size", *(name for name, heeds in heeded.items() if heeds))
 
     return used
 

@@ -15,6 +15,7 @@ the study is the union of its panels.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Mapping
@@ -38,6 +39,11 @@ def _is_finite_number(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _whole(value: Any) -> Any:
+    """Return a float that is whole, such as 1e3, as an integer, and anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _expand_spacing(kind: str, path: str, args: Any) -> list[Any]:
     """Return the values of `{linspace: args}` or `{logspace: args}`; raises `InputError` if `args` is malformed."""
     allowed = f"must be {{{kind}: [low, high, num]}} with num a whole number from 1 to {MAX_RUNS}"
@@ -52,6 +58,7 @@ def _expand_spacing(kind: str, path: str, args: Any) -> list[Any]:
 
 def _expand_range(path: str, args: Any) -> list[Any]:
     """Return the integers of `{range: args}`; raises `InputError` if `args` is malformed."""
+    args = [_whole(part) for part in args] if isinstance(args, list | tuple) else _whole(args)
     bounds = [0, args] if _is_finite_number(args, int) else args
     ok = isinstance(bounds, list | tuple) and len(bounds) in (2, 3) and all(_is_finite_number(a, int) for a in bounds)
     require(ok and bounds[2:] != [0], path, {"range": args}, "must be {range: [start, stop, step?]} of integers")
@@ -120,13 +127,48 @@ def flatten_axes(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def zipped_paths(tree: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the axes that advance together with others."""
+    together = tree.get("zip", [])
+    return {path for entry in ([together] if isinstance(together, Mapping) else together) for path in flatten_axes(entry)}
+
+
+def axis_paths(tree: Mapping[str, Any]) -> set[str]:
+    """Return the paths of all axes of a sweep, zipped ones included."""
+    return set(flatten_axes(tree)) - {"zip"} | zipped_paths(tree)
+
+
 def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sweep `base` overridden by the sweep `top`: an axis in both is replaced as a whole, never merged."""
+    """Return the sweep `base` overridden by the sweep `top`: an axis in both is replaced as a whole, never merged.
+
+    A plain axis of `top` also takes the place of a zipped one of `base`, and the other way round; `zip` is replaced as a
+    whole.
+    """
+    plain, together = set(flatten_axes(top)) - {"zip"}, base.get("zip", [])
+    base = copy.deepcopy(dict(base))
+    if zipped_paths(base) & plain:
+        entries = [together] if isinstance(together, Mapping) else together
+        base["zip"] = [{path: node for path, node in flatten_axes(entry).items() if path not in plain} for entry in entries]
+    for path in zipped_paths(top) & set(flatten_axes(base)):
+        remove_axis(base, path)
+    return _merge(base, top)
+
+
+def merge_panels(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the panels `base` with the axes of those in `top` laid over their own; what is no mapping replaces a panel."""
+
+    def merged(below: Any, own: Any) -> Any:
+        return merge_axes(below, own) if isinstance(below, Mapping) and isinstance(own, Mapping) else own
+
+    return {**base, **{panel: merged(base.get(panel), own) for panel, own in top.items()}}
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, node in top.items():
         below = merged.get(name)
         deeper = isinstance(below, Mapping) and not is_axis(node) and not is_axis(below)
-        merged[name] = merge_axes(below, node) if deeper else node  # type: ignore[arg-type]
+        merged[name] = _merge(below, node) if deeper else node  # type: ignore[arg-type]
     return merged
 
 
@@ -169,8 +211,11 @@ def drop_overridden_axes(path: str, trees: dict[str, Any], source: str, *, keep_
     return notices
 
 
-def _axis_values(path: str, node: Any, spec: RunSpec) -> list[Any]:
-    """Return the values of one axis; raises `InputError` for an unknown field or a malformed expression."""
+def _axis_values(path: str, node: Any, spec: RunSpec, *, repeats: bool = False) -> list[Any]:
+    """Return the values of one axis; raises `InputError` for an unknown field or a malformed expression.
+
+    repeats: whether a value may stand in a list twice, as in a zip
+    """
     if path not in specs.paths(spec):
         raise InputError(f"sweep.{path}", node, f"no such field{suggest(path, specs.paths(spec))}")
     if isinstance(node, Mapping):
@@ -182,6 +227,9 @@ def _axis_values(path: str, node: Any, spec: RunSpec) -> list[Any]:
     else:
         values = list(node) if isinstance(node, list | tuple) else [node]
     require(len(values) > 0, f"sweep.{path}", node, "must have at least one value")
+    if not isinstance(node, Mapping) and not repeats:
+        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+        require(twice is None, f"sweep.{path}", node, f"has {twice!r} twice")
     if isinstance(specs.get(spec, path), tuple):
         require(all(isinstance(v, list | tuple) for v in values), f"sweep.{path}", node, "each of its values must be a list")
     integer = isinstance(specs.get(spec, path), int) and not isinstance(specs.get(spec, path), bool)
@@ -198,14 +246,19 @@ def parse_axes(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
             axes[path] = [(v,) for v in _axis_values(path, node, spec)]
             continue
         for together in [node] if isinstance(node, Mapping) else node:
-            columns = {p: _axis_values(p, sub, spec) for p, sub in flatten_axes(together).items()}
+            columns = {p: _axis_values(p, sub, spec, repeats=True) for p, sub in flatten_axes(together).items()}
             if not columns:
                 continue
             lengths = {p: len(v) for p, v in columns.items()}
             require(len(set(lengths.values())) == 1, "sweep.zip", lengths, "must be axes of equal length")
+            rows = list(zip(*columns.values(), strict=True))
+            twice = next((row for i, row in enumerate(rows) if row in rows[:i]), None)
+            require(twice is None, "sweep.zip", columns, f"has {twice} twice")
+            there = {p for name in axes if " " in name for p in name.split(" ")} & set(columns)
+            require(not there, "sweep.zip", sorted(there), "are in two of its entries")
             for p in columns:
                 axes.pop(p, None)
-            axes[" ".join(columns)] = list(zip(*columns.values(), strict=True))
+            axes[" ".join(columns)] = rows
     return axes
 
 
@@ -229,18 +282,25 @@ def _check_values(spec: RunSpec) -> None:
 
 
 def expand_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
-    """Return one resolved run for every combination of axis values, without duplicates.
+    """Return one resolved run for every combination of axis values, without duplicates; see `grid_runs`."""
+    return list(dict.fromkeys(run.resolve() for run in grid_runs(spec, axes)))
 
-    The last axis varies fastest. Raises `InputError` for more than `MAX_RUNS` runs or a value out of range.
+
+def grid_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
+    """Return one run for every combination of axis values, as it was asked for: widths that follow n are not worked out.
+
+    The last axis varies fastest, and none is there twice. Raises `InputError` for more than `MAX_RUNS` runs or a value out of
+    range.
     """
     together = [[dict(zip(name.split(" "), values, strict=True)) for values in column] for name, column in axes.items()]
     total = math.prod(len(column) for column in together)
     require(total <= MAX_RUNS, "sweep", total, f"is more runs than the {MAX_RUNS} that a study may have")
     runs: dict[RunSpec, None] = {}
     spec = specs.freeze(spec)
+    spec = specs.put(spec, specs.flatten(spec))  # an integer that was given as 1e3 becomes one
     for combination in itertools.product(*together):
         values = {path: value for part in combination for path, value in part.items()}
         run = specs.put(spec, values)
         _check_values(run)
-        runs[run.resolve()] = None
+        runs[run] = None
     return list(runs)

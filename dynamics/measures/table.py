@@ -73,6 +73,8 @@ def check_measures(names: Iterable[str], run: MeasuredRun) -> None:
     """Raise `InputError` unless there are measures of these names and the run has what each of them needs."""
     names = list(names)
     require(len(names) > 0, "measures", names, "must name at least one measure")
+    twice = [name for name in names if names.count(name) > 1]
+    require(not twice, "measures", names, f"must name each measure once, not {', '.join(dict.fromkeys(twice))} again")
     for name in names:
         for need in choose("measures", name, MEASURES).needs:
             if not NEEDS[need].is_met(run):

@@ -82,11 +82,11 @@ SHARED = {
     "one_hidden_layer": True,
     "shared_filters": True,
 }
-MODELS.add("two_layer", ModelKind(build_shared, pads=ALL_SIZES, **SHARED), uses=("activation", "init"))
+MODELS.add("two_layer", ModelKind(build_shared, pads=ALL_SIZES, **SHARED), uses=("width", "activation", "init"))
 MODELS.add(
     "convolutional",
     ModelKind(build_shared, pads=("data.num_samples", "model.width"), patches=True, **SHARED),
-    uses=("activation", "init", "views", "pooling"),
+    uses=("width", "activation", "init", "views", "pooling"),
 )
 MODELS.add(
     "locally_connected",
@@ -100,7 +100,7 @@ MODELS.add(
         patches=True,
         one_hidden_layer=True,
     ),
-    uses=("activation", "init", "views", "pooling", "readout"),
+    uses=("width", "activation", "init", "views", "pooling", "readout"),
 )
 MODELS.add(
     "linear",
@@ -118,5 +118,5 @@ MODELS.add(
         pads=("data.num_samples",),
         parameters=count_mlp_parameters,
     ),
-    uses=("activation", "depth"),
+    uses=("width", "activation", "depth"),
 )

@@ -52,7 +52,7 @@ class ModelKind:
     shared_filters: bool = False
 
 
-COMMON = ("width", "gradient", "init_scale")
+COMMON = ("gradient", "init_scale")
 MODELS: Registry[ModelKind] = Registry("model", "model", lambda: ModelSpec, common=COMMON)  # filled by `dynamics.models`
 
 

@@ -9,7 +9,7 @@ block for the chosen size, the overrides of a command line, the values that a ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -21,16 +21,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
+from dynamics.core.usage import default_values
 from dynamics.engine import axes
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import trust
 from dynamics.study.analysis_needs import AnalysisNeeds, read_needs
+from dynamics.study.axis_layers import lay_axes, notice_shadowed, remove_axis
+from dynamics.study.effects import Panels, check_effects
 from dynamics.study.experiments import experiment_names, home, shadow_notices
 from dynamics.study.hydra_state import hydra_at
+from dynamics.study.interpolations import Interpolations, refuse_references_to_axes
 from dynamics.study.own_code import import_own_code
 from dynamics.study.request import AXIS_FIELDS, OWN_FIELDS, Request, StudySpec
 from dynamics.study.schema import register
-from dynamics.study.values import lay_values
+from dynamics.study.values import check_type, lay_values
 from dynamics.systems import SYSTEMS
 
 
@@ -48,12 +52,29 @@ def encode_axis_overrides(arguments: list[str]) -> list[str]:
     return [*plain, f"axis_overrides=[{','.join(QuotedString(a, Quote.single).with_quotes() for a in axes)}]"]
 
 
+def refuse_several_values(overrides: Iterable[str]) -> None:
+    """Raise `InputError` for an override that gives several values where one is taken, `seed=0,1`."""
+    known = {path: value for system in SYSTEMS.values() for path, value in default_values(system).items()}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            path, text = override.key_or_group, str(override.input_line).partition("=")[2]
+            axis = "[...]" if "(" in text else f"[{text}]"
+            study = f", or as one study over them with sweep.{path}={axis}" if path in known else ""
+            meant = (
+                f"write {path}=[{text}] for a list"
+                if isinstance(known.get(path), tuple)
+                else f"add -m to run a job for each{study}"
+            )
+            raise InputError(path, text, f"are several values: {meant}")
+
+
 def compose(name: str, *overrides: str, values: Mapping[str, Any] | None = None) -> Request:
     """Return the study that `dynamics experiment=<name> <overrides>` means, without a command line.
 
     values: Python values by dotted path, laid over all else; `lay_values` says what becomes of a list.
     """
     plain, _ = split_axes(list(overrides))
+    refuse_several_values(plain)
     trust.check([f"experiment={name}", *plain])
     import_own_code([name])
     with hydra_at(home() / "configs"):
@@ -68,6 +89,8 @@ class Template:
 
     base: the run that all are variations of; trees: the axes of each panel
     overrides: what was asked for beyond experiment, size and how to compute; needs: of the experiment's figure and claims
+    asked: the paths of all that was asked for; other_sizes: returns the same study at the other sizes of its config
+    interpolations: what refers to other fields
     """
 
     name: str
@@ -77,13 +100,27 @@ class Template:
     notices: list[str]
     overrides: tuple[str, ...] = ()
     needs: AnalysisNeeds | None = None
+    asked: frozenset[str] = frozenset()
+    other_sizes: Callable[[], Iterable[Template]] = tuple
+    interpolations: Interpolations | None = None
 
     def request(self, values: Mapping[str, Any] | None = None) -> Request:
         """Return the study with these values (by dotted path) in the base run, every run of it checked."""
+        panels, asked = self.grids(values), self.asked | set(values or {})
+
+        def elsewhere() -> Iterator[Panels]:
+            return (other.grids(values) for other in self.other_sizes())
+
+        found = checked_request(self.name, self.settings, panels, self.notices, asked, elsewhere)
+        return replace(found, overrides=self.overrides, needs=self.needs)
+
+    def grids(self, values: Mapping[str, Any] | None = None) -> dict[str, list[RunSpec]]:
+        """Return the runs of each panel as they are asked for, with these values in the base run."""
         base = specs.freeze(specs.put(self.base, values)) if values else self.base
-        panels = {panel: axes.expand_runs(base, parsed) for panel, parsed in self._axes.items()}
-        made = checked_request(self.name, self.settings, panels, self.notices)
-        return replace(made, overrides=self.overrides, needs=self.needs)
+        grids = {panel: axes.grid_runs(base, parsed) for panel, parsed in self._axes.items()}
+        if self.interpolations is None or not self.interpolations.paths:
+            return grids
+        return {panel: self.interpolations.follow(runs, self._axes[panel]) for panel, runs in grids.items()}
 
     @cached_property
     def _axes(self) -> dict[str, axes.Axes]:
@@ -91,15 +128,26 @@ class Template:
 
 
 def checked_request(
-    name: str, settings: StudySpec, panels: dict[str, list[RunSpec]], notices: list[str] | None = None
+    name: str,
+    settings: StudySpec,
+    grids: Panels,
+    notices: Sequence[str] = (),
+    asked: Collection[str] | None = None,
+    elsewhere: Callable[[], Iterable[Panels]] = tuple,
 ) -> Request:
-    """Return the request of these runs once each of them has passed its own checks; their warnings join the notices."""
+    """Return the request of these runs, resolved, once each has passed its own checks and no value is without effect.
+
+    grids: the runs of each panel as they were asked for; asked, elsewhere: see `check_effects`. Warnings join the
+    notices.
+    """
     warnings: dict[str, None] = {}
+    panels = {panel: list(dict.fromkeys(run.resolve() for run in runs)) for panel, runs in grids.items()}
     for runs in panels.values():
         for run in runs:
             run.check()
             warnings |= dict.fromkeys(f"warning: {line}" for line in run.warnings())
-    return Request(name, settings, panels, [*(notices or []), *warnings])
+    warnings |= dict.fromkeys(f"warning: {line}" for line in check_effects(grids, asked, elsewhere))
+    return Request(name, settings, panels, [*notices, *warnings])
 
 
 def request(cfg: DictConfig, name: str, overrides: list[str]) -> Request:
@@ -111,14 +159,15 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
     """Return what a composed config means; size settings come below `overrides` and `values`, above the rest."""
     choose("experiment", name, dict.fromkeys(experiment_names()))
     import_own_code([name])
-    system = _system(cfg, name)
+    system, composed = _system(cfg, name), cfg
     size = str((values or {}).get("size", cfg.size))
     shipped = [_lay_size(cfg, each)[1] for each in {size, *map(str, cfg.sizes or {})}]
     cfg, trees = _lay_size(cfg, size)
     asked, notices = _lay_overrides(cfg, trees, system, overrides)
     if values:
         notices += lay_values(cfg, trees, system, values)
-        asked |= values.keys()
+        asked |= {path.lstrip("+") for path in values}
+    notices += notice_shadowed(trees, asked)
     trees["panels"] = {panel: own for panel, own in trees["panels"].items() if own is not None}
     for panel, own in trees["panels"].items():
         named = isinstance(panel, str) and re.fullmatch(r"\w[\w.+-]*", panel) is not None
@@ -132,11 +181,22 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
         value = getattr(settings, own_field)
         mine = own_field in asked or value == getattr(StudySpec, own_field)
         require(mine, own_field, value, "is not for a config to say; give it on the command line")
-    base = specs.freeze(system(**{f.name: getattr(config, f.name) for f in fields(system)}))
+    base = system(**{f.name: getattr(config, f.name) for f in fields(system)})
+    kinds = dict(specs.layout(system))
+    base = specs.freeze(specs.put(base, {path: check_type(path, v, kinds[path]) for path, v in specs.flatten(base).items()}))
     panels = {panel: axes.merge_axes(trees["sweep"], own) for panel, own in (trees["panels"] or {"main": {}}).items()}
+    block: Any = (OmegaConf.to_container(composed.sizes, resolve=False) or {}).get(size) or {}  # type: ignore[union-attr]
+    written = [(OmegaConf.to_container(composed[f], resolve=False), block.get(f)) for f in AXIS_FIELDS]
+    refuse_references_to_axes([*written, trees], {path for tree in panels.values() for path in axes.axis_paths(tree)})
     altering = alterations([*overrides, *cfg.axis_overrides, *(f"{path}={value}" for path, value in (values or {}).items())])
-    needs = read_needs(settings.needs, shipped)
-    return Template(name, settings, base, panels, [*shadow_notices(name), *notices], altering, needs)
+
+    def other_sizes() -> Iterator[Template]:
+        for other in {*composed.sizes} - {size}:
+            yield template(composed, name, [*overrides, f"size={other}"], {**(values or {}), "size": other})
+
+    lines = [*shadow_notices(name), *notices]
+    needs, following = read_needs(settings.needs, shipped), Interpolations(cfg, system)
+    return Template(name, settings, base, panels, lines, altering, needs, frozenset(asked), other_sizes, following)
 
 
 def override_path(override: str) -> str:
@@ -165,16 +225,20 @@ def _lay_size(cfg: DictConfig, size: str) -> tuple[DictConfig, dict[str, Any]]:
 
     A size drops the panels that it sets to null.
     """
-    trees: dict[str, Any] = {f: OmegaConf.to_container(cfg[f], resolve=True) for f in (*AXIS_FIELDS, "sizes")}
-    block = choose("size", size, trees.pop("sizes") or {"laptop": {}}) or {}
+    sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=False)
+    block = choose("size", size, sizes or {"laptop": {}}) or {}
     require(isinstance(block, Mapping), f"sizes.{size}", block, "must be a mapping of fields")
-    block = dict(block)
+    cfg = OmegaConf.merge(cfg, {f: value for f, value in block.items() if f not in AXIS_FIELDS})  # type: ignore[assignment]
+    trees: dict[str, Any] = {f: OmegaConf.to_container(cfg[f], resolve=True) for f in AXIS_FIELDS}
     for f in AXIS_FIELDS:
-        own = block.pop(f, None) or {}
+        own = OmegaConf.to_container(cfg.sizes[size], resolve=True).get(f) or {} if f in block else {}  # type: ignore[union-attr]
         axes.check_sweep(f, own)
-        trees[f] = axes.merge_axes(trees[f], own)
+        if f == "panels":
+            dropped = [panel for panel, axis in own.items() if axis is None and panel not in trees[f]]
+            require(not dropped, f"sizes.{size}.panels", dropped, f"no such panel{suggest(str(dropped[:1]), trees[f])}")
+        trees[f] = (axes.merge_panels if f == "panels" else axes.merge_axes)(trees[f], own)
     trees["panels"] = {panel: own for panel, own in trees["panels"].items() if own is not None}
-    return OmegaConf.merge(cfg, block), trees  # type: ignore[return-value]
+    return cfg, trees
 
 
 def _lay_overrides(
@@ -186,25 +250,25 @@ def _lay_overrides(
     require(len(axis_overrides) == len(cfg.axis_overrides), "axis_overrides", list(cfg.axis_overrides), "may hold axes only")
     given: list[str] = []
     asked: set[str] = set()
+    notices: list[str] = []
     for override in OverridesParser.create().parse_overrides([*overrides, *axis_overrides]):
         path = override.key_or_group
-        top, _, rest = path.partition(".")
+        top = path.partition(".")[0]
         if path == "experiment":
             continue
         asked.add(path)
         require(top != "needs", path, override.value(), "is for a config to say")
         require(top in AXIS_FIELDS or path in known, path, override.value(), f"no such field{suggest(path, known)}")
         if top in AXIS_FIELDS and override.is_delete():
-            require(axes.remove_axis(trees[top], rest), path, override.value(), "no such axis")
+            remove_axis(trees, path)
         elif top in AXIS_FIELDS:
-            laid: Any = axes.nest_path(rest, override.value()) if rest else override.value()
-            axes.check_sweep(top, laid)
-            trees[top] = axes.merge_axes(trees[top], laid)
+            notices += lay_axes(trees, path, override.value(), add=override.is_add() or override.is_force_add())
         elif not override.is_delete():
             value = override.value()
             OmegaConf.update(cfg, path, value, merge=True)
             given += axes.flatten_axes(value, f"{path}.") if isinstance(value, Mapping) else [path]
-    return asked, [n for path in given for n in axes.drop_overridden_axes(path, trees, "from the command line")]
+    notices += [n for path in given for n in axes.drop_overridden_axes(path, trees, "from the command line")]
+    return asked, notices
 
 
 def _prefixes(path: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The typed config of every system, made known to Hydra as `/system/<name>`."""
+"""The typed config of every system, made known to Hydra as `/system/<name>`.
+
+Integers may be written as floats that are whole, such as 1e3.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, IntegerNode, ListConfig, OmegaConf, StringNode, UnionNode
+from omegaconf.errors import ValidationError
 
 from dynamics.core.spec import RunSpec
 from dynamics.study.request import StudySpec
@@ -16,10 +20,62 @@ from dynamics.systems import SYSTEMS
 
 def schema(system: type[RunSpec]) -> DictConfig:
     """Return the typed config of one system: its run's fields and the study's, open to overrides."""
-    combined = make_dataclass(f"{system.__name__}Config", [], bases=(system, StudySpec), frozen=True)
-    node = OmegaConf.structured(combined)
+    return _open_config(make_dataclass(f"{system.__name__}Config", [], bases=(system, StudySpec), frozen=True))
+
+
+def _open_config(kind: type) -> DictConfig:
+    """Return the typed config of a dataclass, open to overrides, whose integers may be given as whole floats."""
+    node = OmegaConf.structured(kind)
     _thaw(node)
+    _take_whole_floats(node)
     return node
+
+
+class WholeNumberNode(IntegerNode):
+    """An integer that may be given as a float that is whole."""
+
+    def _validate_and_convert_impl(self, value: Any) -> int:
+        return super()._validate_and_convert_impl(int(value) if _is_whole(value) else value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WholeNumberNode:
+        copied = WholeNumberNode()
+        self._deepcopy_impl(copied, memo)
+        return copied
+
+
+class SizeNode(StringNode):
+    """An integer, which may be given as a float that is whole, or a text such as 4n."""
+
+    def _validate_and_convert_impl(self, value: Any) -> Any:
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            return value
+        if _is_whole(value):
+            return int(value)
+        raise ValidationError("Value '$VALUE' of type '$VALUE_TYPE' is neither an integer nor a text such as 4n")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SizeNode:
+        copied = SizeNode()
+        self._deepcopy_impl(copied, memo)
+        return copied
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a float without a fraction; not so for infinity and NaN."""
+    return isinstance(value, float) and value.is_integer()
+
+
+def _take_whole_floats(config: DictConfig) -> None:
+    """Replace the nodes of integers, at every level, by such as take whole floats too."""
+    for name in config:
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and OmegaConf.get_type(node) is not dict:
+            _take_whole_floats(node)
+        elif isinstance(node, IntegerNode):
+            config[name] = WholeNumberNode(node._value())
+        elif isinstance(node, UnionNode):
+            config[name] = SizeNode(config[name])
+        elif isinstance(node, ListConfig) and node._metadata.element_type is int:
+            node._metadata.element_type = Any  # its numbers are checked with the run
 
 
 def _thaw(node: Any) -> None:
@@ -37,9 +93,7 @@ def register() -> None:
 
     The latter is there before an experiment is chosen, as in a sweep over experiments.
     """
-    study = OmegaConf.structured(StudySpec)
-    _thaw(study)
-    ConfigStore.instance().store(name="study", node=study)
+    ConfigStore.instance().store(name="study", node=_open_config(StudySpec))
     for name, system in SYSTEMS.items():
         node = _schema_while(system, _signature(system()))
         ConfigStore.instance().store(group="system", name=name, node=node, package="_global_")

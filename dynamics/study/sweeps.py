@@ -50,8 +50,8 @@ def spec_request(
         fixed |= {"steps": steps[-1]}
         spec = replace(spec, record=replace(spec.record, num=0, at=list(steps), dense=0, pairs=False))
     base = specs.freeze(specs.put(specs.freeze(spec), fixed))
-    runs = axes.expand_runs(base, axes.parse_axes(tree, base))
+    panels = {"main": axes.grid_runs(base, axes.parse_axes(tree, base))}
     label = name if name is not None else spec.system or type(spec).__name__
     fits = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", label) is not None
     require(fits, "name", label, "a sweep's name has letters, digits, and _ . - after the first; / between folders")
-    return checked_request(f"sweeps/{label}", settings, {"main": runs})
+    return checked_request(f"sweeps/{label}", settings, panels)

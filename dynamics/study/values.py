@@ -13,6 +13,7 @@ from dynamics.core import spec as specs
 from dynamics.core.spec import RunSpec
 from dynamics.engine import axes
 from dynamics.errors import InputError, require, suggest
+from dynamics.study.axis_layers import lay_axes
 from dynamics.study.request import AXIS_FIELDS, StudySpec
 
 NOT_FOR_CALLS = {
@@ -62,7 +63,7 @@ def field_path(name: str, system: type[RunSpec]) -> str:
     Raises `InputError` if there is none, with the closest name, or if several end so.
     """
     known = [*get_type_hints(StudySpec), *specs.leaf_paths(system)]
-    if name in known or name.partition(".")[0] in AXIS_FIELDS:
+    if name in known or name.lstrip("+").partition(".")[0] in AXIS_FIELDS:
         return name
     found = [path for path in known if path.split(".")[-1] == name]
     if len(found) == 1:
@@ -101,20 +102,17 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
     """Lay values over a config and its axes; returns lines that say which axes were replaced.
 
     A list (range, array, `{"logspace": [...]}`) is an axis of its field and replaces those that the config has for it,
-    in every panel; a single value fixes the field. `sweep` and `panels` may be given as configs write them.
+    in every panel; a single value fixes the field. `sweep` and `panels` may be given as configs write them; a panel that
+    the config does not have is added with a plus, `{"+panels.mine": {...}}`.
     """
     notices: list[str] = []
     kinds = dict(specs.layout(system)) | get_type_hints(StudySpec)
     plain = by_path(values, system)
-    for path in sorted(plain, key=lambda p: p.partition(".")[0] not in AXIS_FIELDS):
-        value, (top, _, rest) = plain[path], path.partition(".")
+    for path in sorted(plain, key=lambda p: p.lstrip("+").partition(".")[0] not in AXIS_FIELDS):
+        value, top = plain[path], path.lstrip("+").partition(".")[0]
         require(path not in NOT_FOR_CALLS, path, value, NOT_FOR_CALLS.get(path, ""))
         if top in AXIS_FIELDS:
-            unknown = [p for p, own in value.items() if own is None and p not in trees[top]] if path == "panels" else []
-            require(not unknown, "panels", unknown, f"no such panel; there are {', '.join(trees['panels']) or 'none'}")
-            laid = axes.nest_path(rest, value) if rest else value
-            axes.check_sweep(top, laid)
-            trees[top] = axes.merge_axes(trees[top], laid)
+            notices += lay_axes(trees, path.lstrip("+"), value, add=path.startswith("+"))
         elif is_axis(value, kinds[path]):
             require(path in specs.leaf_paths(system), path, value, "is one value for all runs")
             notices += axes.drop_overridden_axes(path, trees, "as given", keep_place=True)
@@ -133,6 +131,8 @@ def check_type(path: str, value: Any, kind: Any) -> Any:
         return [specs.coerce(path, item, part) for item in value]
     union = get_args(kind)
     if union and int in union and str in union:
-        fits = isinstance(value, int | str) and not isinstance(value, bool)
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        fits = isinstance(whole, int | str) and not isinstance(whole, bool)
         require(fits, path, value, "must be an integer or a text such as 4n")
+        return whole
     return specs.coerce(path, value, kind)

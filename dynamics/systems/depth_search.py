@@ -86,6 +86,11 @@ class DepthSpec(RunSpec):
         for name in ("views_per_sample", "views_per_query"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
 
+    def unused_fields(self) -> dict[str, str]:
+        labels = dict.fromkeys(("data.scale", "data.noise_std", "data.shuffle_parts"), "system")
+        views = {} if self.views.scheme else dict.fromkeys(("views_per_sample", "views_per_query"), "views.scheme")
+        return {**super().unused_fields(), **labels, **views}
+
     def shared_arrays(self) -> dict[str, np.ndarray]:
         return self.data.shared_arrays()
 

@@ -129,6 +129,12 @@ class FlatSearchSpec(RunSpec):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         require(self.descent_steps >= 0, "descent_steps", self.descent_steps, "must be at least 0")
 
+    def unused_fields(self) -> dict[str, str]:
+        drawn = ("model.init", "model.init_scale") if self.start == "caps" else ()
+        descended = () if self.start == "descent" else ("descent_steps",)
+        always = dict.fromkeys(("data.shuffle_parts", "model.gradient"), "system")
+        return {**super().unused_fields(), **always, **dict.fromkeys((*drawn, *descended), "start")}
+
     def dynamics(self) -> Dynamics:
         return build_flat_search(self)
 

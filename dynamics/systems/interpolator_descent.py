@@ -112,6 +112,11 @@ class InterpolationSpec(RunSpec):
         require(self.margin < 1, "margin", self.margin, "must be below 1, where a sample's own neuron is off")
         require(self.data.scale == 1, "data.scale", self.data.scale, "must be 1")
 
+    def unused_fields(self) -> dict[str, str]:
+        of_other_labels = {"random": "data.noise_std", "linear": "label_spread"}[self.labels]
+        never = dict.fromkeys(("data.num_test", "data.shuffle_parts"), "system")
+        return {**super().unused_fields(), **never, of_other_labels: "labels"}
+
     def derived_columns(self) -> dict[str, Any]:
         return {"patches": self.patches}
 

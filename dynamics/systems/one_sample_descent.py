@@ -55,6 +55,9 @@ class CatapultSpec(RunSpec):
         allowed = f"must not be 0 (a fixed point) and at most initial_kernel * sqrt(width) / 2 = {reach:g} in size"
         require(0 < abs(self.initial_output) <= reach, "initial_output", self.initial_output, allowed)
 
+    def unused_fields(self) -> dict[str, str]:
+        return super().unused_fields() | ({"width": "form"} if self.form == "linearized" else {})
+
     def dynamics(self) -> Dynamics:
         return FORMS[self.form](self)
 

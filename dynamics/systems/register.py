@@ -15,7 +15,8 @@ A piece is known by its name (the function's, unless another is given) from then
 line and in configs. What all decorators have in common:
 
 name: of the piece; a piece of the suite's cannot be replaced, one's own can by the module that registered it
-uses: the suite's fields that the piece uses, such as `("alpha",)`; it finds them where it finds its own
+uses: the suite's fields that the piece uses, such as `("alpha",)`; it finds them where it finds its own. To set a
+    field that a run's pieces do not use is refused
 fields: fields of its own by name, each a `dyn.option` with a default, bounds or choices, and a line of documentation.
     They are set like the suite's (`data.skew=0.3`), checked, completed, and part of a run's identity: in runs of the
     piece always, so that a default may be changed later; in runs of other pieces only if they are set. A `float` is a
@@ -122,7 +123,10 @@ def target(
     """
     from dynamics.data.targets import TARGETS, TargetKind
 
-    return register_piece(TARGETS, lambda function: TargetKind(function, outputs, pads, check), name, uses, fields, version)
+    def make(function: F) -> TargetKind:
+        return TargetKind(function, outputs, pads, check, reads_parts=True)
+
+    return register_piece(TARGETS, make, name, uses, fields, version)
 
 
 def views(
@@ -190,7 +194,7 @@ def model(
     cost(spec, grid, outputs): floating-point operations of a gradient on one sample, for the plan; six a parameter
         unless it is said
     parameters(spec, grid, outputs): how many parameters; counted unless it is said
-    activations, inits: the names that `model.activation` and `model.init` may have
+    activations, inits: the names that `model.activation` and `model.init` may have; a model with none uses neither
     several_outputs, patches, one_hidden_layer, shared_filters: see `ModelKind`
 
         from dynamics.models.base import plain_model
@@ -221,7 +225,10 @@ def model(
             shared_filters,
         )
 
-    return register_piece(MODELS, make, name, uses, fields, version)
+    implied = {"width": True, "activation": activations is not None, "init": inits is not None, "views": patches}
+    always = tuple(used for used, present in implied.items() if present)
+    used: Any = (lambda spec: (*always, *uses(spec))) if callable(uses) else (*always, *uses)
+    return register_piece(MODELS, make, name, used, fields, version)
 
 
 def system(cls: S) -> S:
@@ -231,7 +238,8 @@ def system(cls: S) -> S:
     class variables `system` and `system_version` are the name and the version, `dynamics(self)` returns the `Dynamics`.
     `shape_fields` names the integers that are sizes; `paddable` those of them that may be padded without changing a
     number, by default none.
-    `cost(self)` says what a run costs; by default the program is traced and counted.
+    `cost(self)` says what a run costs; by default the program is traced and counted. `unused_fields(self)` says which
+    fields have no effect where others have some value; to set one of them is then refused.
 
         @dyn.register.system
         @dataclass(frozen=True)

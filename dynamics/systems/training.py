@@ -13,7 +13,7 @@ import numpy as np
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec
 from dynamics.data.law import LAWS
-from dynamics.data.problem import DataSpec, TargetSpec, draw_problem
+from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
 from dynamics.kernels import gates
 from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, common_padding, distinct_work
@@ -89,6 +89,24 @@ class TrainingSpec(RunSpec):
         self.loss.check(self.outputs)
         self.optimizer.check(self.data.num_samples, self.steps)
         check_measures(self.measures, self)
+
+    def unused_fields(self) -> dict[str, str]:
+        unused, loss = super().unused_fields(), self.loss.kind
+        if self.optimizer.weight_decay == 0:
+            unused["optimizer.decay"] = "optimizer.weight_decay"
+        if self.data.shuffle_parts and LAWS[self.data.law].num_parts(self.data) < 2:
+            unused["data.shuffle_parts"] = "data.law"
+        elif not TARGETS[self.target.kind].reads_parts:
+            unused["data.shuffle_parts"] = "target.kind"
+        if self.model.gradient != "closed_form":
+            unused |= {"model.gradient": "loss.kind"} if loss != "squared" else {}
+            unused |= {"model.gradient": "model.kind"} if self._has_no_closed_form() else {}
+        return unused
+
+    def _has_no_closed_form(self) -> bool:
+        """Return whether the network's gradient comes from automatic differentiation anyway."""
+        narrow = replace(self, model=replace(self.model, width=1))  # its width may be unresolved
+        return narrow.network().squared_gradient is None
 
     def warnings(self) -> list[str]:
         o, limit = self.optimizer, 1 / self.loss.factor

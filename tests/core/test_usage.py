@@ -40,7 +40,8 @@ def test_the_pieces_of_a_run_are_named_with_their_places():
         ({"model__depth": 3}, {"model.depth": 3}),
         ({"model__kind": "mlp", "model__depth": 3, "model__init": "kaiming_normal"}, {"model.init": "kaiming_normal"}),
         ({"model": PATCHES}, {}),
-        ({"model": change(PATCHES, views__count=3, views__seed=1)}, {"model.views.count": 3}),
+        ({"model": change(PATCHES, views__count=3, views__seed=1)}, {"model.views.count": 3, "model.views.seed": 1}),
+        ({"model": change(PATCHES, views__scheme="random_subsets", views__count=3, views__seed=1)}, {}),
         (
             {"model": change(PATCHES, views__scheme="random_subsets", views__count=3, views__stride=2)},
             {"model.views.stride": 2},

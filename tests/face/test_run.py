@@ -34,8 +34,9 @@ def output(tmp_path_factory):
 
 
 def test_identities_and_store_are_those_of_the_command_line(output):
-    overrides = ["size=smoke", "steps=20", "record.dense=0", "record.num=3", "form=map", "sweep.edge_ratio=[1.5,3.0]"]
+    overrides = ["size=smoke", "steps=20", "record.dense=0", "record.num=3", "form=map"]
     overrides += [f"~panels.{panel}" for panel in ("line", "growth")]
+    overrides += [f"panels.{panel}.edge_ratio=[1.5,3.0]" for panel in ("phases", "check")]
     wanted = compose("atlas/catapult", *overrides, f"output={output}")
     wanted_ids = {specs.run_id(run) for run in wanted.runs if run.edge_ratio in (1.5, 3.0)}  # type: ignore[attr-defined]
     study = small(output, edge_ratio=[1.5, 3.0])
@@ -89,7 +90,11 @@ def test_a_list_for_a_field_that_is_a_list_is_its_value_and_a_list_of_lists_an_a
 
 
 WRONG = {
-    "panel": (("stable_minima/rates",), {"panels": {"stabel": None}}, "no such panel; there are stable, low_norm"),
+    "panel": (
+        ("stable_minima/rates",),
+        {"panels": {"stabel": None}},
+        r"no such panel \(did you mean .stable.\?\); there are stable, low_norm",
+    ),
     "experiment": (("stable_minima/rate",), {}, "did you mean 'stable_minima/rates'"),
     "field": (("stable_minima/rates",), {"learning_rat": 0.1}, "did you mean"),
     "ambiguous": (("stable_minima/rates",), {"kind": "gd"}, "is one of .*model.kind"),

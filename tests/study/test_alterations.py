@@ -20,7 +20,7 @@ SAME = {
 OTHER = {
     "a field": ["data.noise_std=0.5"],
     "fewer seeds": ["sweep.seed=[0]"],
-    "a panel of another name": ["panels.other={optimizer: {learning_rate: 0.2, weight_decay: 0.0}}"],
+    "a panel of another name": ["+panels.other={optimizer: {learning_rate: 0.2, weight_decay: 0.0}}"],
 }
 
 
