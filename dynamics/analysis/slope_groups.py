@@ -104,9 +104,9 @@ def read_together(groups: Groups, metric: str, axis: str = "num_samples") -> tup
 
 
 def spread_of_slopes(groups: Groups, metric: str) -> Estimate:
-    """Return the greatest minus least slope over the groups."""
+    """Return the greatest minus least slope over the groups; unknown for a single one."""
     positions, values = read_together(groups, metric)
-    if not len(values[0]):
+    if len(values) < 2 or not len(values[0]):
         return UNKNOWN
     statistics = [median_slope(x, v) for x, v in zip(positions, values, strict=True)]
 

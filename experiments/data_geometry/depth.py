@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -207,11 +208,14 @@ def least_excess(found: list[Cell]) -> float:
     return float(np.concatenate([an.read_final(c.part, "least_excess") / c.slack for c in found]).min())
 
 
-def excess_over(cell: Cell, law: ClosedForms) -> float:
-    """Return the least excess of a cell's first run over the exact depth in another law, in units of its slack."""
-    fixed, _ = restart(cell.part.specs[cell.part.runs.sort("seed")["run"][0]])
-    excess = an.load_depths(cell.part)[0] - law.depth(np.asarray(fixed.cloud.queries, float))
-    return float(excess.min() / cell.slack)
+def least_excess_over(found: list[Cell], laws: list[ClosedForms]) -> float:
+    """Return the same of each cell's first run over the exact depth in another law."""
+    least = []
+    for cell, law in zip(found, laws, strict=True):
+        fixed, _ = restart(cell.part.specs[cell.part.runs.sort("seed")["run"][0]])
+        excess = an.load_depths(cell.part)[0] - law.depth(np.asarray(fixed.cloud.queries, float))
+        least.append(excess.min() / cell.slack)
+    return float(min(least))
 
 
 def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
@@ -224,55 +228,62 @@ def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
     return max(off)
 
 
-def worst_exponent(family: list[Cell], expected: list[float]) -> an.Estimate:
-    """Return the fitted exponent less the one expected, of the cell that is farthest off."""
-    return farthest_value([an.mean_over_seeds(fit_exponents(c) - e) for c, e in zip(family, expected, strict=True)])
+def worst_exponent(family: list[Cell], dim: int) -> an.Estimate:
+    """Return the largest distance of a cell's fitted exponent from that of its alpha's law in R^dim over the same T."""
+    laws = np.array([fit_law(c._replace(dim=dim)) for c in family])
+    table = np.stack([fit_exponents(c) for c in family], axis=1)
+    return an.combine_medians(table, lambda medians: np.abs(medians - laws[:, None]), over=an.greatest_over_seeds)
 
 
-def farthest_value(estimates: list[an.Estimate]) -> an.Estimate:
-    """Return the estimate whose value is farthest from 0."""
-    return max(estimates, key=lambda estimate: abs(estimate.value))
+def read_areas(study: an.Study, dims: list[int]) -> np.ndarray:
+    """Return areas (S, A, D) by random directions, over seeds, rising alpha and d."""
+    parts = [study.select(panel="radial", input_dim=d) for d in dims]
+    return np.stack([an.stack_seeds(an.split_by(p, "alpha").values(), read_area) for p in parts], axis=2)
 
 
-def read_areas(study: an.Study, dim: int, *, shuffled: bool = False) -> np.ndarray:
-    """Return areas (S, A) over seeds and rising alpha; shuffled: those of the largest alpha, other seeds for other alphas."""
-    part = study.select(panel="radial", input_dim=dim)
-    values, _ = an.at_step(part, part.values("steps")[-1]).grid("area", "seed", "alpha")
-    return np.stack([np.roll(values[:, -1], k) for k in range(values.shape[1])], axis=1) if shuffled else values
+def read_area(part: an.Study) -> np.ndarray:
+    return an.read_final(part, "area")
 
 
-def least_rise(tables: list[np.ndarray]) -> an.Estimate:
-    """Return the smallest step of the mean area between neighbouring alphas, over dimensions."""
-
-    def smallest(index: np.ndarray) -> np.ndarray:
-        return np.min([np.diff(table[index].mean(axis=1), axis=1).min(axis=1) for table in tables], axis=0)
-
-    return an.over_seeds(smallest, len(tables[0]))
+def least_rise(areas: np.ndarray) -> an.Estimate:
+    """Return the smallest step of the median area between neighbouring alphas, over dimensions; areas (S, A, D)."""
+    rises = lambda v: np.diff(np.median(v, axis=1), axis=1).reshape(len(v), -1)  # noqa: E731
+    return an.over_values(rises, areas, over=an.least_over_seeds)
 
 
-def worst_bias_ratio(study: an.Study, dim: int) -> an.Estimate:
-    """Return the mean excess of the guided search over that of as many random directions, at the alpha farthest from 0."""
-    found = []
-    for cell in (c for c in cells(study, "guided") if c.dim == dim):
-        other = study.select(panel="radial", alpha=cell.alpha, input_dim=dim)
-        step = cell.tried // int(other.values("directions_per_step")[0])
-        random = an.at_step(other, step).records.sort("seed")["mean_excess"].to_numpy()
-        found.append(an.ratio_over_seeds(an.read_final(cell.part, "mean_excess"), random, np.mean))
-    return farthest_value(found)
+def worst_bias_ratio(study: an.Study, tried: int, panel: str) -> an.Estimate:
+    """Return the largest size, over alpha at the largest d, of a search's mean excess over that of random directions.
+
+    tried: how many directions these are; panel: whose search it is, at its end.
+    """
+    guided = study.select(panel="guided", input_dim=study.select(panel="guided").values("input_dim")[-1])
+    pairs = []
+    for alpha in guided.values("alpha"):
+        random = study.select(panel="radial", alpha=alpha, input_dim=guided.values("input_dim")[0])
+        early = an.at_step(random, tried // int(random.values("directions_per_step")[0]))
+        searched = guided.select(alpha=alpha) if panel == "guided" else random
+        late = replace(searched, records=searched.final)
+        pairs.append(an.stack_seeds((late, early), lambda part: part.records.sort("seed")["mean_excess"].to_numpy()))
+
+    def ratios(v: np.ndarray) -> np.ndarray:
+        medians = np.median(v, axis=1)
+        return np.abs(medians[..., 0] / medians[..., 1])
+
+    return an.over_values(ratios, np.stack(pairs, axis=1), over=an.greatest_over_seeds)
 
 
 def least_overestimate(family: list[Cell]) -> an.Estimate:
     """Return mean depth found over mean exact depth, less 1, in the law where it is smallest."""
     over = [an.read_final(c.part, "mean_excess") / an.read_final(c.part, "mean_exact") for c in family]
-    return min(map(an.mean_over_seeds, over), key=lambda estimate: estimate.value)
+    return an.combine_medians(np.stack(over, axis=1), lambda medians: medians, over=an.least_over_seeds)
 
 
 def claims(study: an.Study) -> list[an.Claim]:
     family = cells(study, "radial")
     plane, dims = [c for c in family if c.dim == 2], sorted({c.dim for c in family})
-    most, last = dims[-1], [c for c in family if c.dim == dims[-1]]
-    (low, high), slopes = plane[0].fit_range, [fit_law(c) for c in plane]
-    another = f"points of alpha = {plane[-1].alpha:g} against the depth of alpha = {plane[0].alpha:g}"
+    before, last = dims[-2], [c for c in family if c.dim == dims[-1]]
+    (low, high), guided = plane[0].fit_range, cells(study, "guided")[-1]
+    off, more = [radial_forms(c.alpha) for c in plane[:-1]], last[-1].tried // guided.tried
     by_derivation = f"{SOURCE}; derived for the radial family"
     return [
         an.judge(
@@ -281,7 +292,10 @@ def claims(study: an.Study) -> list[an.Claim]:
             statement="The lightest random half-space is no lighter than the law's depth, up to sampling, anywhere",
             expects=an.at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
             evidence=an.Evidence(
-                least_excess(cells(study, "radial", *LAW_PANELS)), excess_over(plane[-1], radial_forms(plane[0].alpha)), another
+                least_excess(cells(study, "radial", *LAW_PANELS)),
+                least_excess_over(plane[1:], off),
+                "the depths of the next smaller alpha, in the plane",
+                an.NEIGHBOUR,
             ),
         ),
         an.judge(
@@ -292,43 +306,39 @@ def claims(study: an.Study) -> list[an.Claim]:
             evidence=an.compare(
                 worst_rim_exponent,
                 lambda alpha, d: radial_forms(alpha).depth_exponent(d),
-                control={"alpha doubled": lambda alpha, d: radial_forms(2 * alpha).depth_exponent(d)},
+                neighbour={"alpha larger by 10 %": lambda alpha, d: radial_forms(1.1 * alpha).depth_exponent(d)},
             ),
         ),
         an.judge(
             id="depth/fitted-exponents",
             source=by_derivation,
             statement=f"Depths found in the plane have the exponents that the law has for T in [{low:.2g}, {high:.2g}]",
-            expects=an.near(0, 0.06, of="farthest fit less the law's own slope there"),
-            evidence=an.compare(
-                worst_exponent, (plane, slopes), control={"exponents of the next alpha": (plane, [*slopes[1:], slopes[0]])}
-            ),
+            expects=an.at_most(0.06, of="|fit - the law's own slope there| at the worst alpha"),
+            evidence=an.compare(worst_exponent, (plane, 2), neighbour={"the laws' slopes at d = 3": (plane, 3)}),
         ),
         an.judge(
             id="depth/area-rises-with-alpha",
             source=f"{SOURCE}; derived",
             statement=f"The area of Psi by random directions rises with alpha (d = {', '.join(map(str, dims))})",
-            expects=an.ordered(of="the mean area over alpha"),
-            evidence=an.compare(
-                least_rise,
-                [read_areas(study, d) for d in dims],
-                control={
-                    "other seeds of one alpha in place of other alphas": [read_areas(study, d, shuffled=True) for d in dims]
-                },
-            ),
+            expects=an.ordered(of="the median area over alpha"),
+            evidence=an.permute(least_rise, read_areas(study, dims), "alpha permuted within every seed"),
         ),
         an.judge(
             id="depth/random-directions-overestimate",
             source="derived; the papers' depths are those of random directions",
-            statement=f"At d = {most} the mean depth by {family[0].tried} random directions is a tenth too large or more",
+            statement=f"At d = {dims[-1]} the mean depth by {family[0].tried} random directions is a tenth too large or more",
             expects=an.at_least(0.1, of="smallest relative overestimate"),
-            evidence=an.compare(least_overestimate, last, control={"in the plane": plane}),
+            evidence=an.compare(least_overestimate, last, neighbour={f"d = {before}": [c for c in family if c.dim == before]}),
         ),
         an.judge(
             id="depth/guided-bias",
             source="derived: the own direction is the lightest for an isotropic law",
-            statement=f"At d = {most} the guided search is off by much less than as many random directions, for every alpha",
-            expects=an.near(0, 0.25, of="ratio of mean excesses where it is farthest from 0"),
-            evidence=an.compare(worst_bias_ratio, (study, most), control={"in the plane": (study, 2)}),
+            statement=f"At d = {guided.dim} the guided search is off by much less than as many random directions",
+            expects=an.at_most(0.25, of="|ratio of mean excesses| at the worst alpha"),
+            evidence=an.compare(
+                worst_bias_ratio,
+                (study, guided.tried, "guided"),
+                treatment={f"{more} times as many random directions": (study, guided.tried, "radial")},
+            ),
         ),
     ]

@@ -40,8 +40,7 @@ def standing(study: an.Study) -> pl.DataFrame:
 def ends(study: an.Study) -> pl.DataFrame:
     """Return descent's last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
     table = study.select(panel="descent").final
-    sizes = table.select("data.num_samples", "bound").iter_rows()
-    optimal = [patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in sizes]
+    optimal = [patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in table["data.num_samples", "bound"].iter_rows()]
     eta = 2 * pl.col("edge_ratio") / pl.col("exact_sharpness")
     window = pl.col("edge_ratio") * pl.Series(optimal) / pl.col("exact_sharpness")
     return table.with_columns(eta=eta, window=window, moved=pl.col("distance") / pl.col("perturbation"))
@@ -193,10 +192,10 @@ def caption(study: an.Study) -> str:
     )
 
 
-def largest_share(table: pl.DataFrame, factor: int) -> float:
-    """Return the largest (lambda - 1) / (bound - 1) with the bound of `factor` times as many patches."""
+def largest_share(table: pl.DataFrame, more: int) -> float:
+    """Return the largest (lambda - 1) / (bound - 1) with the bound of so many patches more."""
     rows = table.select("sharpness", "data.num_samples", "bound", "data.input_dim", "data.patch_dim", "scaling").iter_rows()
-    return max((s - 1) / (patch_sharpness_bound(n, b, factor * (d // m), scaling) - 1) for s, n, b, d, m, scaling in rows)
+    return max((s - 1) / (patch_sharpness_bound(n, b, d // m + more, scaling) - 1) for s, n, b, d, m, scaling in rows)
 
 
 def largest_spread(table: pl.DataFrame) -> an.Measured:
@@ -225,28 +224,28 @@ def claims(study: an.Study) -> list[an.Claim]:
     sphere, signs, patches = (read_built(study, *names) for names in (("sphere", "linear"), ("signs",), PATCHES))
     crossing, ball, rescaled = (read_built(study, name) for name in ("crossing", "ball", "rescaled"))
     after, shares = ends(study), standing(study)
-    alike, beyond = (pl.col("bound") ** 2 - 2).abs() < 1e-9, pl.col("window") > 1
+    alike, beyond, is_low = (pl.col("bound") ** 2 - 2).abs() < 1e-9, pl.col("window") > 1, pl.col("data.input_dim") <= 5
     inside, below_edge = (pl.col("edge_ratio") > 1) & (pl.col("window") < 1), after.filter(pl.col("edge_ratio") < 1)
     paper = after.filter(construction="sphere_paper")
     dims = ", ".join(map(str, sorted(set(sphere["data.input_dim"]))))
     sizes = f"n = {sphere['data.num_samples'].min()} to {sphere['data.num_samples'].max()}"
-    low = ball.filter(pl.col("data.input_dim") <= 5, pl.col("data.num_samples") >= 32)
+    low, high = ball.filter(is_low, pl.col("data.num_samples") >= 32), ball.filter(~is_low)
     every, uniform = pl.concat([sphere, signs, patches]), "labels uniform on [-D, D]"
+    root_off = {"a root 1 % off": every.with_columns(exact_sharpness=1.01 * pl.col("exact_sharpness") - 0.01)}
     own, crossed = sphere.filter(panel="sphere"), {"kinks beyond the nearest sample": crossing}
-    halved = {"the same nets with (w, b) halved and v doubled": rescaled.filter(pair_scale=0.5)}
-    same_net = {"labels +-sqrt(2), where both are the same net": signs.filter(alike)}
-    optimal, papers = rescaled.filter(scaling="optimal"), {"the paper's pairs": rescaled.filter(scaling="paper")}
-    unstable = {"eta lambda / 2 above 1": after.filter(pl.col("edge_ratio") > 1)}
+    (optimal, papers), factor = (rescaled.filter(scaling=s) for s in ("optimal", "paper")), rescaled["pair_scale"].max()
+    scaled = pl.concat([optimal.filter(pair_scale=factor), papers.filter(pair_scale=1.0)])
+    scaled = {f"optimal pairs, (w, b) times {factor:g} and v over it": scaled}
+    unstable = {"the next learning rate": after.filter(edge_ratio=after["edge_ratio"].filter(after["edge_ratio"] > 1).min())}
     too_large = {"eta above 2 / lambda of the optimal scaling": paper.filter(beyond)}
     from_paper = {"eta below it, from the paper's net": paper.filter(inside)}
     below_bound = an.at_most(1 + ROUNDING, of="largest (lambda - 1) / (bound - 1)")
     on_bound = an.equal_up_to(ROUNDING, of="lambda - bound")
     missed = an.at_least(MISSED, of="largest residual of every run over D")
-    rounded = "in units of eps |v| (|w| + |b|) + 1e-12"
+    found, rounded = "panels and labels, chosen after runs that showed it", "in units of eps |v| (|w| + |b|) + 1e-12"
     from_bound, patch_signs = (pl.col("sharpness") - pl.col("bound_sharpness")).abs(), read_built(study, "patch_signs")
     residual, per_sample = pl.col("interpolation_error") / pl.col("bound"), pl.col("used_width") / pl.col("data.num_samples")
-    fitted, larger = pl.col("memorised_share") == 1, pl.max_horizontal("largest_activation", per_sample)
-    elsewhere = fitted & (pl.col("moved") > NEAR)
+    fitted, far = pl.col("memorised_share") == 1, pl.col("moved") > NEAR
     off = [(pl.col(name) - pl.col("exact_sharpness")).abs() for name in ("sharpness", "gauss_newton_sharpness")]
     return [
         an.judge(
@@ -254,97 +253,99 @@ def claims(study: an.Study) -> list[an.Claim]:
             source=SPHERE,
             statement=f"lambda <= 1 + (D^2 + 2)/n, and 1 + 2 sqrt(2) D/n for optimal pairs, d = {dims}, {sizes}",
             expects=below_bound,
-            evidence=an.compare(an.largest, pl.concat([sphere, signs]), control=halved, of="share"),
+            evidence=an.scale_neighbour(an.largest(pl.concat([sphere, signs]), "share"), 1.01, "bounds 1 % nearer to 1"),
         ),
         claim(
             id="flat_interpolation/bound-attained",
             statement="Both bounds are attained where all labels are +-D",
             expects=on_bound,
-            evidence=an.compare(an.largest, signs, control={uniform: sphere}, of=from_bound),
+            evidence=an.compare(an.largest, signs, treatment={uniform: sphere}, of=from_bound),
         ),
         claim(
             id="flat_interpolation/secular-equation",
             statement="lambda of the Hessian and of Gauss-Newton is the root of sum 1/(mu - c_i) = 1, over n",
             expects=an.at_most(4, of=f"|lambda - root| {rounded}"),
-            evidence=an.compare(an.largest, every, control=crossed, of=pl.max_horizontal(off) / UNIT),
+            evidence=an.compare(an.largest, every, neighbour=root_off, of=pl.max_horizontal(off) / UNIT),
         ),
         an.judge(
             id="flat_interpolation/interpolates",
             source=SPHERE,
             statement="Every label is fitted, to rounding",
             expects=an.at_most(4, of=f"largest residual {rounded}"),
-            evidence=an.compare(an.largest, every, control=crossed, of=pl.col("interpolation_error") / UNIT),
+            evidence=an.compare(an.largest, every, treatment=crossed, of=pl.col("interpolation_error") / UNIT),
         ),
         an.judge(
             id="flat_interpolation/a-neuron-a-sample",
             source=SPHERE,
             statement="At most n neurons, each of them on for one sample (one patch of one sample)",
             expects=an.at_most(1, of="the larger of width / n and samples a neuron"),
-            evidence=an.compare(an.largest, every, control=crossed, of=larger),
+            evidence=an.compare(an.largest, every, treatment=crossed, of=pl.max_horizontal("largest_activation", per_sample)),
         ),
         claim(
             id="flat_interpolation/optimal-is-flatter",
             statement=f"Optimal pairs are flatter than the paper's on the same labels, d = {dims}, {sizes}",
             expects=an.at_most(1 - ROUNDING, of="largest ratio of lambda - 1"),
-            evidence=an.compare(largest_scaling_ratio, pl.concat([own, signs.filter(~alike)]), control=same_net),
+            evidence=an.compare(largest_scaling_ratio, pl.concat([own, signs.filter(~alike)]), treatment=scaled),
         ),
         claim(
             id="flat_interpolation/least-of-rescalings",
             statement="No factor on all pairs makes the optimal net flatter",
             expects=an.above(1, of="least ratio of lambda - 1 over other factors"),
-            evidence=an.compare(least_rescaled_ratio, optimal, control=papers),
+            evidence=an.compare(least_rescaled_ratio, optimal, treatment={"the paper's pairs": papers}),
         ),
         claim(
             id="flat_interpolation/same-in-every-dimension",
             statement=f"lambda is that of the labels alone, whatever d = {dims} is",
             expects=an.at_most(4, of=f"spread over d {rounded}"),
-            evidence=an.compare(largest_spread, pl.concat([own, signs]), control={"uniform ball": ball}),
+            evidence=an.compare(largest_spread, pl.concat([own, signs]), treatment={"uniform ball": ball}),
         ),
         an.judge(
             id="flat_interpolation/patches-below-bound",
             source=PATCH,
             statement="Shared filters on J independent patches: lambda <= 1 + (D^2 + 2/J^2)/n, optimal 1 + 2 sqrt(2) D/(J n)",
             expects=below_bound,
-            evidence=an.compare(largest_share, (patches, 1), control={"the bound of twice as many patches": (patches, 2)}),
+            evidence=an.compare(largest_share, (patches, 0), neighbour={"the bound of one patch more": (patches, 1)}),
         ),
         claim(
             id="flat_interpolation/patch-bound-attained",
             statement="Both bounds of patches are attained where all labels are +-D",
             expects=on_bound,
-            evidence=an.compare(an.largest, patch_signs, control={uniform: read_built(study, "patch")}, of=from_bound),
+            evidence=an.compare(an.largest, patch_signs, treatment={uniform: read_built(study, "patch")}, of=from_bound),
         ),
         an.judge(
             id="flat_interpolation/ball-is-not-memorised",
             source="Liang et al. 2026: the sphere is needed",
             statement=f"On the uniform ball labels are missed in every run, d up to {low['data.input_dim'].max()}, n >= 32",
             expects=missed,
-            evidence=an.compare(an.smallest, low, control={"the sphere": sphere}, of=residual),
+            evidence=an.compare(an.smallest, low, neighbour={"the ball at larger d": high}, of=residual),
+            post_hoc="which d and n: at d = 20 a first run had memorised",
         ),
         an.judge(
             id="flat_interpolation/share-that-stands-out",
             source="derived: half-space depth of the ball",
             statement="The share of ball samples that a neuron can be alone with in their own direction is E (1 - depth)^(n-1)",
             expects=an.at_most(4, of="standard errors off, at the worst (d, n),"),
-            evidence=an.compare(an.worst_share, (shares, "expected"), control={"the closed form of d + 1": (shares, "other")}),
+            evidence=an.compare(an.worst_share, (shares, "expected"), neighbour={"that of d + 1": (shares, "other")}),
         ),
         an.judge(
             id="flat_interpolation/stable-below-the-edge",
             source=SPHERE,
             statement=f"Descent from beside the net comes back to it for eta lambda / 2 up to {below_edge['edge_ratio'].max()}",
             expects=an.at_most(NEAR, of="all labels fitted again, distance moved in perturbations"),
-            evidence=an.compare(an.largest, below_edge, control=unstable, of="moved", also=fitted),
+            evidence=an.compare(an.largest, below_edge, neighbour=unstable, of="moved", also=fitted),
         ),
         claim(
             id="flat_interpolation/settles-flatter",
-            statement="Just above 2 / lambda descent leaves the paper's net for a flatter one that memorises as well, while "
-            "eta <= 2 / lambda of the optimal scaling",
+            statement="Just above 2 / lambda descent settles at a flatter interpolator, if eta <= 2 / lambda of optimal pairs",
             expects=an.below(1, of="all labels fitted again, elsewhere, eta lambda / 2"),
-            evidence=an.compare(an.largest, paper.filter(inside), control=too_large, of="edge", also=elsewhere),
+            evidence=an.compare(an.largest, paper.filter(inside), neighbour=too_large, of="edge", also=fitted & far),
+            post_hoc=found,
         ),
         claim(
             id="flat_interpolation/no-memory-above",
             statement="With eta above 2 / lambda of the optimal scaling descent does not memorise again",
             expects=missed,
-            evidence=an.compare(an.smallest, after.filter(beyond), control=from_paper, of=residual),
+            evidence=an.compare(an.smallest, after.filter(beyond), neighbour=from_paper, of=residual),
+            post_hoc=found,
         ),
     ]

@@ -50,12 +50,9 @@ def figure(study: an.Study) -> an.Page:
     return an.Page(fig, text, {"lines_slopes": table}, {f"slopes of the {an.ERROR}": table})
 
 
-def trend_of_levels(groups: an.Groups) -> an.Estimate:
-    """Return the trend in log d of the log error at the largest n."""
-    found = [an.read_seeds(part, an.ERROR)[1] for part in groups.values()]
-    seeds = min(len(v) for v in found)
-    ends = np.stack([v[:seeds, -1] for v in found], axis=1)
-    return an.trend_of_logs(ends, [part.values("input_dim")[0] for part in groups.values()])
+def stack_levels(groups: an.Groups) -> np.ndarray:
+    """Return errors (S, D) at the largest n, over the d of the groups; inf where a run diverged."""
+    return an.stack_seeds(groups.values(), lambda part: an.read_levels(part, an.list_common_steps(part)[-1]))
 
 
 def claims(study: an.Study) -> list[an.Claim]:
@@ -63,28 +60,38 @@ def claims(study: an.Study) -> list[an.Claim]:
     parts = {panel: an.split_by(part, "input_dim") for panel, part in an.split_panels(study, TITLES).items()}
     dims = study.values("input_dim")
     span = f"d = {dims[0]} to {dims[-1]}"
-    against_isotropic = {"isotropic data": parts["isotropic"]}
+    levels, trend = {panel: stack_levels(groups) for panel, groups in parts.items()}, "trend of log error in log d"
+
+    def follow_dims(table: np.ndarray) -> an.Estimate:
+        return an.trend_of_logs(table, dims)
+
+    def against_isotropic(panel: str) -> dict[str, an.Groups]:
+        d = parts[panel].keys() & parts["isotropic"].keys()
+        last = max(d, key=int)
+        return {f"lines and isotropic data at d = {last}": {name: parts[name][last] for name in (panel, "isotropic")}}
+
     return [
         *(
             claim(
                 id=f"lines/slope-does-not-depend-on-d-{panel}",
                 statement=f"The slope does not depend on d ({TITLES[panel]}, {span})",
                 expects=an.at_most(0.1, of="greatest minus least slope"),
-                evidence=an.compare(an.spread_of_slopes, parts[panel], control=against_isotropic, metric=an.ERROR),
+                evidence=an.compare(an.spread_of_slopes, parts[panel], treatment=against_isotropic(panel), metric=an.ERROR),
             )
             for panel in ("lines", "affine")
         ),
         claim(
             id="lines/isotropic-worsens-with-d",
             statement=f"On isotropic data the error grows with d ({span}, the largest n)",
-            expects=an.above(0, of="trend of log error in log d"),
-            evidence=an.compare(trend_of_levels, parts["isotropic"], control={"lines through the origin": parts["lines"]}),
+            expects=an.above(0, of=trend),
+            evidence=an.permute(follow_dims, levels["isotropic"], "d permuted within every seed"),
         ),
         claim(
             id="lines/error-does-not-grow-with-d",
             statement=f"On lines the error does not grow with d ({span}, the largest n)",
-            expects=an.at_most(0.1, of="trend of log error in log d"),
-            evidence=an.compare(trend_of_levels, parts["lines"], control=against_isotropic),
+            expects=an.at_most(0.05, of=trend),
+            evidence=an.compare(follow_dims, levels["lines"], treatment={"isotropic data": levels["isotropic"]}),
+            post_hoc="the bound: narrowed from 0.1, which isotropic data had not been seen to violate",
         ),
         *an.judge_stability(study.select(panel="lines"), "lines"),
     ]
