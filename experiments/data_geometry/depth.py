@@ -203,13 +203,13 @@ def caption(study: an.Study) -> str:
     )
 
 
-def least_excess(found: list[Cell]) -> float:
-    """Return the least excess of any run over the law's exact depth, in units of its slack."""
-    return float(np.concatenate([an.read_final(c.part, "least_excess") / c.slack for c in found]).min())
+def least_excess(found: list[Cell], laws: list[ClosedForms] | None) -> float:
+    """Return the least excess of any run over the law's exact depth, in units of its slack.
 
-
-def least_excess_over(found: list[Cell], laws: list[ClosedForms]) -> float:
-    """Return the same of each cell's first run over the exact depth in another law."""
+    With other laws, one a cell, that of each cell's first run over the exact depth in its other law.
+    """
+    if laws is None:
+        return float(np.concatenate([an.read_final(c.part, "least_excess") / c.slack for c in found]).min())
     least = []
     for cell, law in zip(found, laws, strict=True):
         fixed, _ = restart(cell.part.specs[cell.part.runs.sort("seed")["run"][0]])
@@ -291,11 +291,10 @@ def claims(study: an.Study) -> list[an.Claim]:
             source="definition; slack by Dvoretzky-Kiefer-Wolfowitz, derived",
             statement="The lightest random half-space is no lighter than the law's depth, up to sampling, anywhere",
             expects=an.at_least(-1, of="least excess over sqrt(log(2 D / 0.01) / 2n)"),
-            evidence=an.Evidence(
-                least_excess(cells(study, "radial", *LAW_PANELS)),
-                least_excess_over(plane[1:], off),
-                "the depths of the next smaller alpha, in the plane",
-                an.NEIGHBOUR,
+            evidence=an.compare(
+                least_excess,
+                (cells(study, "radial", *LAW_PANELS), None),
+                neighbour={"the depths of the next smaller alpha, in the plane": (plane[1:], off)},
             ),
         ),
         an.judge(

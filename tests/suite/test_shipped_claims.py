@@ -16,7 +16,7 @@ from dynamics.study.experiments import experiment_module, experiment_names
 ANALYSIS = Path(__file__).resolve().parents[2] / "dynamics" / "analysis"
 KINDS = {"null", "neighbour", "treatment"}
 TO_CONVERT = {  # controls whose kind is not stated yet
-    *(name for name in experiment_names() if name.startswith(("convolution/", "data_geometry/", "atlas/"))),
+    *(name for name in experiment_names() if name.startswith(("convolution/", "atlas/"))),
 }
 
 
