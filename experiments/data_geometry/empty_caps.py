@@ -164,7 +164,7 @@ def claims(study: an.Study) -> list[an.Claim]:
             statement=f"That slope is the one of the closed form over these n, {span}",
             expects=an.at_most(an.TOLERANCE, of=f"|slope - closed form's| {place}"),
             evidence=against_next("risk", closed_form, "closed form of d + 1"),
-            post_hoc="added when the slope of the uniform ball had been seen to differ from its exponent at such n",
+            post_hoc="the claim, as that of the uniform ball: added when a slope had been seen to differ from its exponent",
         ),
         an.judge(
             id="radial_caps/share-as-expected",

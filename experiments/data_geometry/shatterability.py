@@ -43,8 +43,8 @@ def figure(study: an.Study) -> an.Page:
         f"{run['data.num_samples']}, width {run['model.width']}, {run['steps']} steps at eta = "
         f"{run['optimizer.learning_rate']:g} ({run['loss.normalization']} loss), medians over {len(study.values('seed'))} "
         "seeds, bars least to greatest; E |x|^2 = 1. The depth of the training inputs is that among fresh ones, bounded from "
-        "above by 256 random directions and each point's own whitened one, before anything is trained. Intervals resample "
-        f"laws, and seeds within each. {an.describe_losses(study)}"
+        "above by 256 random directions and each point's own whitened one, before anything is trained. Intervals are "
+        f"over laws. {an.describe_losses(study)}"
     )
     tables = {"shatterability": table, "shatterability_correlations": correlations}
     return an.Page(fig, text, tables, {"rank correlations": correlations})
