@@ -103,7 +103,7 @@ def permute(
 def judge_control(bound: Bound, evidence: Evidence) -> str:
     """Return `rejected`, `not rejected` or `says nothing` of a control, the same bound being applied to it."""
     if isinstance(evidence.control, Nulls):
-        if not evidence.control.estimates:
+        if not np.isfinite([as_estimate(estimate).value for estimate in evidence.control.estimates]).any():
             return SAYS_NOTHING
         share = np.mean([bound.judge(estimate) == HOLDS for estimate in evidence.control.estimates])
         return REJECTED if share <= FALSE_ALARMS else NOT_REJECTED

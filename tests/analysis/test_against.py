@@ -59,6 +59,7 @@ def test_slopes_their_spread_and_their_trend_by_hand():
     assert spread_of_slopes({"a": study_of(power(0.5)), "b": study_of(power(0.5, 7))}, "error").value == pytest.approx(
         0, abs=1e-12
     )
+    assert np.isnan(spread_of_slopes({"alone": study_of(power(0.5))}, "error").value)  # not 0: there is nothing to compare
     growing = trend_of_slopes(groups, [1, 2, 3], "error")  # |slope| by least squares: (1.0 - 0.25) / 2
     assert growing.value == pytest.approx(0.375) and growing.low <= growing.value <= growing.high
     assert trend_of_slopes(groups, [3, 2, 1], "error").value == pytest.approx(-0.375)

@@ -227,6 +227,8 @@ def test_permuted_labels_are_rejected_at_the_rate_that_the_interval_promises(rng
     assert claim.verdict == (HOLDS if effect > 0 else claim.verdict)
     loose = judge(id="", source="", statement="", expects=above(-99, of="difference"), evidence=evidence)
     assert (loose.verdict, loose.control_outcome) == (INCONCLUSIVE, NOT_REJECTED)  # a bound that anything meets
+    unknown = permute(lambda t: median_over_seeds(t[:, 0] - t[:, 1]), np.full((9, 2), np.nan))
+    assert judge(id="", source="", statement="", expects=above(0, of="x"), evidence=unknown).control_outcome == SAYS_NOTHING
 
 
 def test_claims_are_keywords_only():
