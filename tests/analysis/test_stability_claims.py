@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from dynamics.analysis.bounds import FAILS, HOLDS, INCONCLUSIVE
 from dynamics.analysis.controls import NOT_REJECTED, REJECTED
-from dynamics.analysis.stability_claims import judge_stability, read_slacks
+from dynamics.analysis.stability_claims import ROUNDING, judge_stability, read_slacks
 from dynamics.study.tables import Study
 
 ETA, RADIUS = 0.25, 1.0
@@ -32,8 +34,8 @@ def record(norm: float, gauss_newton: float, *, hessian: float | None = None, er
     }
 
 
-def study_of(*records: dict) -> Study:
-    runs = pl.DataFrame({"run": ["a"], "panel": ["p"], "precision": ["float64"], "seed": [0]})
+def study_of(*records: dict, precision: str = "float64") -> Study:
+    runs = pl.DataFrame({"run": ["a"], "panel": ["p"], "precision": [precision], "seed": [0]})
     rows = pl.DataFrame([{"run": "a", "step": i, **row} for i, row in enumerate(records)])
     return Study("paper/name", "smoke", runs, rows, None, {})  # type: ignore[arg-type]
 
@@ -57,6 +59,25 @@ def test_nets_farther_from_equality_catch_a_factor_of_two_or_nothing():
     assert (twice.verdict, twice.control, twice.margin) == (HOLDS, "g larger by a factor of 2", pytest.approx(1.5))
     far = judged(record(1.0, 9.0))["c3"]  # (9 - 1) / 2 = 4
     assert (far.verdict, far.control_outcome, far.margin) == (INCONCLUSIVE, NOT_REJECTED, pytest.approx(4))
+
+
+@pytest.mark.parametrize("precision", list(ROUNDING))
+def test_a_violation_beyond_rounding_fails_and_one_within_it_holds(precision):
+    for size, verdict in ((0.9, HOLDS), (1.1, FAILS)):
+        slack = -size * ROUNDING[precision]
+        (claim, *_) = judge_stability(study_of({**record(1.0, 3.0), "c1_slack": 3.0 * slack}, precision=precision), "name")
+        assert claim.verdict == verdict and claim.measured == pytest.approx(slack)
+
+
+def test_a_record_counts_once_in_however_many_panels_it_is():
+    study = study_of(record(1.0, 3.1), record(1.0, 4.0))
+    twice = replace(study, records=pl.concat([study.records, study.records]))
+    assert len(read_slacks(twice, "c1").slack) == 2 and len(read_slacks(twice, "c3").slack) == 4
+
+
+def test_nets_without_a_norm_and_a_corollary_that_never_applied_confirm_nothing():
+    for claims in (judged(record(0.0, 1.0)), {"corollary": judged(record(1.0, 3.1, below=False))["corollary"]}):
+        assert {claim.verdict for claim in claims.values()} == {INCONCLUSIVE}
 
 
 def test_a_violation_fails_and_a_study_without_the_columns_says_nothing():
