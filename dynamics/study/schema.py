@@ -71,9 +71,9 @@ def _take_whole_floats(config: DictConfig) -> None:
         if isinstance(node, DictConfig) and OmegaConf.get_type(node) is not dict:
             _take_whole_floats(node)
         elif isinstance(node, IntegerNode):
-            config[name] = WholeNumberNode(node._value())
+            config[name] = WholeNumberNode(node._value(), is_optional=False)
         elif isinstance(node, UnionNode):
-            config[name] = SizeNode(config[name])
+            config[name] = SizeNode(config[name], is_optional=False)
         elif isinstance(node, ListConfig) and node._metadata.element_type is int:
             node._metadata.element_type = Any  # its numbers are checked with the run
 

@@ -209,7 +209,7 @@ def broken_syntax() -> Iterator[Case]:
     yield of("training", "steps=${no.such}", word="no.such")
     yield of("training", "steps=${steps}", word="ecursive")
     yield of("training", "steps=${no_resolver:1}", word="no_resolver")
-    yield of("training", "steps=1,2", word="steps=1,2")
+    yield of("training", "steps=1,2", word="steps = '1,2'")
 
 
 def unknown_groups() -> Iterator[Case]:

@@ -78,7 +78,8 @@ def test_calls_and_specs_take_whole_floats_and_come_to_the_same_identities():
     assert compose(RATES, "size=smoke", values={"steps": 1e2}).members == compose(RATES, "size=smoke", "steps=100").members
 
 
-NOT_WHOLE = ["steps=1.5", "steps=1e3.5", "steps=inf", "steps=true", "model.width=1.5", "record.at=[1.5]", "sweep.seed=[0.5]"]
+NOT_WHOLE = ["steps=1.5", "steps=1e3.5", "steps=inf", "steps=true", "steps=null", "model.width=1.5", "model.width=null"]
+NOT_WHOLE += ["record.at=[1.5]", "sweep.seed=[0.5]"]
 
 
 @pytest.mark.parametrize("override", NOT_WHOLE)
