@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import logging as _logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,9 +109,21 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
     module, attribute = _PLACES[name]
     found = importlib.import_module(f"dynamics.{module}")
+    _let_registries_import_own_code()
     value = getattr(found, attribute) if attribute else found
     globals()[name] = value
     return value
+
+
+def _let_registries_import_own_code() -> None:
+    """A name that is not known may be one's own: `dyn.Data(law="mine")` looks where `dyn.sweep` would."""
+    registry = sys.modules.get("dynamics.core.registry")
+    if registry is not None and _import_own_code not in registry.OWN_CODE:
+        registry.OWN_CODE.append(_import_own_code)
+
+
+def _import_own_code() -> None:
+    importlib.import_module("dynamics.study.own_code").import_own_code()
 
 
 def __dir__() -> list[str]:

@@ -6,9 +6,10 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+LONGEST_VALUE = 200  # characters of a value in a message
 POSIX = os.name == "posix"
 
 # What else the field calls a field of ours. A name with a dot means one field, a name without one any field that ends so.
@@ -51,10 +52,17 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: Any, allowed: str):
         self.field, self.value, self.allowed = field, value, allowed
-        super().__init__(f"{field} = {value!r}: {allowed}")
+        super().__init__(f"{field} = {_shown(value)}: {allowed}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.allowed)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as Python writes it, on one line and of at most 200 characters."""
+    text = repr(value)
+    text = " ".join(text.split()) if "\n" in text else text
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -75,7 +83,7 @@ def closest(name: str, known: list[str]) -> str | None:
 
 def choose(field: str, name: str, table: Mapping[str, Any]) -> Any:
     """Return `table[name]`; raise an `InputError` that lists the choices and the closest of them for another name."""
-    if name not in table:
+    if not isinstance(name, Hashable) or name not in table:
         raise InputError(field, name, f"choose one of {', '.join(sorted(table))}{suggest(name, table)}")
     return table[name]
 

@@ -1,8 +1,10 @@
-"""What a shell offers when the tab key is pressed: commands, experiments, sizes and modes from us, fields from Hydra.
+"""What a shell offers when the tab key is pressed: commands, experiments and the names that a field may have from us,
+fields from Hydra.
 
 `eval "$(dynamics -sc install=bash)"` (or zsh, or fish) makes the shell call `dynamics -sc query=bash` with the line
 typed so far in `COMP_LINE`. Hydra knows the fields of a config; it does not know our commands, it takes the folder of
-an experiment's name for a group of its own, and of a field's values it offers the present one alone.
+an experiment's name for a group of its own, and of a field's values it offers the present one alone: where a field
+has few values (`describe_fields`), we offer them all, one's own pieces among them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ def offered_words(line: str) -> list[str] | None:
     if given and field in ("experiment", "size", "mode", "reuse", "table"):
         choices = [f"{field}={value}" for value in _values(field, experiment)]
     elif given:
-        return [] if field in ("to", "days") else None
+        if field in ("to", "days"):
+            return []
+        choices = _field_values(word, experiment)
+        if choices is None:
+            return None
     elif not words:
         choices = [*COMMANDS, "experiment="]
     elif command and command != "export":
@@ -56,6 +62,25 @@ def offered_words(line: str) -> list[str] | None:
     else:
         return None
     return [choice for choice in choices if choice.startswith(word)]
+
+
+def _field_values(word: str, experiment: str) -> list[str] | None:
+    """Return the word completed by each value that the field may have, None for a field that has more than a few.
+
+    In a list (`measures=[train_loss,`) or a sweep (`model.kind=two_layer,`) it is the last value that is completed.
+    """
+    from dynamics.core.usage import describe_fields
+    from dynamics.study.config import compose
+
+    field, _, given = word.partition("=")
+    path = re.sub(r"^\W*(sweep\.|panels\.[^.]+\.)?", "", field)
+    described = describe_fields(type(compose(experiment).runs[0])).get(path) if experiment else None
+    if described is None:
+        return None
+    choices = described.allowed.choices
+    values = ["false", "true"] if isinstance(described.default, bool) else sorted(choices or ())
+    before = re.match(r"(.*[\[,])?", given)
+    return [f"{field}={before[0] if before else ''}{value}" for value in values] or None
 
 
 def _export_words(experiment: str, word: str) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -22,6 +22,7 @@ class Option:
     choices: the names that are allowed; a registry may stand here, whose names at the time of the check are meant
     infinite: whether `inf` is allowed; integer: whether only whole numbers are, of at most 32 bits
     doc: one line on what the field means; unit: of a number, if it has one
+    placeholder: a value that stands for one which is found out before a run is checked
     """
 
     at_least: float | None = None
@@ -33,6 +34,7 @@ class Option:
     integer: bool = False
     doc: str = ""
     unit: str = ""
+    placeholder: Any = None
 
     @property
     def bounded(self) -> bool:
@@ -44,7 +46,7 @@ class Option:
         if isinstance(value, tuple | list):
             return all(self.allows(part) for part in value)
         if self.choices is not None:
-            return value in self.choices
+            return isinstance(value, Hashable) and value in self.choices
         if isinstance(value, bool) or not isinstance(value, Real):
             return True
         return self._allows_number(value)
@@ -74,7 +76,7 @@ class Option:
             low = self.at_least if self.above is None else self.above + 1
             high = self.at_most if self.below is None else self.below - 1
             low_text = "-2^31" if low is None else f"{low:g}"
-            return f"must be an integer from {low_text} to {'2^31 - 1' if high is None else f'{high:g}'}"
+            return f"must be an integer from {low_text} to {'2^31 - 1' if high is None else int(high)}"
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
         said = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
         infinite = ", or inf" if self.infinite else ""
@@ -94,6 +96,7 @@ def option(
     infinite: bool = False,
     doc: str = "",
     unit: str = "",
+    placeholder: Any = None,
     added: bool = False,
     unhashed: bool = False,
     static: bool = False,
@@ -114,7 +117,7 @@ def option(
     if choices is not None and not hasattr(choices, "add"):  # a registry stays what it is: it may grow
         choices = tuple(choices)
     integer = isinstance(default, int) and not isinstance(default, bool)
-    allowed = Option(at_least, above, at_most, below, choices, infinite, integer, doc, unit)
+    allowed = Option(at_least, above, at_most, below, choices, infinite, integer, doc, unit, placeholder)
     marks = {"added": added, "unhashed": unhashed, "static": static}
     metadata = {DESCRIPTION: allowed, **{mark: True for mark, present in marks.items() if present}}
     if isinstance(default, list | dict | set):

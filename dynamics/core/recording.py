@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
+from dynamics.core.checked_fields import CheckedFields
+from dynamics.core.options import option
 from dynamics.errors import require
 
 SPACINGS = ("log", "linear")
@@ -15,7 +18,7 @@ MOST = 1_000_000  # largest `num` and `dense`
 
 
 @dataclass(frozen=True)
-class RecordSpec:
+class RecordSpec(CheckedFields):
     """When a run is recorded; step 0 and the last step always are.
 
     num: number of steps, spaced by `spacing` (`log` or `linear`) up to the last step
@@ -28,11 +31,13 @@ class RecordSpec:
     (0, 1, 2, 10, 50, 100)
     """
 
-    num: int = 40
-    spacing: str = "log"
-    at: list[int] = field(default_factory=list)
-    dense: int = 0
-    pairs: bool = False
+    num: int = option(40, at_least=0, at_most=MOST, doc="number of recorded steps, spaced evenly")
+    spacing: str = option("log", choices=SPACINGS, doc="whether steps are spaced in their logarithm or linearly")
+    at: list[int] = option([], at_least=0, doc="further steps to record")  # noqa: RUF009 (copied for every spec)
+    dense: int = option(0, at_least=0, at_most=MOST, doc="how many first steps are all recorded")
+    pairs: bool = option(False, doc="whether the step after each is recorded too")
+
+    place: ClassVar[str] = "record"
 
     def check(self, steps: int) -> None:
         """Raise `InputError` if a field is out of range for a run of `steps` steps."""

@@ -110,6 +110,12 @@ class Registry(Mapping[str, T]):
         """The spec class that declares the fields of this registry's pieces; None if there is none."""
         return self._spec() if self._spec is not None else None
 
+    def look_for(self, names: Any) -> None:
+        """Import one's own code, which may register it, if one of these names (or this name) is not known."""
+        asked = names if isinstance(names, list | tuple) else [names]
+        if any(isinstance(name, str) and name not in self for name in asked):
+            load_own_code()
+
     def entry(self, name: str) -> Entry[T]:
         """Return what was registered under a name."""
         return self._entries[name]
@@ -187,6 +193,15 @@ def names_of(value: Any) -> tuple[str, ...]:
 
 
 REGISTRIES: list[Registry[Any]] = []
+OWN_CODE: list[Callable[[], None]] = []  # what imports the code that may register pieces, where somebody said so
+
+
+def load_own_code() -> None:
+    """Import the code that may register a piece or a field which is not known yet."""
+    for load in OWN_CODE:
+        load()
+
+
 _replaced: list[tuple[str, str]] = []
 
 

@@ -14,30 +14,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from operator import attrgetter
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 
+from dynamics.core.checked_fields import TRACED, CheckedFields, deferred_checks
 from dynamics.core.cost_estimate import estimate_cost
 from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.extension import until_registration
 from dynamics.core.options import Option, added_field, check_value, option, option_of, unhashed_field
+from dynamics.core.plain_values import coerce
 from dynamics.core.recording import RecordSpec
 from dynamics.core.registry import names_of
 from dynamics.core.versions import later_versions
-from dynamics.errors import InputError, require, suggest
+from dynamics.errors import InputError, suggest
 
-__all__ = ["added_field", "option", "unhashed_field"]  # where specs are declared
+__all__ = ["added_field", "coerce", "option", "unhashed_field"]  # where specs are declared
 
 PRECISIONS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(CheckedFields):
     """A run of some dynamics. Subclasses add the fields of their dynamics and say how to build it.
 
     A frozen dataclass: a `float` field is a swept scalar, an array leaf of the compiled program; every other field is a
@@ -204,31 +205,18 @@ def _put(spec: Any, values: Mapping[str, Any]) -> Any:
             own[head] = value
     for head, sub in nested.items():
         own[head] = _put(getattr(spec, head), sub)
-    return replace(spec, **own)
+    return copy_spec(spec, own)
 
 
-def coerce(path: str, value: Any, kind: Any) -> Any:
-    """Return the value as the field's type, or raise an `InputError`.
-
-    An integer may stand for a float, and a float that is whole (1e3) for an integer; nothing else bends.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float:
-        require(number and not math.isnan(value), path, value, "must be a number")
-        return float(value)
-    if kind is int:
-        require(number and math.isfinite(value) and value == int(value), path, value, "must be an integer")
-        return int(value)
-    if kind is bool:
-        require(isinstance(value, bool), path, value, "must be true or false")
-    elif kind is str:
-        require(isinstance(value, str), path, value, "must be a name")
-    elif isinstance(value, list | tuple):
-        part = get_args(kind)[0] if get_origin(kind) is list else Any
-        return tuple(coerce(path, item, part) if part is int else item for item in value)
-    elif isinstance(value, float) and value.is_integer() and int in get_args(kind):
-        return int(value)
-    return value
+def copy_spec(spec: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of a spec with other values of some fields, unchecked: it may be of padded sizes and traced scalars."""
+    plain = CheckedFields.__post_init__
+    if getattr(type(spec), "__post_init__", plain) is not plain:  # a spec that does something of its own there
+        with deferred_checks():
+            return replace(spec, **values)
+    copy = object.__new__(type(spec))
+    copy.__dict__.update({f.name: values[f.name] if f.name in values else getattr(spec, f.name) for f in fields(spec)})
+    return copy
 
 
 def freeze(spec: Any) -> Any:
@@ -240,7 +228,7 @@ def freeze(spec: Any) -> Any:
             own[f.name] = freeze(value)
         elif isinstance(value, list):
             own[f.name] = tuple(value)
-    return replace(spec, **own)
+    return copy_spec(spec, own)
 
 
 def content_hash(payload: Any) -> str:
@@ -324,6 +312,6 @@ def static(spec: RunSpec, padded: tuple[int, ...] | None = None) -> RunSpec:
 
     A builder that closes over a swept scalar by mistake then yields NaN, not a silently wrong number.
     """
-    values: dict[str, Any] = dict.fromkeys(swept(type(spec)), math.nan)
+    values: dict[str, Any] = dict.fromkeys(swept(type(spec)), TRACED)
     values |= dict(zip(spec.paddable, padded or shape(spec), strict=True))
     return _put(spec, {"seed": 0, **values})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
@@ -145,4 +145,4 @@ def fill_in(spec: Any, where: str, hyper: Mapping[str, Any]) -> Any:
     """
     own = {name: hyper.get(f"{where}.{name}") for name in own_fields(type(spec))}
     values = {name: value for name, value in own.items() if value is not None}
-    return replace(spec, **values) if values else spec
+    return specs.copy_spec(spec, values) if values else spec

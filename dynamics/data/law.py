@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option, unhashed_field
@@ -68,7 +69,7 @@ LAWS: Registry[Law] = Registry("law", "data", lambda: DataSpec, selector="law", 
 
 
 @dataclass(frozen=True)
-class DataSpec:
+class DataSpec(CheckedFields):
     """The input law, its parameters and the sample sizes; most fields belong to some laws only.
 
     A field that the chosen law does not use must be left at its default. Floats are swept scalars.
@@ -79,7 +80,7 @@ class DataSpec:
     """
 
     law: str = option("uniform_ball", choices=LAWS, doc="law of the inputs")
-    input_dim: int = option(2, at_least=1, doc="dimension d of the inputs; 0: that of one's own data")
+    input_dim: int = option(2, at_least=1, placeholder=0, doc="dimension d of the inputs; 0: that of one's own data")
     num_samples: int = option(128, at_least=1, doc="number n of training samples")
     num_test: int = option(1000, at_least=1, doc="number of fresh samples to test on")
     scale: float = option(1.0, above=0, doc="factor on the inputs")

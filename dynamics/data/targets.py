@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option
@@ -43,7 +44,7 @@ TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
 
 
 @dataclass(frozen=True)
-class TargetSpec:
+class TargetSpec(CheckedFields):
     """The function of the inputs that labels are, before noise.
 
     >>> import dynamics as dyn

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.extension import until_registration
 from dynamics.core.registry import Registry, names_of
 from dynamics.core.spec import added_field, check_options
@@ -24,7 +25,7 @@ SCHEMES: Registry[Scheme] = Registry("view scheme", "views", lambda: ViewSpec, s
 
 
 @dataclass(frozen=True)
-class ViewSpec:
+class ViewSpec(CheckedFields):
     """The coordinates of a sample that each filter sees.
 
     Views are chosen before a program is compiled, so nothing here is swept.
@@ -39,12 +40,18 @@ class ViewSpec:
     scheme: str = added_field(
         "", doc="how the views are chosen, several schemes joined by +; empty: one view of the whole sample"
     )
-    size: int = added_field(0, doc="coordinates of a view of a vector; side of a view of an image, in pixels")
+    size: int = added_field(0, at_least=0, doc="coordinates of a view of a vector; side of a view of an image, in pixels")
     stride: int = added_field(1, at_least=1, doc="distance of neighbouring views, of the schemes that lay them out in a grid")
     count: int = added_field(
         0, at_least=0, doc="number of views that are drawn; 0: as many as a grid has at this size and stride"
     )
     seed: int = added_field(0, at_least=0, doc="what the random schemes draw from")
+
+    def check_names(self) -> None:
+        named = [name for name in self.schemes if name]
+        SCHEMES.look_for(named)
+        for name in named:
+            choose("views.scheme", name, SCHEMES)
 
     @property
     def schemes(self) -> tuple[str, ...]:

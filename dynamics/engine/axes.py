@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from dynamics.core import spec as specs
+from dynamics.core.checked_fields import deferred_checks
 from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, require, suggest
 
@@ -283,7 +284,8 @@ def _check_values(spec: RunSpec) -> None:
 
 def expand_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
     """Return one resolved run for every combination of axis values, without duplicates; see `grid_runs`."""
-    return list(dict.fromkeys(run.resolve() for run in grid_runs(spec, axes)))
+    with deferred_checks():  # each run is checked as a whole by whoever asked
+        return list(dict.fromkeys(run.resolve() for run in grid_runs(spec, axes)))
 
 
 def grid_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:

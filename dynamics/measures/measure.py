@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,20 +12,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics.core.checked_fields import deferred_checks
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import Problem, Samples
 from dynamics.data.targets import TargetSpec
 from dynamics.errors import choose, require
+from dynamics.measures.given_net import (
+    cast,
+    check_class_labels,
+    check_predictions,
+    check_samples,
+    check_two_layer,
+    choose_precision,
+    map_leaves,
+    read_array,
+    read_number,
+    split_net,
+)
 from dynamics.measures.table import MEASURES, check_measures
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Model, flat_batch
-from dynamics.models.losses import LOSSES, LossSpec
+from dynamics.models.losses import FACTORS, LOSSES, LossSpec
 from dynamics.models.model_spec import ModelSpec
-from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, build_two_layer
+from dynamics.models.two_layer import ACTIVATIONS, build_two_layer
 from dynamics.optimizers.rules import OptimizerSpec
-
-Apply = Callable[[Any, jax.Array], jax.Array]
-SIZES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,8 @@ def measure(
     precision: `float32` or `float64`; the widest of the arrays that are given, unless said
 
     One program is compiled for each shape and choice of measures, and used again for the next net. Raises `InputError`
-    for shapes that do not go together and for measures that need what is not there.
+    for shapes that do not go together, numbers that are not finite or that the precision does not hold, and measures
+    that need what is not there.
 
     >>> import numpy as np
     >>> net = (np.array([[0.0, -0.5], [1.0, 1.0]]), np.array([1.0, -2.0]), np.array(0.0))  # a hat with its top at x = 0.5
@@ -81,90 +92,72 @@ def measure(
     >>> print({name: round(value, 4) for name, value in seen.items()})
     {'one_sided_path_norm': 0.6312, 'path_norm': 3.0, 'train_loss': 0.0375, 'weighted_path_norm': 0.1209}
     """
-    names = (measures,) if isinstance(measures, str) else tuple(measures)
-    choose("normalization", normalization, dict.fromkeys(("mse", "half")))
+    names = _names(measures)
+    choose("normalization", normalization, dict.fromkeys(FACTORS))
     choose("loss", loss, LOSSES)
-    params, apply = _parts(net)
-    train = (inputs, labels, labels if clean is None else clean)
-    given = [np.asarray(leaf) for leaf in jax.tree.leaves((params, train, test))]
-    dtype = _precision(precision, given)
-    if apply is None:
-        choose("activation", activation, ACTIVATIONS)
-    if learning_rate is not None:
-        require(0 < learning_rate < math.inf, "learning_rate", learning_rate, "must be a number above 0")
+    params, apply = split_net(net)
+    choose("activation", activation, ACTIVATIONS)
+    fixed = apply is None or activation == "relu"
+    require(fixed, "activation", activation, "is of a two-layer net; what is given is a function with its own")
+    train = tuple(read_array(name, value) for name, value in (("inputs", inputs), ("labels", labels)))
+    train = (*train, train[1] if clean is None else read_array("clean", clean))
+    pair = test is None or (isinstance(test, tuple | list) and len(test) == 2)
+    require(pair, "test", type(test).__name__, "must be (inputs, clean labels)")
+    fresh = None if test is None else (read_array("test inputs", test[0]), read_array("test labels", test[1]))
+    noise_std = read_number("noise_std", noise_std, at_least=0)
+    rate = math.nan if learning_rate is None else read_number("learning_rate", learning_rate, above=0)
+
+    dtype = choose_precision(precision, jax.tree.leaves((params, train, fresh)))
     with jax.enable_x64(dtype == "float64"):
-        params, train, test = jax.tree.map(lambda leaf: _cast(leaf, dtype), (params, train, test))
-        _check_samples("inputs", "labels", train[0], train[1])
+        params = map_leaves("net" if apply is None else "net params", params, lambda name, leaf: cast(name, leaf, dtype))
+        train = tuple(cast(name, array, dtype) for name, array in zip(("inputs", "labels", "clean"), train, strict=True))
+        check_samples("inputs", "labels", train[0], train[1])
         require(train[2].shape == train[1].shape, "clean", train[2].shape, f"must have the labels' shape {train[1].shape}")
-        if test is not None:
-            _check_samples("test inputs", "test labels", *test)
-            require(test[0].shape[1:] == train[0].shape[1:], "test inputs", test[0].shape, "must be like the inputs but for n")
-        outputs = train[1].shape[1] if train[1].ndim == 2 else 0
-        _check_net(params, apply, *train[:2])
-        setting = Setting(
-            DataSpec(num_samples=len(train[0]), num_test=0 if test is None else len(test[0]), noise_std=noise_std),
-            TargetSpec(kind="" if clean is None else "given"),
-            ModelSpec("two_layer" if apply is None else "given", activation=activation if apply is None else ""),
-            LossSpec(normalization, loss),
-            OptimizerSpec(learning_rate=math.nan if learning_rate is None else learning_rate),
-            outputs,
-        )
+        if fresh is not None:
+            fresh = (cast("test inputs", fresh[0], dtype), cast("test labels", fresh[1], dtype))
+            check_samples("test inputs", "test labels", *fresh)
+            for name, own, like in zip(("inputs", "labels"), fresh, train, strict=False):
+                require(own.shape[1:] == like.shape[1:], f"test {name}", own.shape, f"must be like the {name} but for n")
+        if loss == "cross_entropy":
+            check_class_labels(train[1])
+        unused = "normalization" not in LOSSES[loss].uses and normalization != "mse"
+        require(not unused, "normalization", normalization, f"is not of loss = {loss}; leave it out")
+        if apply is None:
+            check_two_layer(params, *train[:2])
+        else:
+            check_predictions(params, apply, *train[:2])
+        setting = _setting(train, fresh, clean is not None, normalization, loss, activation, noise_std, rate, apply is None)
         check_measures(names, setting)
-        scalars = {"data.noise_std": noise_std, "optimizer.learning_rate": setting.optimizer.learning_rate}
+        scalars = {"data.noise_std": noise_std, "optimizer.learning_rate": rate}
         hyper = {name: np.asarray(value, dtype) for name, value in scalars.items()}
-        test = (train[0], train[2]) if test is None else test  # no measure that was let through looks at them
-        found = _take(params, train, test, hyper, names, apply, activation, setting.loss.factor, loss)
+        fresh = (train[0], train[2]) if fresh is None else fresh  # no measure that was let through looks at them
+        found = _take(params, train, fresh, hyper, names, apply, activation, setting.loss.factor, loss)
         found = {name: np.asarray(value) for name, value in found.items()}
     return {name: value.item() if value.ndim == 0 else value for name, value in found.items()}
 
 
-def _parts(net: Any) -> tuple[Any, Apply | None]:
-    """Return (params, apply), apply being None for a two-layer net."""
-    allowed = "must be (hidden, readout, offset), or (params, apply)"
-    require(isinstance(net, tuple | list) and len(net) in (2, 3), "net", type(net).__name__, allowed)
-    if len(net) == 3:
-        return TwoLayer(*net), None
-    require(callable(net[1]), "net", type(net[1]).__name__, f"{allowed}, apply a function")
-    return net[0], net[1]
+def _names(measures: Any) -> tuple[str, ...]:
+    """Return the names of measures, each once and in order, so that their order is no reason to compile anew."""
+    listed = [measures] if isinstance(measures, str) else measures
+    allowed = "must be a name or a list of names"
+    require(isinstance(listed, Iterable) and not isinstance(listed, Mapping | bytes), "measures", measures, allowed)
+    asked = list(listed)
+    texts = [name for name in asked if isinstance(name, str)]
+    require(len(texts) == len(asked), "measures", asked, allowed)
+    return tuple(sorted(set(texts)))
 
 
-def _precision(asked: str | None, arrays: Sequence[np.ndarray]) -> str:
-    """Return the precision that was asked for, else 64 bits if some array has them."""
-    if asked is not None:
-        choose("precision", asked, dict.fromkeys(SIZES))
-        return asked
-    return "float64" if any(array.dtype == np.float64 for array in arrays) else "float32"
-
-
-def _cast(leaf: Any, dtype: str) -> np.ndarray:
-    """Return the array in this precision; integers among the parameters of a net of one's own are cast too."""
-    array = np.asarray(leaf)
-    require(np.issubdtype(array.dtype, np.number) or array.dtype == bool, "array", array.dtype, "must be of numbers")
-    return array.astype(dtype)
-
-
-def _check_samples(inputs_name: str, labels_name: str, inputs: np.ndarray, labels: np.ndarray) -> None:
-    require(inputs.ndim >= 2 and len(inputs) > 0, inputs_name, inputs.shape, "must have shape (n, d), n at least 1")
-    fits = labels.ndim in (1, 2) and len(labels) == len(inputs)
-    require(fits, labels_name, labels.shape, f"must have shape ({len(inputs)},), or ({len(inputs)}, C) for C outputs")
-    for name, array in ((inputs_name, inputs), (labels_name, labels)):
-        broken = array[~np.isfinite(array)]
-        require(len(broken) == 0, name, broken[:1].tolist(), "must be finite")
-
-
-def _check_net(params: Any, apply: Apply | None, inputs: np.ndarray, labels: np.ndarray) -> None:
-    if apply is not None:
-        shape = jax.eval_shape(apply, params, inputs).shape
-        require(shape == labels.shape, "net", shape, f"its predictions must have the labels' shape {labels.shape}")
-        return
-    require(inputs.ndim == 2, "inputs", inputs.shape, "must have shape (n, d) for a two-layer net")
-    require(labels.ndim == 1, "labels", labels.shape, "must have shape (n,): a two-layer net has one output")
-    hidden, readout, offset = params
-    rows = inputs.shape[1] + 1
-    allowed = f"must have shape ({rows}, K): row 0 the biases, then one row for each of the {rows - 1} inputs"
-    require(hidden.ndim == 2 and hidden.shape[0] == rows and hidden.shape[1] > 0, "net hidden", hidden.shape, allowed)
-    require(readout.shape == hidden.shape[1:], "net readout", readout.shape, f"must have shape {hidden.shape[1:]}")
-    require(offset.shape == (), "net offset", offset.shape, "must have shape ()")
+def _setting(train, fresh, is_clean, normalization, loss, activation, noise_std, rate, two_layer) -> Setting:
+    """Return what the measures' needs are judged by; these specs describe what is given and are not to be run."""
+    with deferred_checks():
+        return Setting(
+            DataSpec(num_samples=len(train[0]), num_test=0 if fresh is None else len(fresh[0]), noise_std=noise_std),
+            TargetSpec(kind="given" if is_clean else ""),
+            ModelSpec("two_layer" if two_layer else "given", activation=activation if two_layer else ""),
+            LossSpec(normalization, loss),
+            OptimizerSpec(learning_rate=rate),
+            train[1].shape[1] if train[1].ndim == 2 else 0,
+        )
 
 
 @partial(jax.jit, static_argnames=("names", "apply", "activation", "factor", "kind"))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.registry import Registry
 from dynamics.errors import InputError, choose, require
 from dynamics.measures.needs import NEEDS, MeasuredRun
@@ -61,7 +62,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class MeasureSpec:
+class MeasureSpec(CheckedFields):
     """Fields that registered measures bring with them; the suite's have none."""
 
 

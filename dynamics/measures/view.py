@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,9 +13,10 @@ from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift_eigenve
 from dynamics.curvature.hessian import hessian_sharpness
 from dynamics.curvature.lanczos import TopEigenpair
 from dynamics.data.problem import Problem, Samples
+from dynamics.errors import choose, require
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout
 from dynamics.models.losses import FACTORS, LossSpec, mean_loss, resolve_loss_spec, squared_norms
-from dynamics.models.two_layer import TwoLayer, build_two_layer
+from dynamics.models.two_layer import ACTIVATIONS, TwoLayer, build_two_layer
 
 
 class RunData(NamedTuple):
@@ -76,7 +75,9 @@ class View:
 
     @property
     def learning_rate(self) -> jax.Array:
-        """The learning rate of the step that starts at these parameters."""
+        """The learning rate of the step that starts at these parameters; `InputError` if none was given."""
+        given = self._learning_rate is not None or "optimizer.learning_rate" in self.hyper
+        require(given, "learning_rate", None, "what is compared with 2 / eta needs one: give learning_rate=0.1")
         return self.hyper["optimizer.learning_rate"] if self._learning_rate is None else self._learning_rate
 
     @cached_property
@@ -183,24 +184,32 @@ def view(
     *,
     normalization: str = "half",
     activation: str = "relu",
-    learning_rate: float = math.nan,
+    learning_rate: float | None = None,
 ) -> View:
     """Return the view of a two-layer net with these parameters on plain data; `measure` is the checked, compiled way.
 
     params: hidden (d + 1, K) with the biases in row 0, readout (K,), offset (); inputs (n, d); labels (n,), taken for
-    clean and for fresh samples too. `half` is the theory's loss, (1/2n) sum (f - y)^2. learning_rate: in units of that loss;
-    without it `below_edge` and the corollary's slack mean nothing. 64-bit arrays want `jax.enable_x64(True)` around the
-    call.
+        clean and for fresh samples too
+    normalization: `half` is the theory's loss, (1/2n) sum (f - y)^2
+    learning_rate: in units of that loss; what compares with 2 / eta raises `InputError` without it
+
+    Nothing is compiled as a whole, so that a function that is (`jax.jit`) may call it. Raises `InputError` for 64-bit
+    arrays outside of `jax.enable_x64(True)`, which would be cast to 32 bits.
     """
+    choose("normalization", normalization, FACTORS)
+    choose("activation", activation, ACTIVATIONS)
     given = (*params, inputs, labels)
     params, x, y = jax.tree.map(jnp.asarray, params), jnp.asarray(inputs), jnp.asarray(labels)
-    if any(before.dtype == "float64" != after.dtype for before, after in zip(given, (*params, x, y), strict=True)):
-        warnings.warn("view: 64-bit arrays are cast to 32 bits; call it in jax.enable_x64(True), or cast them", stacklevel=2)
+    for name, before, after in zip((*TwoLayer._fields, "inputs", "labels"), given, (*params, x, y), strict=True):
+        narrowed = before.dtype == "float64" != after.dtype
+        require(not narrowed, name, str(before.dtype), "has 64 bits; cast it, or call this in jax.enable_x64(True)")
     (rows, width), count = params.hidden.shape, len(x)
     model = build_two_layer(rows - 1, width, activation, "torch_default", params.hidden.dtype)
     samples = Samples(x, y, y, jnp.full(count, 1 / count, x.dtype))
     sizes = {"data.input_dim": rows - 1, "data.num_samples": count, "model.width": width}
-    hyper = {"data.noise_std": jnp.zeros((), x.dtype), "optimizer.learning_rate": jnp.asarray(learning_rate, x.dtype)}
+    hyper = {"data.noise_std": jnp.zeros((), x.dtype)}
+    if learning_rate is not None:
+        hyper["optimizer.learning_rate"] = jnp.asarray(learning_rate, x.dtype)
     hyper |= {name: jnp.int32(size) for name, size in sizes.items()}
     return View(
         model, params, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), FACTORS[normalization]

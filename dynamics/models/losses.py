@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, option
 from dynamics.core.usage import fill_in
@@ -43,7 +44,7 @@ LOSSES: Registry[Loss] = Registry("loss", "loss", lambda: LossSpec)
 
 
 @dataclass(frozen=True)
-class LossSpec:
+class LossSpec(CheckedFields):
     """The loss that is descended, and its units; logarithms are natural.
 
     >>> import dynamics as dyn

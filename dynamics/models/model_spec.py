@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.extension import until_registration
 from dynamics.core.registry import Registry
@@ -57,7 +58,7 @@ MODELS: Registry[ModelKind] = Registry("model", "model", lambda: ModelSpec, comm
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(CheckedFields):
     """The network that is trained, and how its parameters start.
 
     >>> import dynamics as dyn
@@ -77,6 +78,16 @@ class ModelSpec:
         "shared", choices=("shared", "unit"), doc="one readout weight a filter, or one for each position too"
     )
     pooling: str = added_field("mean", choices=("mean", "sum"), doc="over the views of a sample")
+
+    def check_names(self) -> None:
+        """Refuse a width that is no number and no multiple of n, and activations and initialisations that no kind has."""
+        factor, _ = _parse_width(self.width)
+        allowed = "must be a whole number, at least 1, or a multiple of n such as 4n"
+        require(0 < factor < 2**31, "model.width", self.width, allowed)
+        for name in ("activation", "init"):
+            known = {kind: getattr(MODELS[kind], f"{name}s") for kind in MODELS}
+            if not any(getattr(self, name) in (names or ()) for names in known.values()):
+                choose(f"model.{name}", getattr(self, name), dict.fromkeys(known[self.kind] or known["two_layer"]))
 
     def check(self, grid: Grid, outputs: int = 0) -> None:
         """Raise an `InputError` for a value that is not allowed, by itself or on samples of this grid."""
@@ -144,12 +155,19 @@ def _count_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
 
 def resolve_width(width: int | str, num_samples: int) -> int:
     """Return the number of neurons meant by `width`: itself, or so many times n for a string such as `4n` or `0.5n`."""
-    text = str(width).strip()
-    try:
-        value = float(text[:-1] or 1) * num_samples if text.endswith("n") else float(text)
-    except ValueError:
-        value = 0.0
+    factor, is_multiple = _parse_width(width)
+    value = factor * num_samples if is_multiple else factor
     if not 1 <= value < math.inf or value != int(value):
         allowed = f"must be a whole number, at least 1, or a multiple of n = {num_samples} such as 4n"
         raise InputError("model.width", width, allowed)
     return int(value)
+
+
+def _parse_width(width: int | str) -> tuple[float, bool]:
+    """Return the number in a width, 0 if it is none, and whether it is a factor of n."""
+    text = str(width).strip()
+    is_multiple = text.endswith("n")
+    try:
+        return float((text[:-1] or 1) if is_multiple else text), is_multiple
+    except ValueError:
+        return 0.0, is_multiple

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import check_options, option
@@ -69,7 +70,7 @@ RULES: Registry[RuleKind] = Registry("optimizer", "optimizer", lambda: Optimizer
 
 
 @dataclass(frozen=True)
-class OptimizerSpec:
+class OptimizerSpec(CheckedFields):
     """The update rule and its parameters; each rule declares which of these fields it uses.
 
     >>> import dynamics as dyn

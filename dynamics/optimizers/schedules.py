@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options
@@ -47,7 +48,7 @@ SCHEDULES: Registry[Schedule] = Registry("schedule", "optimizer.schedule", lambd
 
 
 @dataclass(frozen=True)
-class ScheduleSpec:
+class ScheduleSpec(CheckedFields):
     """The learning-rate schedule: the factor on the learning rate as a function of the step.
 
     >>> import dynamics as dyn

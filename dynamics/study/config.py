@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
+from dynamics.core.checked_fields import deferred_checks
 from dynamics.core.spec import RunSpec
 from dynamics.core.usage import default_values
 from dynamics.engine import axes
@@ -174,14 +175,15 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
         require(named, "panels", panel, "a panel's name has letters, digits, and _ . + - after the first")
         axes.check_sweep(f"panels.{panel}", own)
 
-    config = OmegaConf.to_object(cfg)
+    with deferred_checks():
+        config = OmegaConf.to_object(cfg)
+        base = system(**{f.name: getattr(config, f.name) for f in fields(system)})
     settings = StudySpec(**{f.name: getattr(config, f.name) for f in fields(StudySpec)})
     settings.check()
     for own_field in OWN_FIELDS:
         value = getattr(settings, own_field)
         mine = own_field in asked or value == getattr(StudySpec, own_field)
         require(mine, own_field, value, "is not for a config to say; give it on the command line")
-    base = system(**{f.name: getattr(config, f.name) for f in fields(system)})
     kinds = dict(specs.layout(system))
     base = specs.freeze(specs.put(base, {path: check_type(path, v, kinds[path]) for path, v in specs.flatten(base).items()}))
     panels = {panel: axes.merge_axes(trees["sweep"], own) for panel, own in (trees["panels"] or {"main": {}}).items()}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from dynamics.core import spec as specs
+from dynamics.core.plain_values import plain_value
 from dynamics.core.recording import check_schedule
 from dynamics.core.spec import RunSpec
 from dynamics.engine import axes
@@ -15,7 +16,7 @@ from dynamics.errors import require
 from dynamics.study.config import checked_request
 from dynamics.study.request import AXIS_FIELDS, Request, StudySpec
 from dynamics.study.triple import seed_values
-from dynamics.study.values import by_path, is_axis, plain_value
+from dynamics.study.values import by_path, is_axis
 
 
 def spec_request(

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Dynamics
+from dynamics.core.plain_values import plain_value
 from dynamics.core.recording import RecordSpec, check_schedule
 from dynamics.core.simulate import start
 from dynamics.core.spec import RunSpec
@@ -27,7 +28,6 @@ from dynamics.engine import axes
 from dynamics.errors import choose, require
 from dynamics.store.store import Store
 from dynamics.study.request import Request, StudySpec
-from dynamics.study.values import plain_value
 
 RESERVED = {"panel", "run", "step", "finite", "status", "reason", *dir(RunSpec), "triple"}
 _HELD: WeakValueDictionary[int, HeldDynamics] = WeakValueDictionary()

@@ -4,12 +4,12 @@ config."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
+from dynamics.core.plain_values import check_type, plain_value
 from dynamics.core.spec import RunSpec
 from dynamics.engine import axes
 from dynamics.errors import InputError, require, suggest
@@ -24,37 +24,6 @@ NOT_FOR_CALLS = {
     "sizes": "is for a config to say",
     "needs": "is for a config to say",
 }
-
-
-def plain_value(path: str, value: Any) -> Any:
-    """Return a value as configs have it: numbers, texts, and lists and mappings of them.
-
-    Ranges, tuples, sets, NumPy and JAX arrays and polars columns become lists. A number in single precision becomes the
-    shortest decimal that rounds to it, so `np.float32(0.2)` is 0.2. Raises `InputError` for anything else.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, np.generic) or (hasattr(value, "dtype") and getattr(value, "shape", None) == ()):
-        scalar = np.asarray(value)[()]
-        if isinstance(scalar, np.bool_ | np.str_ | np.integer):
-            return scalar.item()
-        real = np.issubdtype(scalar.dtype, np.floating) or str(scalar.dtype) == "bfloat16"
-        require(real, path, value, "must be a number or a name")
-        return float(scalar) if scalar.dtype == np.float64 else float(str(scalar))
-    if isinstance(value, int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): plain_value(f"{path}.{name}", part) for name, part in value.items()}
-    if isinstance(value, set | frozenset):
-        return [plain_value(path, part) for part in sorted(value)]
-    if isinstance(value, list | tuple | range):
-        return [plain_value(path, part) for part in value]
-    if hasattr(value, "to_numpy") or hasattr(value, "__array__"):
-        array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
-        return [plain_value(path, part) for part in array]
-    if hasattr(value, "__iter__"):
-        return [plain_value(path, part) for part in value]
-    raise InputError(path, value, "must be a number, a name, or a list, range or array of them")
 
 
 def field_path(name: str, system: type[RunSpec]) -> str:
@@ -121,18 +90,3 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
             notices += axes.drop_overridden_axes(path, trees, "as given")
             OmegaConf.update(cfg, path, check_type(path, value, kinds[path]), merge=True)
     return notices
-
-
-def check_type(path: str, value: Any, kind: Any) -> Any:
-    """Return the value as the field's type, or raise an `InputError`."""
-    if get_origin(kind) is list:
-        require(isinstance(value, list), path, value, "must be a list")
-        (part,) = get_args(kind) or (Any,)
-        return [specs.coerce(path, item, part) for item in value]
-    union = get_args(kind)
-    if union and int in union and str in union:
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        fits = isinstance(whole, int | str) and not isinstance(whole, bool)
-        require(fits, path, value, "must be an integer or a text such as 4n")
-        return whole
-    return specs.coerce(path, value, kind)

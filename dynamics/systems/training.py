@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.core.dynamics import Cost, Dynamics, Hyper
-from dynamics.core.spec import RunSpec
+from dynamics.core.spec import RunSpec, option
 from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
@@ -48,7 +48,7 @@ class TrainingSpec(RunSpec):
     model: ModelSpec = field(default_factory=ModelSpec)
     loss: LossSpec = field(default_factory=LossSpec)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+    measures: list[str] = option(list(DEFAULT_MEASURES), choices=MEASURES, doc="what records hold")  # noqa: RUF009 (copied)
     measure_options: MeasureSpec = field(default_factory=MeasureSpec)
 
     system: ClassVar[str] = "training"

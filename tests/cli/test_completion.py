@@ -7,6 +7,8 @@ import sys
 import pytest
 from command_stores import NAME
 
+RATES = "stable_minima/rates"
+
 
 @pytest.mark.parametrize(
     ("line", "words"),
@@ -20,7 +22,14 @@ from command_stores import NAME
         (f"dynamics export experiment={NAME} initial_", {"initial_kernel=", "initial_output="}),
         (f"dynamics export experiment={NAME} ta", {"table=records", "table=runs"}),
         ("dynamics gc --", {"--yes", "--days", "--unasked", "--help"}),
+        (f"dynamics experiment={RATES} data.law=sp", {"data.law=sphere", "data.law=sphere_patch"}),
+        (f"dynamics experiment={RATES} optimizer.kind=gd,a", {"optimizer.kind=gd,adam", "optimizer.kind=gd,adamw"}),
+        (f"dynamics experiment={RATES} sweep.loss.normalization=[h", {"sweep.loss.normalization=[half"}),
+        (f"dynamics experiment={RATES} measures=[path_norms,train", {"measures=[path_norms,train_loss"}),
+        (f"dynamics experiment={RATES} panels.stable.data.shuffle_parts=t", {"panels.stable.data.shuffle_parts=true"}),
+        (f"dynamics experiment={RATES} optimizer.learning_rate=", {"optimizer.learning_rate=0.1"}),
         ("dynamics experiment=nonsense st", set()),
+        ("dynamics experiment=nonsense data.law=", set()),
         ("dynamics experiment=nonsense size=", set()),
         ("dynamics what= is thi", set()),
     ],

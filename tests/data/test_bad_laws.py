@@ -83,24 +83,24 @@ def test_a_field_that_a_law_does_not_allow_is_told_by_name(case):
 
 
 BAD_TARGETS = {
-    "nothing stands": ("uniform_ball", TargetSpec("parts"), "target.kind = 'parts': needs a data.law among"),
-    "images stand for nothing": ("digits", TargetSpec("parts"), "target.kind = 'parts': needs a data.law among"),
-    "one class": ("uniform_ball", TargetSpec("one_hot"), "target.kind = 'one_hot': needs a data.law of several parts"),
-    "no unit": ("gaussian", TargetSpec("teacher", units=0), "target.units = 0: must be an integer from 1"),
+    "nothing stands": ("uniform_ball", {"kind": "parts"}, "target.kind = 'parts': needs a data.law among"),
+    "images stand for nothing": ("digits", {"kind": "parts"}, "target.kind = 'parts': needs a data.law among"),
+    "one class": ("uniform_ball", {"kind": "one_hot"}, "target.kind = 'one_hot': needs a data.law of several parts"),
+    "no unit": ("gaussian", {"kind": "teacher", "units": 0}, "target.units = 0: must be an integer from 1"),
     "large view": (
         "gaussian",
-        TargetSpec("teacher", views=ViewSpec("sliding", 4)),
+        {"kind": "teacher", "views": ViewSpec("sliding", 4)},
         "target.views.size = 4: must be from 1 to 3",
     ),
-    "no such": ("gaussian", TargetSpec("teachr"), "target.kind = 'teachr': choose one of"),
+    "no such": ("gaussian", {"kind": "teachr"}, "target.kind = 'teachr': choose one of"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_TARGETS)
 def test_a_target_that_does_not_go_with_the_law_is_told_by_name(case):
-    name, target, message = BAD_TARGETS[case]
+    name, values, message = BAD_TARGETS[case]
     with pytest.raises(InputError) as error:
-        target.check(DATA[name])
+        TargetSpec(**values).check(DATA[name])
     assert str(error.value).startswith(message)
 
 

@@ -33,7 +33,7 @@ BAD = {
         if "single_output" in measure.needs
     },
     "what no filter sees": ({"model": ModelSpec("locally_connected", 3)}, "model.views.scheme = '': says what filters see"),
-    "no such readout": ({"model": replace(UNIT, readout="own")}, "model.readout = 'own': choose one of shared, unit"),
+    "no such readout": ({"model": lambda: replace(UNIT, readout="own")}, "model.readout = 'own': choose one of shared, unit"),
 }
 
 
@@ -42,5 +42,6 @@ def test_bad_input_is_told_by_field_and_value(case):
     values, message = BAD[case]
     CLASSES.check()
     with pytest.raises(InputError) as error:
-        change(CLASSES, **values).check()
+        given = {name: value() if callable(value) else value for name, value in values.items()}
+        change(CLASSES, **given).check()
     assert str(error.value).startswith(message) and "\n" not in str(error.value)

@@ -282,12 +282,13 @@ def test_elbow_by_hand():
         ({"search": "guided", "directions_per_step": 1}, "directions_per_step"),
         ({"views_per_sample": 0}, "views_per_sample"),
         ({"views": ViewSpec("sliding", 9)}, "views.size"),
-        ({"data": DataSpec("ball")}, "data.law"),
+        ({"data": lambda: DataSpec("ball")}, "data.law"),
     ],
 )
 def test_bad_values_are_named(values, field):
     with pytest.raises(InputError, match=field):
-        replace(DepthSpec(), **values).resolve().check()
+        given = {name: value() if callable(value) else value for name, value in values.items()}
+        replace(DepthSpec(), **given).resolve().check()
 
 
 def test_gaussian_depth_is_its_tail():
