@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST_VALUE = 200  # characters of a value in a message
@@ -52,7 +52,7 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: Any, allowed: str):
         self.field, self.value, self.allowed = field, value, allowed
-        super().__init__(f"{field} = {_shown(value)}: {allowed}")
+        super().__init__(f"{field} = {_shown(value)}: {allowed}".replace("\n", " "))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.allowed)
@@ -83,7 +83,7 @@ def closest(name: str, known: list[str]) -> str | None:
 
 def choose(field: str, name: str, table: Mapping[str, Any]) -> Any:
     """Return `table[name]`; raise an `InputError` that lists the choices and the closest of them for another name."""
-    if not isinstance(name, Hashable) or name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(field, name, f"choose one of {', '.join(sorted(table))}{suggest(name, table)}")
     return table[name]
 

@@ -9,8 +9,14 @@ import contextlib
 import os
 from pathlib import Path
 
+from dynamics.core.checked_arguments import check_arguments
+from dynamics.errors import require
 
-def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
+MOST_DEVICES = 4096
+
+
+@check_arguments("prepare")
+def prepare(devices: int = 0, cache_folder: str | os.PathLike[str] | None = None) -> None:
     """Set JAX up: one device per core on a CPU, full-precision products, every program cached on disk.
 
     `dyn.run` and `dyn.sweep` call it, so it is only needed before JAX work of one's own that comes before them. What is
@@ -22,6 +28,7 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     >>> import dynamics as dyn
     >>> dyn.prepare()
     """
+    require(0 <= devices <= MOST_DEVICES, "prepare devices", devices, f"must be from 0 to {MOST_DEVICES}")
     flag = "--xla_cpu_multi_thread_eigen=false"  # one device per core: matrix products must not use the other cores
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{flag} {os.environ.get('XLA_FLAGS', '')}".strip()
@@ -32,9 +39,9 @@ def prepare(devices: int = 0, cache_folder: str | None = None) -> None:
     if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
         with contextlib.suppress(RuntimeError):  # devices are initialised already and stay as they are
             chosen = getattr(jax.config, "jax_num_cpu_devices", -1)  # -1 until somebody chooses
-            jax.config.update("jax_num_cpu_devices", devices or (chosen if chosen > 0 else available_cores()))
+            jax.config.update("jax_num_cpu_devices", int(devices) or (chosen if chosen > 0 else available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")
-    folder = cache_folder or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = os.fspath(cache_folder) if cache_folder else os.environ.get("JAX_COMPILATION_CACHE_DIR")
     folder = folder or getattr(jax.config, "jax_compilation_cache_dir", None)
     folder = folder or str(Path.home() / ".cache" / "dynamics" / "jax")
     jax.config.update("jax_compilation_cache_dir", folder)

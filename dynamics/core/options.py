@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from dynamics.errors import InputError, suggest
+from dynamics.core.checked_arguments import check_arguments
+from dynamics.errors import InputError, require, suggest
 
 LARGEST_INTEGER = 2**31 - 1
 DESCRIPTION = "option"  # the key of a field's metadata under which its `Option` lies
@@ -85,6 +86,7 @@ class Option:
         return f"must be a number {' and '.join(said)}{infinite}"
 
 
+@check_arguments("option")
 def option(
     default: Any,
     *,
@@ -114,11 +116,18 @@ def option(
     >>> option(0.5, above=0, doc="how far the law leans to one side").default
     0.5
     """
+    plain = isinstance(default, bool | int | float | str | list | tuple | dict | set | None) and default == default
+    require(plain, "option default", default, "must be a number, a text, a flag or a list of them")
+    lows, highs = [b for b in (at_least, above) if b is not None], [b for b in (at_most, below) if b is not None]
+    if lows and highs and (max(lows) > min(highs) or (max(lows) == min(highs) and (above in lows or below in highs))):
+        raise InputError("option bounds", (*lows, *highs), "leave no number between them")
     if choices is not None and not hasattr(choices, "add"):  # a registry stays what it is: it may grow
         choices = tuple(choices)
     integer = isinstance(default, int) and not isinstance(default, bool)
     allowed = Option(at_least, above, at_most, below, choices, infinite, integer, doc, unit, placeholder)
     marks = {"added": added, "unhashed": unhashed, "static": static}
+    if default != placeholder and not isinstance(choices, Mapping):  # a registry has no names yet where it is declared
+        check_value("option default", default, allowed)
     metadata = {DESCRIPTION: allowed, **{mark: True for mark, present in marks.items() if present}}
     if isinstance(default, list | dict | set):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)

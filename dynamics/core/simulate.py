@@ -15,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dynamics.core.checked_arguments import check_arguments
 from dynamics.core.dynamics import Dynamics, Fixed, Hyper, State
+from dynamics.core.given_arrays import read_hyper, read_key
 from dynamics.core.recording import check_schedule
+from dynamics.core.triple_checks import check_triple
+from dynamics.errors import choose
 
 FINITE = "finite"
 
@@ -167,12 +171,23 @@ def drive(
     return Trajectory(np.array(steps), {k: v for k, v in table.items() if k != FINITE}, table[FINITE], state)
 
 
-def simulate(dynamics: Dynamics, key: jax.Array | int, hyper: Hyper, schedule: Sequence[int]) -> Trajectory:
+@check_arguments("simulate", types=False)
+def simulate(
+    dynamics: Dynamics,
+    key: jax.Array | int,
+    hyper: Hyper,
+    schedule: Sequence[int],
+    *,
+    precision: str | None = None,
+) -> Trajectory:
     """Compile and run a dynamics once over the schedule; return its trajectory.
 
     key: a JAX key, or a seed that stands for `jax.random.key(seed)`; hyper: the run's scalars, numbers or arrays, by name
-    schedule: the steps to record, increasing, 0 for the start; else `InputError`
-    The trajectory has `steps` (T,), `records` by name (T, ...), `finite` (T,), `status` and the final `state`.
+    schedule: the steps to record, integers that increase, 0 for the start
+    precision: `float32` or `float64`; what JAX is set to, unless said. Arrays are never narrowed to it
+
+    The trajectory has `steps` (T,), `records` by name (T, ...), `finite` (T,), `status` and the final `state`. Raises
+    `InputError`, before anything is computed, for arguments that are none of these and functions that do not fit together.
 
     >>> import dynamics as dyn
     >>> halve = dyn.Dynamics(lambda key, h: (h, h["x0"]), lambda x, h, key: x / 2, lambda x, h: {"x": x})
@@ -180,8 +195,12 @@ def simulate(dynamics: Dynamics, key: jax.Array | int, hyper: Hyper, schedule: S
     [8.0, 4.0, 1.0]
     """
     steps = check_schedule(schedule)
-    key = jax.random.key(key) if isinstance(key, int | np.integer) else key
-    hyper = jax.tree.map(jnp.array, hyper)
-    fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
-    segment = jax.jit(lambda s, begin, end, record: advance(dynamics, key, fixed, s, begin, end, record))
-    return drive(segment, state, steps)
+    if precision is not None:
+        choose("precision", precision, dict.fromkeys(("float32", "float64")))
+    set_now = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+    with jax.enable_x64(set_now if precision is None else precision == "float64"):
+        key, hyper = read_key(key), read_hyper(hyper)
+        check_triple(dynamics, key, hyper)
+        fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
+        segment = jax.jit(lambda s, begin, end, record: advance(dynamics, key, fixed, s, begin, end, record))
+        return drive(segment, state, steps)

@@ -26,6 +26,7 @@ import numpy as np
 
 from dynamics.core import spec as specs
 from dynamics.core.checked_fields import deferred_checks
+from dynamics.core.plain_values import plain_value
 from dynamics.core.spec import RunSpec
 from dynamics.errors import InputError, require, suggest
 
@@ -77,7 +78,7 @@ def logspace(low: float, high: float, num: int) -> list[float]:
     >>> dyn.logspace(0.01, 1.0, 3)
     [0.01, 0.1, 1.0]
     """
-    return _expand_spacing("logspace", "logspace", [low, high, num])
+    return _expand_spacing("logspace", "logspace", [plain_value("logspace", part) for part in (low, high, num)])
 
 
 def linspace(low: float, high: float, num: int) -> list[float]:
@@ -89,7 +90,7 @@ def linspace(low: float, high: float, num: int) -> list[float]:
     >>> dyn.linspace(0.0, 1.0, 3)
     [0.0, 0.5, 1.0]
     """
-    return _expand_spacing("linspace", "linspace", [low, high, num])
+    return _expand_spacing("linspace", "linspace", [plain_value("linspace", part) for part in (low, high, num)])
 
 
 EXPRESSIONS = {

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cache
+from numbers import Real
 from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
@@ -21,6 +22,7 @@ from dynamics.core.registry import revision
 from dynamics.core.show import html_table, text_table
 from dynamics.core.spec import RunSpec
 from dynamics.core.text import counted
+from dynamics.errors import require
 
 MAX_CHUNK_RUNS = 32768  # the records of a chunk stay in memory until they are written
 
@@ -43,6 +45,14 @@ class Machine(NamedTuple):
     compile_seconds: float
     memory: float
     lane_flops: float
+
+
+def cost_of(run: RunSpec) -> Cost:
+    """Return what a run says that it costs; raises `InputError` unless that is a `Cost` of finite numbers."""
+    cost = run.cost()
+    fits = isinstance(cost, Cost) and all(isinstance(part, Real) and 0 <= part < math.inf for part in cost)
+    require(fits, f"cost of {run.system}", cost, "must be a dyn.Cost of finite numbers, none below 0")
+    return cost
 
 
 def detect_machine() -> Machine:
@@ -124,7 +134,7 @@ class Group:
             return [self]
         own = [(specs.static(runs[0], shape), tuple(runs)) for shape, runs in shapes.items()]
         return [
-            replace(self, static=s, full_chunks=(runs,), chunks=(runs,), cost=s.cost(), chunk=len(runs), padding_share=0.0)
+            replace(self, static=s, full_chunks=(runs,), chunks=(runs,), cost=cost_of(s), chunk=len(runs), padding_share=0.0)
             for s, runs in own
         ]
 
@@ -203,7 +213,7 @@ def _merge_shapes(
 
     first = groups[0][1][0]  # runs of a family have one schedule, and programs that differ in shape only
     schedule = first.record.schedule(first.steps)
-    cost = cache(lambda shape: specs.static(first, shape).cost())
+    cost = cache(lambda shape: cost_of(specs.static(first, shape)))
 
     def price(shape: tuple[int, ...], runs: list[RunSpec]) -> float:
         return _estimate_seconds(cost(shape), len(runs), schedule, machine)
@@ -245,8 +255,8 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, stored: Set[s
         for shape, members in _merge_shapes(classes, machine):
             first = members[0]
             static = specs.static(first, shape)
-            cost, schedule = static.cost(), first.record.schedule(first.steps)
-            useful = sum(_useful_flops(run.cost(), schedule) for run in members)
+            cost, schedule = cost_of(static), first.record.schedule(first.steps)
+            useful = sum(_useful_flops(cost_of(run), schedule) for run in members)
             lanes = _choose_lanes(cost, len(members), machine)
             chunk = _choose_chunk_size(cost, len(members), schedule, machine, workers)
             cut = [tuple(members[i : i + chunk]) for i in range(0, len(members), chunk)]

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics.core.given_arrays import map_leaves, read_array
 from dynamics.core.plain_values import coerce, plain_value
-from dynamics.errors import InputError, choose, require
+from dynamics.errors import choose, require
 from dynamics.models.two_layer import TwoLayer
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 PRECISIONS = ("float32", "float64")
-
-
-def read_array(name: str, value: Any) -> np.ndarray:
-    """Return what is given as an array of real numbers; raises `InputError` for anything else."""
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:  # ragged lists, objects that refuse
-        raise InputError(name, type(value).__name__, "must be an array of numbers") from error
-    real = array.dtype == bool or jnp.issubdtype(array.dtype, np.integer) or jnp.issubdtype(array.dtype, np.floating)
-    require(real, name, str(array.dtype), "must be an array of real numbers")
-    masked = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
-    require(masked == 0, name, f"{masked} masked values", "must have all its values")
-    return array
-
-
-def map_leaves(name: str, tree: Any, function: Callable[[str, Any], np.ndarray]) -> Any:
-    """Return a pytree with `function(name of the leaf, leaf)` for every leaf; its name says where it is."""
-
-    def leaf_name(place: Any) -> str:
-        return f"{name} {jax.tree_util.keystr(place, simple=True, separator='.')}".strip()
-
-    return jax.tree_util.tree_map_with_path(lambda place, leaf: function(leaf_name(place), leaf), tree)
 
 
 def choose_precision(asked: str | None, arrays: Sequence[np.ndarray]) -> str:
@@ -80,12 +59,8 @@ def split_net(net: Any) -> tuple[Any, Apply | None]:
         return map_leaves("net", TwoLayer(*net), read_array), None
     params, apply = net
     require(callable(apply), "net", type(apply).__name__, f"{allowed}, apply a function")
-    try:
-        hash(apply)
-    except TypeError:
-        raise InputError(
-            "net", type(apply).__name__, "apply must be a function, or hashable: one program is kept for each"
-        ) from None
+    told = "apply must be a function, or hashable as functions are: one program is kept for each"
+    require(isinstance(apply, Hashable), "net", type(apply).__name__, told)
     require(len(jax.tree.leaves(params)) > 0, "net", params, f"{allowed}, params with at least one array")
     return map_leaves("net params", params, read_array), apply
 

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics.core.checked_arguments import check_arguments
 from dynamics.core.checked_fields import deferred_checks
+from dynamics.core.given_arrays import map_leaves, read_array
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import Problem, Samples
 from dynamics.data.targets import TargetSpec
@@ -24,8 +26,6 @@ from dynamics.measures.given_net import (
     check_samples,
     check_two_layer,
     choose_precision,
-    map_leaves,
-    read_array,
     read_number,
     split_net,
 )
@@ -50,6 +50,7 @@ class Setting:
     outputs: int
 
 
+@check_arguments("measure", types=False)
 def measure(
     net: Any,
     inputs: Any,

@@ -44,9 +44,9 @@ def experiment_request(
 def sweep_request(
     subject: RunSpec | Dynamics,
     axes: Axes | None,
-    seeds: int | Sequence[int],
+    seeds: Any,
     schedule: Sequence[int] | None,
-    precision: str,
+    precision: str | None,
     name: str | None,
     output: str | os.PathLike[str],
     settings: Mapping[str, Any],
@@ -56,15 +56,21 @@ def sweep_request(
     from dynamics.study.triple import triple_request
 
     import_own_code()
-    frame = study_settings(settings, output)
+    frame, given = study_settings(settings, output), _joined(axes, {})
+    require(name is None or isinstance(name, str), "name", name, "must be a text")
+    if precision is not None:
+        choose("precision", precision, dict.fromkeys(specs.PRECISIONS))
     if isinstance(subject, Dynamics):
         require(schedule is not None, "schedule", schedule, "give the steps to record, such as (0, 10, 100)")
         assert schedule is not None
         require(name is None, "name", name, "is for sweeps of a spec; a plain Dynamics is not stored")
-        return triple_request(subject, axes or {}, seeds, schedule, precision, frame)
+        return triple_request(subject, given, seeds, schedule, precision or "float32", frame)
     allowed = "must be a spec such as dyn.Training(...), or a dyn.Dynamics"
     require(isinstance(subject, RunSpec), "subject", type(subject).__name__, allowed)
-    return spec_request(subject, axes or {}, seeds, schedule, name, frame), None
+    if precision is not None:
+        require("precision" not in given, "precision", precision, "is an axis already")
+        given["precision"] = precision
+    return spec_request(subject, given, seeds, schedule, name, frame), None
 
 
 def study_settings(values: Mapping[str, Any], output: str | os.PathLike[str]) -> StudySpec:
@@ -82,17 +88,19 @@ def study_settings(values: Mapping[str, Any], output: str | os.PathLike[str]) ->
 
 def any_request(subject: Subject, axes: Axes | None, options: Mapping[str, Any]) -> tuple[Request, Store | None]:
     """Return the request that `run` or `sweep` would make of these arguments."""
-    own = {name: value for name, value in options.items() if name != "progress"}
+    own = dict(options)
+    check_progress(own.pop("progress", False))
     output = own.pop("output", ".")
     if isinstance(subject, str):
         return experiment_request(subject, axes, own.pop("size", None), output, own), None
     seeds, schedule = own.pop("seeds", 1), own.pop("schedule", None)
-    precision, name = own.pop("precision", "float32"), own.pop("name", None)
+    precision, name = own.pop("precision", None), own.pop("name", None)
     return sweep_request(subject, axes, seeds, schedule, precision, name, output, own)
 
 
 def _joined(axes: Axes | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    require(axes is None or isinstance(axes, Mapping), "axes", axes, "must be a mapping from fields to values")
+    named = axes is None or (isinstance(axes, Mapping) and all(isinstance(name, str) for name in axes))
+    require(named, "axes", axes, "must be a mapping from names of fields to values")
     both = set(axes or {}) & set(values)
     require(not both, "axes", sorted(both), "are given twice")
     return {**(axes or {}), **values}
@@ -100,7 +108,13 @@ def _joined(axes: Axes | None, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _folder(output: str | os.PathLike[str]) -> str:
     """Return the output folder as it is meant now, whatever folder the program works in later."""
+    require(isinstance(output, str | os.PathLike), "output", output, "must be the path of a folder")
     return os.path.abspath(Path(output).expanduser())
+
+
+def check_progress(progress: Any) -> None:
+    """Raise `InputError` unless the choice to show a bar is true or false."""
+    require(isinstance(progress, bool), "progress", progress, "must be True or False")
 
 
 def name_missing(request: Request, missing: set[str]) -> str:

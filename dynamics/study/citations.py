@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dynamics.core.provenance import version
+from dynamics.errors import require
 from dynamics.study.experiments import experiment_file
 from dynamics.study.tables import Study
 
@@ -82,6 +83,7 @@ def cite(study: Study) -> str:
       version = {...}
     }
     """
+    require(isinstance(study, Study), "study", type(study).__name__, "must be a Study, such as dyn.run returns")
     suite = f"""@software{{learning_dynamics,
   title = {{learning-dynamics: a simulation suite for the theory of how networks learn}},
   version = {{{version("learning-dynamics")}}}

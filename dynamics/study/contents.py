@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from dynamics.core.spec import RunSpec
-from dynamics.errors import InputError, suggest
+from dynamics.errors import InputError, require, suggest
 from dynamics.store.store import Store
 from dynamics.study.analysis_needs import AnalysisNeeds
 
@@ -26,20 +26,28 @@ class StudyContents:
     is_experiment: bool = True
     needs: AnalysisNeeds | None = None
 
+    @property
+    def place(self) -> str:
+        """Where the study's tables come from, in words for messages: its name, and the folder of its results if it stays."""
+        temporary = getattr(self.store, "place", None) is not None
+        return f"in {self.name}" if temporary else f"in {self.name} ({self.store.folder})"
+
     def column(self, name: str) -> str:
         """Return the full column name for a path or for the last part of one; raises `InputError` if there is none."""
         columns = self.runs.columns
+        require(isinstance(name, str), "column", name, "must be the name of a column")
         if name in columns:
             return name
         found = [c for c in columns if c.split(".")[-1] == name]
         if len(found) != 1:
             close = suggest(name, [*columns, *(c.split(".")[-1] for c in columns)])
-            raise InputError("column", name, f"is one of {', '.join(found)}" if found else f"no such column{close}")
+            told = f"is one of {', '.join(found)}" if found else f"no such column {self.place}{close}"
+            raise InputError("column", name, told)
         return found[0]
 
     def values(self, name: str) -> list[Any]:
         """Return the distinct values of a column (or of `step`), sorted."""
-        return levels_of(self.records["step"].drop_nulls() if name == "step" else self.runs[self.column(name)])
+        return levels_of(self.runs[self.column(name)] if not _is_step(name) else self.records["step"].drop_nulls())
 
     @property
     def seconds(self) -> float:
@@ -49,6 +57,10 @@ class StudyContents:
             return 0.0
         compiled = runs.unique(["group", "created", "compile_seconds"])
         return float(runs["seconds"].sum() or 0) + float(compiled["compile_seconds"].sum() or 0)
+
+
+def _is_step(name: Any) -> bool:
+    return isinstance(name, str) and name == "step"
 
 
 def levels_of(column: pl.Series) -> list[Any]:

@@ -12,10 +12,19 @@ from typing import Any
 
 from dynamics.core.devices import prepare
 from dynamics.core.dynamics import Dynamics
+from dynamics.core.recording import check_schedule
 from dynamics.core.spec import RunSpec
 from dynamics.engine.plan import Plan
 from dynamics.errors import InputError, require
-from dynamics.study.calls import Axes, Subject, any_request, experiment_request, name_missing, sweep_request
+from dynamics.study.calls import (
+    Axes,
+    Subject,
+    any_request,
+    check_progress,
+    experiment_request,
+    name_missing,
+    sweep_request,
+)
 from dynamics.study.compute import compute
 from dynamics.study.experiments import experiment_names
 from dynamics.study.run import find_missing, load_what_is_there, open_store, plan_study
@@ -53,6 +62,7 @@ def run(
     ([1.5, 3.0], [0, 1, 4, 20])
     """
     prepare()
+    check_progress(progress)
     request = experiment_request(name, axes, size, output, values)
     return compute(request, progress=progress)
 
@@ -64,7 +74,7 @@ def sweep(
     *,
     seeds: int | Sequence[int] = 1,
     schedule: Sequence[int] | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
     name: str | None = None,
     output: str | os.PathLike[str] = ".",
     progress: bool = False,
@@ -77,7 +87,7 @@ def sweep(
     axes: a list, tuple, range or array by name is an axis; a single value holds for all runs
     seeds: how many, or which; of a spec, `seed` may be an axis as well
     schedule: the steps to record, increasing (a triple needs it; a spec has `steps` and `record`, which it overrides)
-    precision: of a triple, `float32` or `float64`
+    precision: `float32` or `float64`; if left out that of the spec, and `float32` for a triple
     name, output: a spec's runs are stored in `output`/results/sweeps/`name` (by default its system's name) and known
         by their identity, so that a repetition computes nothing and a larger grid only what is new. A triple has no
         identity, for its code can change: its results lie in a temporary folder that goes with the study
@@ -92,9 +102,11 @@ def sweep(
     [[8.0, 2.0, 0.125], [8.0, 4.0, 1.0]]
     """
     prepare()
-    request, store = sweep_request(subject, axes, seeds, schedule, precision, name, output, settings)
+    check_progress(progress)
+    steps = None if schedule is None else check_schedule(schedule)
+    request, store = sweep_request(subject, axes, seeds, steps, precision, name, output, settings)
     study = compute(request, store, progress=progress, is_experiment=False)
-    if isinstance(subject, Dynamics) and schedule is not None and 0 not in schedule:
+    if steps is not None and 0 not in steps:
         study = replace(study, records=study.records.filter(study.records["step"] > 0))
     return study
 

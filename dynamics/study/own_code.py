@@ -46,7 +46,7 @@ def import_own_code(names: Iterable[str] = ()) -> None:
 
     Raises an `InputError` that names file and line for code that does not import.
     """
-    for entry in _entry_points():
+    for entry in _entry_points(tuple(sys.path)):
         _import_entry_point(entry)
     with _LOCK:
         own = own_folder()
@@ -98,7 +98,8 @@ def _bases(name: str) -> list[str]:
 
 
 @cache
-def _entry_points() -> tuple[EntryPoint, ...]:
+def _entry_points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the modules that installed packages name; looked for again when the search path has changed."""
     return tuple(entry_points(group=ENTRY_POINTS))
 
 

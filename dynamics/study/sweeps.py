@@ -43,7 +43,7 @@ def spec_request(
     if together is not None:
         tree["zip"] = plain_value("zip", together)
         axes.check_sweep("axes", tree)
-    if seeds != 1:
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds != 1:
         require("seed" not in plain, "seeds", seeds, "seed is an axis already")
         tree = {"seed": seed_values(seeds), **tree}
     if schedule is not None:

@@ -53,22 +53,24 @@ class Study(StudyContents):
 
     # ---- parts of it
 
-    def select(self, *, step: Any = None, **values: Any) -> Study:
+    def select(self, **values: Any) -> Study:
         """Return the part of the study where columns have these values: `select(panel="stable", input_dim=3)`.
 
         A column may be named by the last part of its path where that is unambiguous. A value is a number or name, or a
         collection of them (list, tuple, set, range, array), of which any is meant, or a slice with both ends included.
         Numbers match to a relative tolerance of 1e-6 (of 1e-3 and 1e-2 in half precision). `step` selects records.
-        Raises `InputError`: no such column; no such value, and which there are.
+        Raises `InputError`: no such column; no such value, which there are, and where.
         """
         runs, records = self.runs, self.records
+        steps = [values.pop("step")] if "step" in values else []
         for name, value in values.items():
             column = self.column(name)
-            runs = runs.filter(_is_one_of(column, find_levels(name, value, levels_of(runs[column]))))
+            runs = runs.filter(_is_one_of(column, find_levels(name, value, levels_of(runs[column]), self.place)))
         if values:
             records = records.join(runs.select("panel", "run").unique(), on=["panel", "run"], how="semi", maintain_order="left")
-        if step is not None:
-            records = records.filter(_is_one_of("step", find_levels("step", step, levels_of(records["step"].drop_nulls()))))
+        for step in steps:
+            found = find_levels("step", step, levels_of(records["step"].drop_nulls()), self.place)
+            records = records.filter(_is_one_of("step", found))
         return replace(self, runs=runs, records=records)
 
     @cached_property
@@ -83,8 +85,12 @@ class Study(StudyContents):
         itself has its own axes last. Raises `InputError` if two records would share a cell: name their difference as
         an axis, or select one of them first.
         """
-        require(metric in self.records.columns, "metric", metric, f"no such record{suggest(metric, self.records.columns)}")
-        names = [self.column(a) if a != "step" else "step" for a in axes]
+        known = self.records.columns
+        require(isinstance(metric, str) and metric in known, "metric", metric, f"no such record{suggest(str(metric), known)}")
+        names = ["step" if isinstance(a, str) and a == "step" else self.column(a) for a in axes]
+        require(len(set(names)) == len(names), "axes", names, "must name each axis once")
+        plain = self.records[metric].dtype.is_numeric() or self.records[metric].dtype in (pl.Boolean, pl.Null)
+        require(plain or self.records[metric].dtype.is_nested(), "metric", metric, "must be of numbers")
         levels = [levels_of(self.records[n].drop_nulls() if n == "step" else self.runs[n]) for n in names]
         self._require_one_a_cell(metric, names)
         values = self.records[metric].to_list()

@@ -22,8 +22,8 @@ from dynamics.core import spec as specs
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.plain_values import plain_value
 from dynamics.core.recording import RecordSpec, check_schedule
-from dynamics.core.simulate import start
 from dynamics.core.spec import RunSpec
+from dynamics.core.triple_checks import check_triple, unused_scalars
 from dynamics.engine import axes
 from dynamics.errors import choose, require
 from dynamics.store.store import Store
@@ -73,7 +73,7 @@ def triple_spec(names: tuple[str, ...]) -> type[TripleSpec]:
 def triple_request(
     dynamics: Dynamics,
     values: Mapping[str, Any],
-    seeds: int | Sequence[int],
+    seeds: Any,
     schedule: Sequence[int],
     precision: str,
     settings: StudySpec,
@@ -96,11 +96,8 @@ def triple_request(
     steps = check_schedule(schedule)
     require(steps[-1] >= 1, "schedule", steps, "must go on to step 1 at least")
 
-    seed_list = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else plain_value("seeds", seeds)
-    require(
-        isinstance(seed_list, list) and len(seed_list) > 0, "seeds", seeds, "must be how many, at least 1, or a list of them"
-    )
-    check_triple(dynamics, names, precision)
+    seed_list = seed_values(seeds)
+    _check_names(dynamics, names, precision)
     held = HeldDynamics(dynamics)
     number = next(_numbers)
     _HELD[number] = held
@@ -113,36 +110,22 @@ def triple_request(
     return Request("dynamics", settings, {"main": runs}, []), store
 
 
-def seed_values(seeds: int | Sequence[int]) -> list[int]:
+def seed_values(seeds: Any) -> list[Any]:
     """Return the seeds that are meant: so many from 0 on, or the ones that are listed."""
-    count = isinstance(seeds, int) and not isinstance(seeds, bool)
-    found = list(range(seeds)) if count else plain_value("seeds", seeds)  # type: ignore[arg-type]
-    fits = isinstance(found, list) and len(found) > 0
-    require(fits, "seeds", seeds, "must be how many, at least 1, or a list of them")
-    return found
+    found = plain_value("seeds", seeds)
+    count = isinstance(found, int) and not isinstance(found, bool)
+    fits = 1 <= found <= axes.MAX_RUNS if count else isinstance(found, list) and len(found) > 0
+    require(fits, "seeds", seeds, f"must be how many, at least 1 and at most {axes.MAX_RUNS}, or a list of them")
+    return list(range(found)) if count else found
 
 
-def check_triple(dynamics: Dynamics, names: Sequence[str], precision: str) -> None:
-    """Raise `InputError` where the three functions do not fit together; they are traced, not run.
-
-    Whatever they raise themselves comes through as it is.
-    """
+def _check_names(dynamics: Dynamics, names: Sequence[str], precision: str) -> None:
+    """Raise `InputError` where the functions do not fit together, take a column's name, or leave a scalar unused."""
     with jax.enable_x64(precision == "float64"):
         hyper = {name: jax.ShapeDtypeStruct((), jnp.dtype(precision)) for name in names}
         key = jax.eval_shape(lambda: jax.random.key(0))
-        fixed, state = jax.eval_shape(lambda k, h: start(dynamics, k, h), key, hyper)
-        before, after = _shapes(state), _shapes(jax.eval_shape(dynamics.step, state, fixed, key))
-        require(before == after, "step", after, f"must return a state of the shapes and types that init returns, {before}")
-        floats = any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(state))
-        require(floats, "init", before, "must return a state with at least one array of floats")
-        observed = jax.eval_shape(dynamics.observe, state, fixed)
-    require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
-    for name in observed:
-        taken = name in names or name in RESERVED
-        require(not taken, "observe", name, "is the name of a column that runs have already; call it something else")
-
-
-def _shapes(tree: Any) -> str:
-    """Return shape and type of every leaf in words, by its place."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return ", ".join(f"{jax.tree_util.keystr(path) or 'state'}: {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves)
+        for name in check_triple(dynamics, key, hyper):
+            taken = name in names or name in RESERVED
+            require(not taken, "observe", name, "is the name of a column that runs have already; call it something else")
+        unused = unused_scalars(dynamics, key, hyper)
+    require(not unused, "hyper", ", ".join(unused), "is given, but nothing that the dynamics computes depends on it")

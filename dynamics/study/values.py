@@ -81,6 +81,8 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
         value, top = plain[path], path.lstrip("+").partition(".")[0]
         require(path not in NOT_FOR_CALLS, path, value, NOT_FOR_CALLS.get(path, ""))
         if top in AXIS_FIELDS:
+            whole = "." not in path
+            require(not whole or isinstance(value, Mapping), path, value, "must be a mapping of axes, as configs have it")
             notices += lay_axes(trees, path.lstrip("+"), value, add=path.startswith("+"))
         elif is_axis(value, kinds[path]):
             require(path in specs.leaf_paths(system), path, value, "is one value for all runs")

@@ -36,6 +36,7 @@ from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
+from dynamics.core.checked_arguments import check_arguments
 from dynamics.core.spec import RunSpec
 from dynamics.core.system_table import SYSTEMS
 from dynamics.errors import InputError
@@ -47,6 +48,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=type[RunSpec])
 
 
+@check_arguments("register.law", decorator=True)
 def law(
     name: str | None = None,
     *,
@@ -97,6 +99,7 @@ def law(
     return register_piece(LAWS, make, name, uses, fields, version)
 
 
+@check_arguments("register.target", decorator=True)
 def target(
     name: str | None = None,
     *,
@@ -129,6 +132,7 @@ def target(
     return register_piece(TARGETS, make, name, uses, fields, version)
 
 
+@check_arguments("register.views", decorator=True)
 def views(
     name: str | None = None,
     *,
@@ -165,6 +169,7 @@ def views(
     return register_piece(SCHEMES, make, name, used_fields(make(lambda frame, rng: None)), fields, version)  # type: ignore[arg-type]
 
 
+@check_arguments("register.model", decorator=True)
 def model(
     name: str | None = None,
     *,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from dynamics.core.checked_arguments import check_arguments
 from dynamics.core.registry import Registry, origin_of
-from dynamics.errors import InputError, require
+from dynamics.errors import require
 from dynamics.measures.table import MEASURES, PADDINGS, Measure, Work
 from dynamics.models.losses import LOSSES, Loss
 from dynamics.optimizers.rules import RULES, Rule, RuleKind, chain
@@ -20,19 +22,19 @@ def register_piece(
     registry: Registry[Any], make: Callable[[F], Any], name: str | None, uses: Any, fields: Fields | None, version: int
 ) -> Callable[[F], F]:
     """Return the decorator that registers what `make` builds from a function and returns the function unchanged."""
-    if callable(name):
-        raise InputError(
-            f"register.{registry.kind}", getattr(name, "__name__", "?"), "write the decorator with parentheses: ()"
-        )
+    label = f"register.{registry.kind}"
 
     def decorate(function: F) -> F:
+        require(callable(function), label, function, "decorates a function")
+        called = getattr(function, "__name__", "") if name is None else name
         origin = origin_of(function)
-        registry.add(name or function.__name__, make(function), uses=uses, fields=fields, origin=origin, version=version)
+        registry.add(called, make(function), uses=uses, fields=fields, origin=origin, version=version)
         return function
 
     return decorate
 
 
+@check_arguments("register.optimizer", decorator=True)
 def optimizer(
     name: str | None = None,
     *,
@@ -58,6 +60,8 @@ def optimizer(
             return optax.scale_by_lion(b1=0.9, b2=spec.mix)
     """
 
+    require(gradients >= 1, "register.optimizer gradients", gradients, "must be at least 1")
+
     def make(function: F) -> RuleKind:
         def build(spec: Any, hyper: Any, mask: Any) -> Rule:
             made = function(spec, hyper, mask)
@@ -68,6 +72,7 @@ def optimizer(
     return register_piece(RULES, make, name, uses, fields, version)
 
 
+@check_arguments("register.schedule", decorator=True)
 def schedule(
     name: str | None = None, *, uses: Sequence[str] = ("warmup_steps",), fields: Fields | None = None, version: int = 1
 ) -> Callable[[F], F]:
@@ -84,6 +89,7 @@ def schedule(
     return register_piece(SCHEDULES, lambda function: Schedule(function, tuple(uses)), name, uses, fields, version)
 
 
+@check_arguments("register.loss", decorator=True)
 def loss(
     name: str | None = None,
     *,
@@ -112,6 +118,7 @@ def loss(
     return register_piece(LOSSES, make, name, uses, fields, version)
 
 
+@check_arguments("register.measure", decorator=True)
 def measure(
     name: str | None = None,
     *,
@@ -135,6 +142,7 @@ def measure(
         def large_readouts(view):
             return jnp.mean(jnp.abs(view.neurons.readout) > view.hyper["measure_options.floor"])
     """
+    require(cost >= 0 and math.isfinite(cost), "register.measure cost", cost, "must be at least 0")
     require(padding in PADDINGS, "padding", padding, f"choose one of {', '.join(PADDINGS)}")
 
     def make(function: F) -> Measure:

@@ -58,7 +58,7 @@ def test_steps(study):
 
 
 def test_nothing_found_says_which_values_there_are(study):
-    with pytest.raises(InputError, match=r"rate = 0.7: no such value here; there are 0.1, 0.2, 0.3$"):
+    with pytest.raises(InputError, match=r"rate = 0.7: no such value in dynamics; there are 0.1, 0.2, 0.3$"):
         study.select(rate=0.7)
     with pytest.raises(InputError, match="no such value"):
         study.select(rate="0.1")

@@ -166,3 +166,62 @@ def test_runs_of_an_own_system_go_to_another_process(folder, tmp_path):
     code = "import pickle; first, second = pickle.load(open('run.pickle', 'rb')); print(first.rate, second.rate)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["0.5", "0.75"], done.stderr
+
+
+PACKAGE_OF_LAWS = """
+import jax
+import dynamics as dyn
+
+@dyn.register.law("{name}", fields={{"tilt": dyn.option(0.5, above=0)}})
+def law(key, data, hyper, dtype):
+    return lambda key: hyper["data.tilt"] * jax.random.normal(key, (data.input_dim,), dtype)
+{rest}
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """`install(name, rest)` puts a package with its metadata on the path: a module that registers a law of its name."""
+    from dynamics.data.law import LAWS
+
+    installed = []
+
+    def put(name: str, rest: str = "") -> None:
+        site = tmp_path / f"site of {name}"
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (site / f"{name}_laws.py").write_text(PACKAGE_OF_LAWS.format(name=name, rest=rest))
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[{own_code.ENTRY_POINTS}]\nlaws = {name}_laws\n")
+        monkeypatch.syspath_prepend(str(site))
+        installed.append(name)
+
+    yield put
+    for name in installed:
+        sys.modules.pop(f"{name}_laws", None)
+        if name in LAWS:
+            LAWS.remove(name)
+
+
+def test_an_installed_package_brings_its_pieces_by_its_entry_point(install, monkeypatch, tmp_path):
+    """From whichever side they are asked for first: a spec, its fields, a config, the tab key."""
+    import dynamics as dyn
+    from dynamics.cli.completion import offered_words
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"data.law = 'leaning': choose one of"):
+        dyn.Data(law="leaning")
+    install("leaning")
+    assert dyn.Data(tilt=0.3, law="leaning", input_dim=3).tilt == 0.3  # type: ignore[call-arg]
+    rates = ["size=smoke", "data.law=leaning", "sweep.data.tilt=[0.1,0.2]", "target.kind=random_linear"]
+    assert {run.data.tilt for run in compose("stable_minima/rates", *rates).runs} == {0.1, 0.2}  # type: ignore[attr-defined]
+    assert offered_words("dynamics experiment=stable_minima/rates data.law=lea") == ["data.law=leaning"]
+
+
+def test_an_installed_package_that_does_not_import_is_named_with_its_error(install, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    install("fallen", "raise RuntimeError('no such\\nday')")
+    with pytest.raises(InputError) as error:
+        compose("stable_minima/rates", "size=smoke")
+    told = "entry point of dynamics.extensions = 'laws = fallen_laws': does not import: RuntimeError: no such day"
+    assert str(error.value) == told
