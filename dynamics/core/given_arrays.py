@@ -40,7 +40,8 @@ def read_key(key: Any) -> jax.Array:
         return jax.random.key(int(key))
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
     raw = isinstance(key, jax.Array) and key.dtype == "uint32" and key.ndim == 1
-    require(typed or raw, "key", key, "must be a seed, or one key such as jax.random.key(0)")
+    if not isinstance(key, jax.Array) or not (typed or raw):
+        raise InputError("key", key, "must be a seed, or one key such as jax.random.key(0)")
     return key
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,11 +71,11 @@ def check_schedule(schedule: Sequence[int]) -> tuple[int, ...]:
     """
     listed = schedule.tolist() if hasattr(schedule, "tolist") else schedule  # type: ignore[attr-defined]
     ordered = isinstance(listed, Iterable) and not isinstance(listed, str | bytes | Mapping | Set)
-    asked = list(listed) if ordered else []
+    asked: list[Any] = list(listed) if ordered else []
     require(len(asked) > 0, "schedule", schedule, "must list at least one step to record, such as (0, 10, 100)")
     for step in asked:
         whole = isinstance(step, int | np.integer) and not isinstance(step, bool)
-        require(whole and 0 <= step < 2**31, "schedule", step, "must be integers of at least 0 and at most 31 bits")
+        require(whole and bool(0 <= step < 2**31), "schedule", step, "must be integers of at least 0 and at most 31 bits")
     for before, after in pairwise(asked):
         require(before < after, "schedule", (int(before), int(after)), "must increase from step to step")
     return tuple(map(int, asked))

@@ -29,8 +29,8 @@ class StudyContents:
     @property
     def place(self) -> str:
         """Where the study's tables come from, in words for messages: its name, and the folder of its results if it stays."""
-        temporary = getattr(self.store, "place", None) is not None
-        return f"in {self.name}" if temporary else f"in {self.name} ({self.store.folder})"
+        folder = None if hasattr(self.store, "place") else getattr(self.store, "folder", None)
+        return f"in {self.name} ({folder})" if folder is not None else f"in {self.name}"
 
     def column(self, name: str) -> str:
         """Return the full column name for a path or for the last part of one; raises `InputError` if there is none."""

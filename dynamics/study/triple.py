@@ -112,11 +112,14 @@ def triple_request(
 
 def seed_values(seeds: Any) -> list[Any]:
     """Return the seeds that are meant: so many from 0 on, or the ones that are listed."""
-    found = plain_value("seeds", seeds)
-    count = isinstance(found, int) and not isinstance(found, bool)
-    fits = 1 <= found <= axes.MAX_RUNS if count else isinstance(found, list) and len(found) > 0
-    require(fits, "seeds", seeds, f"must be how many, at least 1 and at most {axes.MAX_RUNS}, or a list of them")
-    return list(range(found)) if count else found
+    found: Any = plain_value("seeds", seeds)
+    allowed = f"must be how many, at least 1 and at most {axes.MAX_RUNS}, or a list of them"
+    if isinstance(found, list):
+        require(len(found) > 0, "seeds", seeds, allowed)
+        return found
+    fits = isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= axes.MAX_RUNS
+    require(fits, "seeds", seeds, allowed)
+    return list(range(found))
 
 
 def _check_names(dynamics: Dynamics, names: Sequence[str], precision: str) -> None:

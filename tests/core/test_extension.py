@@ -198,8 +198,6 @@ def test_a_field_with_another_definition_is_refused_and_nothing_is_changed(other
         ("angle", 1.0, "part.angle = 1.0: must be an option such as dyn.option(0.5, above=0)"),
         ("angle", option([1.0]), "part.angle = None: needs a default that is one number, name or flag"),
         ("angle", field(), "part.angle = None: needs a default"),
-        ("angle", option(0.0, above=0), "part.angle = 0.0: must be a number above 0"),
-        ("angle", option("glue", choices=("glued", "screwed")), "part.angle = 'glue': choose one of glued, screwed"),
     ],
 )
 def test_what_cannot_be_a_field_is_told_when_it_is_registered(name, wrong, told):
