@@ -125,9 +125,8 @@ def test_rank_correlation_is_spearmans_over_the_alive(rng):
 def test_rank_correlation_of_a_dead_net_is_not_a_number(rng):
     net = random_net(rng, 2, 5)
     net.hidden[0] = -40.0
-    seen = rate_norm_correlation(
-        view(TwoLayer(*map(np.float32, net)), np.float32(rng.uniform(-1, 1, (6, 2))), np.zeros(6, np.float32))
-    )
+    x = rng.uniform(-1, 1, (6, 2)).astype(np.float32)
+    seen = rate_norm_correlation(view(TwoLayer(*map(np.float32, net)), x, x[:, 0]))
     assert all(np.isnan(float(value)) for value in seen.values())
 
 

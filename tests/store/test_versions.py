@@ -98,7 +98,7 @@ def test_a_piece_of_ones_own_has_a_version():
             ids.append(specs.run_id(TrainingSpec(measures=["counted_here"])))
         assert ids[0] != ids[1]
         for bad in (0, 1.5, True):
-            with pytest.raises(InputError, match="measure.* version|version of measure counted_here"):
+            with pytest.raises(InputError, match=r"measure.* version|version of measure counted_here"):
                 written(bad)
     finally:
         MEASURES.remove("counted_here")
