@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hostile import CALLS, HALVE, SELECTED, SPECS
+from hostile import CALLS, HALVE, SELECTED
+from hostile_specs import SPECS
 
 import dynamics as dyn
 from dynamics.errors import InputError
