@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from dynamics.analysis.bounds import UNKNOWN
 from dynamics.analysis.drawing import assign_shades, draw_quartiles, label_ticks, make_table
-from dynamics.analysis.intervals import Estimate, greatest_over_seeds, least_over_seeds, over_seeds
+from dynamics.analysis.intervals import Estimate, greatest_over_seeds, least_over_seeds
+from dynamics.analysis.seed_values import trend_of_logs
 from dynamics.analysis.slope_groups import draw_guide, take_absolute
 from dynamics.analysis.slopes import at_step, find_whole_seeds, lay_out, list_common_steps
 from dynamics.study.tables import Study
@@ -51,21 +51,11 @@ def largest_ratio(first: np.ndarray, second: np.ndarray) -> Estimate:
     return greatest_over_seeds(ratios, len(first))
 
 
-def trend_in_dim(part: Study, n: int | None = None, *, against: Study | None = None) -> Estimate:
-    """d log gap / d log d at one n (the largest), by least squares on log medians over seeds; less another part's, if
-    any."""
-    parts, dims = [part] if against is None else [part, against], part.values("input_dim")
+def trend_in_dim(part: Study, n: int | None = None) -> Estimate:
+    """Return d log gap / d log d at one n (the largest), by least squares on log medians over seeds."""
     n = part.values("num_samples")[-1] if n is None else n
-    values = read_gaps([p.select(num_samples=n) for p in parts])
-    if len(dims) < 2 or not len(values[0]):
-        return UNKNOWN
-    x = np.log(dims) - np.mean(np.log(dims))
-
-    def slope(index: np.ndarray) -> np.ndarray:
-        first, *other = [np.log(np.median(v[index], axis=1))[..., 0] @ x / np.sum(x**2) for v in values]
-        return first - sum(other)
-
-    return over_seeds(slope, len(values[0]))
+    (values,) = read_gaps([part.select(num_samples=n)])
+    return trend_of_logs(values[..., 0], part.values("input_dim"))
 
 
 def least_median(values: np.ndarray) -> Estimate:

@@ -89,10 +89,15 @@ def stack_seeds(parts: Iterable[Study], read: Callable[[Study], np.ndarray]) -> 
     return np.stack([read(part.select(seed=sorted(shared))) for part in parts], axis=1) if shared else np.empty((0, len(parts)))
 
 
+def cut_at(study: Study, step: int) -> Study:
+    """Return the study as if it had ended at a recorded step: a control for what the rest of training is said to have done."""
+    seen = study.records.filter(pl.col("step") <= step)
+    return replace(study, records=seen.with_columns(steps=pl.lit(step, seen.schema["steps"])))
+
+
 def cut_to_start(study: Study) -> Study:
-    """Return the study as if it had ended at step 0: a control for what training is said to have done."""
-    begin = study.records.filter(pl.col("step") == 0)
-    return replace(study, records=begin.with_columns(steps=pl.lit(0, begin.schema["steps"])))
+    """Return the study as if it had ended at step 0."""
+    return cut_at(study, 0)
 
 
 def divide_by_start(study: Study, metric: str) -> Study:

@@ -94,7 +94,7 @@ def claims(study: an.Study) -> list[an.Claim]:
                 source=SOURCE,
                 statement=f"Shared filters generalise ({PAPER['cnn']} in the paper; eta = {rate:g})",
                 expects=an.at_most(MOST, of="test L2"),
-                evidence=an.compare(median_norm, shared, control=control),
+                evidence=an.compare(median_norm, shared, treatment=control),
             )
         )
         found += [
@@ -103,7 +103,7 @@ def claims(study: an.Study) -> list[an.Claim]:
                 source=SOURCE,
                 statement=f"A net of {TITLES[name]} does not ({PAPER[name]} in the paper; eta = {rate:g})",
                 expects=an.at_least(LEAST, of="test L2"),
-                evidence=an.compare(median_norm, part, control={"shared filters": shared}),
+                evidence=an.compare(median_norm, part, treatment={"shared filters": shared}),
             )
             for name, part in parts.items()
             if name != "cnn"

@@ -15,9 +15,6 @@ from dynamics.study.experiments import experiment_module, experiment_names
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "dynamics" / "analysis"
 KINDS = {"null", "neighbour", "treatment"}
-TO_CONVERT = {  # controls whose kind is not stated yet
-    *(name for name in experiment_names() if name.startswith(("convolution/", "atlas/"))),
-}
 
 
 def find_complaints(source: str) -> list[str]:
@@ -38,8 +35,6 @@ def find_complaints(source: str) -> list[str]:
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_control_of_an_experiment_has_a_kind_and_none_is_the_claim_read_backwards(name):
     complaints = find_complaints(Path(str(experiment_module(name).__file__)).read_text())
-    if name in TO_CONVERT and complaints:
-        pytest.skip(f"to be converted: {complaints[0]}")
     assert complaints == []
 
 
