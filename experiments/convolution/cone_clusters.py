@@ -7,7 +7,7 @@ import dynamics.analysis.words as an
 SOURCE = "Liang et al. 2026b, experiment X8"
 TITLES = {"signal": "labels of the signal", "random": "random labels"}
 METRICS = ["train_accuracy", "test_accuracy", "train_loss", "test_loss"]
-GENERALISES, MEMORISED, CHANCE = 0.95, 0.99, 0.05  # ours: the paper's numbers are not known
+GENERALISES, MEMORISED = 0.95, 0.99  # ours: the paper's numbers are not known
 
 
 def figure(study: an.Study) -> an.Page:
@@ -40,24 +40,34 @@ def figure(study: an.Study) -> an.Page:
 def claims(study: an.Study) -> list[an.Claim]:
     claim = an.judge_from(SOURCE)
     signal, random = an.split_panels(study, TITLES).values()
-    steps, chance = study.values("steps")[0], 1 / study.values("components")[0]
+    steps, classes = study.values("steps")[0], study.values("components")[0]
+    early = max(step for step in an.list_common_steps(random) if step <= steps / 10)
+    one_less = 1 / (classes - 1) - 1 / classes
     return [
         claim(
             id="cone_clusters/signal-generalises",
             statement="With labels of the signal the net generalises",
             expects=an.at_least(GENERALISES, of="test accuracy"),
-            evidence=an.compare(an.median_final, signal, control={"random labels": random}, metric="test_accuracy"),
+            evidence=an.compare(an.median_final, signal, null={"random labels": random}, metric="test_accuracy"),
         ),
         claim(
             id="cone_clusters/random-at-chance",
             statement="With random labels its test accuracy is that of guessing, 1 / classes",
-            expects=an.near(chance, CHANCE, of="test accuracy"),
-            evidence=an.compare(an.median_final, random, control={"labels of the signal": signal}, metric="test_accuracy"),
+            expects=an.near(1 / classes, one_less / 2, of="test accuracy"),
+            evidence=an.shift_neighbour(
+                an.median_final(random, "test_accuracy"), one_less, "guessing among one class less, 1 / (classes - 1)"
+            ),
         ),
         claim(
             id="cone_clusters/random-memorised",
             statement=f"Random labels are memorised within {steps} steps (100000 in the paper)",
             expects=an.at_least(MEMORISED, of="training accuracy"),
-            evidence=an.before_training(an.median_final, random, metric="train_accuracy"),
+            evidence=an.compare(
+                an.median_final,
+                random,
+                neighbour={f"a tenth of the steps (step {early})": an.cut_at(random, early)},
+                metric="train_accuracy",
+            ),
+            post_hoc="the steps of this size were chosen for their cost",
         ),
     ]

@@ -62,37 +62,45 @@ def claims(study: an.Study) -> list[an.Claim]:
     claim = an.judge_from(SOURCE)
     parts = an.split_panels(study, TITLES)
     main, control = parts["patch_spheres"], {"decay": parts["decay"]}
+    step = max(set(an.list_common_steps(main)) & set(an.list_common_steps(parts["one_sphere"])))
+    cut = [an.cut_at(parts[name], step) for name in ("one_sphere", "patch_spheres")]
     return [
         claim(
             id="patch_spheres/late-sharpness",
             statement=f"Late in training (from step {3 * main.values('steps')[0] // 4} on) the sharpness is 2/eta",
             expects=an.within(0.98, 1.02, of="mean of eta S / 2"),
-            evidence=an.compare(an.median_late, main, control=control),
+            evidence=an.compare(an.median_late, main, treatment=control),
         ),
         claim(
             id="patch_spheres/clean-error",
             statement="The noise is memorised: clean error near its variance (1.0418 in the paper)",
             expects=an.within(0.95, 1.1, of="clean in-sample error"),
-            evidence=an.compare(an.median_final, main, control=control, metric="clean_train_error"),
+            evidence=an.compare(an.median_final, main, treatment=control, metric="clean_train_error"),
         ),
         claim(
             id="patch_spheres/activation-rate",
             statement="Filters are seldom active (on 5.5 % of the patches in the paper)",
             expects=an.at_most(0.1, of="mean activation rate of the alive"),
-            evidence=an.before_training(an.median_final, main, metric="activation_rate_mean"),
+            evidence=an.compare(an.median_final, main, treatment=control, metric="activation_rate_mean"),
         ),
         claim(
             id="patch_spheres/alive",
             statement="Hardly any filter has died (1 of 1024 in the paper)",
             expects=an.at_least(0.99, of="alive share"),
-            evidence=an.compare(an.median_final, main, control={"a larger step": parts["large_step"]}, metric="alive_fraction"),
+            evidence=an.compare(
+                an.median_final, main, treatment={"a larger step": parts["large_step"]}, metric="alive_fraction"
+            ),
         ),
         an.judge(
             id="patch_spheres/one-sphere-resists",
             source=f"{SOURCE}, abstract",
-            statement="Patches of points of one large sphere are not memorised so: smaller clean error at the same steps",
+            statement="Patches of points of one large sphere are not memorised so: smaller clean error at the same step",
             expects=an.below(1, of="clean error over that of patch-wise spheres"),
-            evidence=an.exchange(an.ratio_at_common_step, main, parts["one_sphere"]),
+            evidence=an.permute(
+                lambda errors: an.ratio_over_seeds(errors[:, 0], errors[:, 1]),
+                an.stack_seeds(cut, lambda part: an.read_final(part, "clean_train_error")),
+                "the laws permuted within every seed",
+            ),
         ),
         *an.judge_stability(study, "patch_spheres"),
     ]
