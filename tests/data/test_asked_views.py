@@ -12,6 +12,7 @@ from view_grids import IMAGE, VECTOR
 
 from dynamics.analysis.figures import COLORS
 from dynamics.analysis.view_figures import draw_views
+from dynamics.core.checked_fields import deferred_checks
 from dynamics.core.spec import RunSpec, latecomers
 from dynamics.data.views import ViewSpec, list_views
 from dynamics.errors import InputError
@@ -51,7 +52,8 @@ from dynamics.errors import InputError
     ],
 )
 def test_what_cannot_be_seen_is_told_in_one_line(fields, grid, field, told):
-    spec = replace(ViewSpec("sliding", 3), **fields)
+    with deferred_checks():  # as a config's is made
+        spec = replace(ViewSpec("sliding", 3), **fields)
     with pytest.raises(InputError) as error:
         spec.check("model.views", grid)
     assert error.value.field == f"model.views.{field}" and told in str(error.value) and "\n" not in str(error.value)

@@ -220,9 +220,9 @@ OTHERS = "is of model.kind = convolutional or locally_connected; leave it out"
 BAD = {
     "no views": ({"model__views": ViewSpec()}, "model.views.scheme = '': says what filters see; convolutional needs one"),
     "no patch": ({"model__views__size": 0}, "model.views.size = 0: must be from 1 to 6 for sliding views of 6"),
-    "a negative one": ({"model__views__size": -1}, "model.views.size = -1: must be from 1 to 6 for sliding views of 6"),
+    "a negative one": ({"model__views__size": -1}, "views.size = -1: must be an integer from 0"),
     "one too large": ({"model__views__size": 7}, "model.views.size = 7: must be from 1 to 6 for sliding views of 6"),
-    "no stride": ({"model__views__stride": 0}, "model.views.stride = 0: must be an integer from 1"),
+    "no stride": ({"model__views__stride": 0}, "views.stride = 0: must be an integer from 1"),
     "of another model": ({"model__kind": "two_layer"}, f"model.views.scheme = 'sliding': {OTHERS}"),
     "size of another": (
         {"model__kind": "two_layer", "model__views": ViewSpec("", 3)},
