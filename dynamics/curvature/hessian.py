@@ -6,12 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
-
-NOISE_SHARE = 0.3  # of the random direction in the starting vector: a guess may miss the top eigenspace
 
 
 def build_hessian_product(
@@ -49,14 +46,9 @@ def hessian_sharpness(
 ) -> TopEigenpair:
     """Return the top eigenpair, the largest eigenvalue in algebraic order, of this loss's Hessian, by guarded Lanczos.
 
-    Started from one random direction plus a guess of the top eigenvector (a pytree like params): that of the
-    Gauss-Newton part where it is known, else the gradient, whose part in the top eigenspace is large late in training.
+    Started from a guess of the top eigenvector (a pytree like params): that of the Gauss-Newton part where it is known,
+    else the gradient, whose part in the top eigenspace is large late in training.
     """
-    flat, _ = ravel_pytree(params)
     if guess is None:
         guess = (gradient or jax.grad(loss))(params)
-    noise = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-    toward, _ = ravel_pytree(guess)
-    size = jnp.linalg.norm(toward)
-    start = NOISE_SHARE * noise / jnp.linalg.norm(noise) + toward / jnp.where(size > 0, size, 1)
-    return top_eigenpair(build_hessian_product(loss, params, gradient), start, num_steps, tolerance)
+    return top_eigenpair(build_hessian_product(loss, params, gradient), ravel_pytree(guess)[0], num_steps, tolerance)

@@ -3,7 +3,12 @@
 Exact zeros (padding, dead neurons) exhaust the Krylov space early, and an unguarded recurrence then divides
 by rounding noise and invents eigenvalues. Here the recurrence stops once the next off-diagonal entry is
 below 64 machine epsilons times the scale seen so far; later rows of the tridiagonal matrix are masked.
-Every `PATIENCE` products the top Ritz pair is looked at, and the recurrence ends once it has converged.
+After `LEAST` products and every `PATIENCE` more the top Ritz pair is looked at, and the recurrence ends once it has
+converged.
+
+A start near a lower eigenvector has a small residual there at once. So every start gets a random share s, whose part in
+the top eigenspace is about s / sqrt(N) in N dimensions: an eigenvalue hidden above by a share g of the scale leaves a
+residual of g s / sqrt(N) times the scale. The default tolerance is that of g = `GAP`, as far as rounding allows.
 """
 
 from __future__ import annotations
@@ -11,13 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-PATIENCE = 5  # products between two looks at the residual
+LEAST = 10  # products before the first look at the residual
+PATIENCE = 5  # products between two looks
+RANDOM_SHARE = 0.3  # of a random direction in the start, relative to what is asked for
+GAP = 1e-3  # by which share of the scale an eigenvalue that a start is nearly blind to may lie above unseen
+ROUNDING = 16  # machine epsilons times the scale, below which an estimated residual is rounding
 # Rows of the small tridiagonal matrix that is used while there are no more, at a tenth of the whole one's cost.
 FEW = 20
 
@@ -25,7 +34,8 @@ FEW = 20
 class TopEigenpair(NamedTuple):
     """The top eigenpair of a matrix A and how well it is known.
 
-    value (); vector (N,); residual: norm of A v - value v; steps used; converged: residual <= tolerance * scale.
+    value (); vector (N,); residual: norm of A v - value v; steps used; converged: residual <= tolerance * scale, as the
+    recurrence estimates it and as it is, to rounding.
 
     `scale` is the largest |diagonal| + off-diagonal entry that the recurrence saw. The true spectrum has an eigenvalue
     within `residual` of `value`, and `value` never exceeds the largest eigenvalue beyond rounding.
@@ -48,18 +58,17 @@ def top_eigenpair(
 
     Fewer once it has converged.
 
-    matvec: v (N,) -> A v (N,), A symmetric; start: (N,), any vector with a part in the top eigenspace
-    (zeros are replaced by ones). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the value
-    is of the order of the residual squared over the gap below it. `tolerance` is 2e-5 in float32, 1e-7 in float64
-    unless given.
+    matvec: v (N,) -> A v (N,), A symmetric; start: (N,), a guess of the top eigenvector, to which a random direction is
+    added (zeros if there is none). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the value
+    is of the order of the residual squared over the gap below it. `tolerance` is `default_tolerance` unless given.
     """
     size, dtype = start.shape[0], start.dtype
     m = min(num_steps, size)
     if tolerance is None:
-        tolerance = 2e-5 if dtype == jnp.float32 else 1e-7
+        tolerance = default_tolerance(size, dtype)
     epsilon = jnp.finfo(dtype).eps
-    norm = jnp.linalg.norm(start)
-    first = jnp.where(norm > 0, start / jnp.where(norm > 0, norm, 1), jnp.ones_like(start) / jnp.sqrt(size).astype(dtype))
+    first = add_random_share(start)
+    first = first / jnp.linalg.norm(first)
 
     def orthogonalise(w, basis, j):
         """w without its part in rows 0 to j (later ones are zero), by blocks: rows not there yet cost nothing."""
@@ -113,17 +122,21 @@ def top_eigenpair(
 
     def patch(carry):
         taken, _, lanczos = carry
-        upto = jnp.minimum(taken + PATIENCE, m)
+        upto = jnp.minimum(jnp.maximum(taken + PATIENCE, LEAST), m)
         lanczos = lax.fori_loop(taken, upto, body, lanczos)
-        _, alpha, beta, used, scale = lanczos
+        _, alpha, beta, used, _ = lanczos
         done = rows_done(used, upto)
         last = jnp.abs(beta[done - 1] * ritz(alpha, beta, done)[done - 1])
-        return upto, (used < upto) | (last <= tolerance * scale), lanczos
+        return upto, jnp.where(used < upto, 0, last), lanczos
+
+    def unsettled(carry):
+        taken, last, (*_, scale) = carry
+        return (taken < m) & ~(last <= tolerance * scale)
 
     zeros = jnp.zeros((m,), dtype)
     basis = jnp.zeros((PATIENCE * math.ceil((m + 1) / PATIENCE), size), dtype).at[0].set(first)
-    begin = (jnp.int32(0), jnp.bool_(False), (basis, zeros, zeros, jnp.int32(0), jnp.zeros((), dtype)))
-    taken, _, (basis, alpha, beta, used, scale) = lax.while_loop(lambda c: (c[0] < m) & ~c[1], patch, begin)
+    begin = (jnp.int32(0), jnp.asarray(jnp.inf, dtype), (basis, zeros, zeros, jnp.int32(0), jnp.zeros((), dtype)))
+    taken, last, (basis, alpha, beta, used, scale) = lax.while_loop(unsettled, patch, begin)
 
     done = rows_done(used, taken)
     vector = combine(ritz(alpha, beta, done), basis, done)
@@ -131,8 +144,21 @@ def top_eigenpair(
     image = matvec(vector)
     value = vector @ image
     residual = jnp.linalg.norm(image - value * vector)
-    rounding = 64 * epsilon * scale
-    return TopEigenpair(value, vector, residual, done, residual <= jnp.maximum(tolerance * scale, rounding))
+    settled = last <= jnp.maximum(tolerance, ROUNDING * epsilon) * scale
+    rounding = max(64, math.sqrt(size) / 4) * epsilon  # sums over N numbers
+    return TopEigenpair(value, vector, residual, done, settled & (residual <= jnp.maximum(tolerance, rounding) * scale))
+
+
+def default_tolerance(size: int, dtype: Any) -> float:
+    """Return the residual, relative to the scale, at which a top eigenpair in so many dimensions counts as converged."""
+    usual = 2e-5 if dtype == jnp.float32 else 1e-7
+    return min(usual, max(GAP * RANDOM_SHARE / math.sqrt(size), ROUNDING * float(jnp.finfo(dtype).eps)))
+
+
+def add_random_share(start: jax.Array) -> jax.Array:
+    """Return the direction of `start` (N,) plus `RANDOM_SHARE` times a random one, always the same; that alone for zeros."""
+    noise, size = jax.random.normal(jax.random.key(0), start.shape, start.dtype), jnp.linalg.norm(start)
+    return RANDOM_SHARE * noise / jnp.linalg.norm(noise) + start / jnp.where(size > 0, size, 1)
 
 
 def top_eigenvector(matrix: jax.Array, among: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from dynamics.curvature.hessian import NOISE_SHARE, build_hessian_product
+from dynamics.curvature.hessian import build_hessian_product
 from dynamics.curvature.lanczos import TopEigenpair, top_eigenpair
 from dynamics.models.base import Batch, Model
 
@@ -29,7 +29,7 @@ def top_eigenpairs_of_both(
 
     Of factor * mean (f - y)^2.
 
-    gradient: params -> that of the loss; guess: of both top eigenvectors, a pytree like params, to which noise is added
+    gradient: params -> that of the loss; guess: of both top eigenvectors, a pytree like params
     """
     flat, unravel = ravel_pytree(params)
     hessian = build_hessian_product(lambda p: jnp.zeros(()), params, gradient)
@@ -40,8 +40,6 @@ def top_eigenpairs_of_both(
         squared = ravel_pytree(pull(2 * factor * batch.weights * push(unravel(v))))[0]
         return share * hessian(v) + (1 - share) * squared
 
-    toward, _ = ravel_pytree(guess)
-    noise = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
-    start = toward / jnp.linalg.norm(toward) + NOISE_SHARE * noise / jnp.linalg.norm(noise)
+    start, _ = ravel_pytree(guess)
     shares = jnp.asarray([0.0, 1.0], flat.dtype)
     return lax.map(lambda share: top_eigenpair(lambda v: product(share, v), start, num_steps), shares)

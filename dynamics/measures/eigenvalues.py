@@ -43,7 +43,8 @@ MEASURES.update(
         # a zero neuron with phi'(0) != 0 couples to the residual: no gradient, but curvature
         "sharpness": Measure(hessian_sharpness, (), (HESSIAN,), "homogeneous"),
         "residual_sharpness": Measure(
-            residual_sharpness, ("one_hidden_layer", "single_output", "relu"), (HALF_SPACES,), "exact"
+            residual_sharpness, ("one_hidden_layer", "single_output", "relu", "squared_loss"), (HALF_SPACES,), "exact"
         ),
-    }
+    },
+    versions={"gauss_newton_sharpness": 2, "sharpness": 2},  # Lanczos takes ten products at least, from a random share
 )

@@ -87,6 +87,8 @@ MEASURES.update(
             (*OF_KINKS, "squared_loss", "learning_rate"),
             (GAUSS_NEWTON, HESSIAN, HALF_SPACES),
             "homogeneous",
+            ("corollary_slack",),
         ),
-    }
+    },
+    versions={"stability_checks": 2},  # with the eigenvalues
 )

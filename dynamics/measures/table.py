@@ -30,8 +30,8 @@ class Work(NamedTuple):
     holds_products: bool = False
 
 
-GAUSS_NEWTON = Work("Lanczos on the Gauss-Newton kernel", 10)
-HESSIAN = Work("Lanczos on the Hessian", 15, holds_products=True)
+GAUSS_NEWTON = Work("Lanczos on the Gauss-Newton kernel", 15)
+HESSIAN = Work("Lanczos on the Hessian", 20, holds_products=True)
 HALF_SPACES = Work("sums over the half-spaces of every unit", 3)
 
 
@@ -45,12 +45,15 @@ class Measure:
     padding: under which padding its numbers stay. `exact`: any, by samples without weight, zero coordinates and zero
         neurons. `homogeneous`: so if zero neurons have no slope, which holds for the ReLU. `none`: runs that are
         measured by it are never padded, which is always right and the default.
+    undefined: columns that are NaN where they have no value (no neuron is alive, say); NaN elsewhere is told in the
+        run's status
     """
 
     function: Callable[[View], dict[str, jax.Array]]
     needs: tuple[str, ...] = ()
     cost: tuple[Work, ...] = ()
     padding: str = "none"
+    undefined: tuple[str, ...] = ()
 
     def __post_init__(self):
         for need in self.needs:

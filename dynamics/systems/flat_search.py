@@ -93,6 +93,7 @@ class FlatSearchSpec(RunSpec):
     num_check: int = 256
 
     system: ClassVar[str] = "flat_search"
+    system_version: ClassVar[int] = 2  # with the eigenvalues (`dynamics.measures.eigenvalues`)
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples", "model.width")
 
     @property

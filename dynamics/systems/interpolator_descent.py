@@ -72,6 +72,7 @@ class InterpolationSpec(RunSpec):
     perturbation: float = 0.0
 
     system: ClassVar[str] = "interpolation"
+    system_version: ClassVar[int] = 2  # with the eigenvalues (`dynamics.measures.eigenvalues`)
     shape_fields: ClassVar[tuple[str, ...]] = ("data.input_dim", "data.num_samples")
 
     @property
