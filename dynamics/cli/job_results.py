@@ -51,7 +51,7 @@ def list_members(jobs: Sequence[Job], store: Store) -> list[tuple[int, str, str]
 
 
 def job_outcomes(jobs: Sequence[Job], table: pl.DataFrame) -> dict[int, dict[str, Any]]:
-    """Return the outcome of each job by its number: `status` (ok, diverged, failed) and numbers of runs."""
+    """Return the outcome of each job by its number: `status` (ok, not_finite, diverged, failed) and numbers of runs."""
     counts = table.unique(["job", "run"]).group_by("job", "status").len()
     by_job: dict[int, Counter[str]] = defaultdict(Counter)
     for number, status, count in counts.iter_rows():
@@ -59,9 +59,10 @@ def job_outcomes(jobs: Sequence[Job], table: pl.DataFrame) -> dict[int, dict[str
     found = {}
     for job in jobs:
         count = by_job[job.number]
-        bad = "diverged" if count["diverged"] and not job.request.settings.may_diverge else "ok"
-        status = "failed" if count["failed"] else bad
-        found[job.number] = {"status": status, "runs": count.total(), "diverged": count["diverged"], "failed": count["failed"]}
+        worst = next((status for status in ("diverged", "not_finite") if count[status]), "ok")
+        status = "failed" if count["failed"] else "ok" if job.request.settings.may_diverge else worst
+        numbers = {status: count[status] for status in ("diverged", "not_finite", "failed")}
+        found[job.number] = {"status": status, "runs": count.total(), **numbers}
     return found
 
 

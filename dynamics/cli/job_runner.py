@@ -50,7 +50,10 @@ class StoreJobs:
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Do what the jobs ask; return the outcome of each: `status` (ok, diverged, failed, planned) and numbers of runs."""
+    """Do what the jobs ask; return the outcome of each.
+
+    `status` (ok, not_finite, diverged, failed, planned) and numbers of runs.
+    """
     out = Console(width=None if sys.stdout.isatty() else 160)
     for notice in dict.fromkeys(notice for job in jobs for notice in job.request.notices):
         log.log(logging.WARNING if notice.startswith("warning") else logging.INFO, notice)

@@ -16,8 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Entry point. Exit code 0: done; 1: a figure or claims could not be made; 2: bad input, one line says which; 3: some
-    runs failed or diverged; 130, 143: stopped."""
+    """Entry point.
+
+    Exit code 0: done; 1: a figure or claims could not be made; 2: bad input, one line says which; 3: some runs failed,
+    diverged or recorded what is not finite; 130, 143: stopped.
+    """
     arguments, level = take_level(sys.argv[1:])
     with closed_pipes_ignored(), messages_shown(level):
         try:
@@ -88,7 +91,7 @@ def run_hydra(arguments: list[str]) -> None:
         log.error(f"error: {explain(error, arguments) or repr(error)}")
     if ERRORS:
         raise ERRORS[-1]
-    if any(outcome["status"] in ("failed", "diverged") for outcome in OUTCOMES):
+    if any(outcome["status"] in ("failed", "diverged", "not_finite") for outcome in OUTCOMES):
         sys.exit(3)
     if any(not outcome.get("drawn", True) for outcome in OUTCOMES):
         sys.exit(1)

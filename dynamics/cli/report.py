@@ -61,8 +61,10 @@ def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
 
 
 def summarize_runs(runs: pl.DataFrame) -> str:
-    """Return one line on the runs of a study: how many, how long they took, how many diverged."""
+    """Return one line on the runs of a study: how many, how long they took, how many diverged or are not finite."""
     unique = runs.unique("run")
-    bad = unique.filter(pl.col("status") == "diverged")
-    text = f"{len(unique)} runs, {unique['seconds'].sum():.1f} s of computing"
-    return text + (f", {len(bad)} diverged" if len(bad) else "")
+    told = [f"{len(unique)} runs", f"{unique['seconds'].sum():.1f} s of computing"]
+    for status, what in {"diverged": "diverged", "not_finite": "with measures that are not finite"}.items():
+        number = int((unique["status"] == status).sum())
+        told += [f"{number} {what}"] if number else []
+    return ", ".join(told)

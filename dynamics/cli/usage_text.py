@@ -27,7 +27,8 @@ options:
   -h, --help         print this page
 
 completion in this shell: eval "$(dynamics -sc install=bash)" (or zsh; fish: dynamics -sc install=fish | source)
-exit codes: 0 done; 2 bad input; 3 some runs failed or diverged, or the disk is full; 130, 143 stopped, results saved"""
+exit codes: 0 done; 2 bad input; 3 some runs failed, diverged or recorded what is not finite, or the disk is full;
+            130, 143 stopped, results saved"""
 
 
 def usage() -> str:

@@ -28,6 +28,7 @@ class Dynamics(NamedTuple):
     `init(key, hyper)` returns `(fixed, state)`; `step(state, fixed, key)` the next state, where `key` is
     fresh at every step; `observe(state, fixed)` a dict of scalars (or arrays of fixed shape) to record.
     `leap(state, fixed, steps)`, where there is one, takes so many steps that need no key at once, quicker than one by one.
+    `undefined` names observations that are NaN where they have no value; NaN in another is told in the run's status.
 
     >>> import dynamics as dyn, jax.numpy as jnp
     >>> descent = dyn.Dynamics(
@@ -43,6 +44,7 @@ class Dynamics(NamedTuple):
     step: Callable[[State, Fixed, jax.Array], State]
     observe: Callable[[State, Fixed], dict[str, jax.Array]]
     leap: Callable[[State, Fixed, jax.Array], State] | None = None
+    undefined: tuple[str, ...] = ()
 
 
 class Cost(NamedTuple):

@@ -121,7 +121,7 @@ def option(
     lows, highs = [b for b in (at_least, above) if b is not None], [b for b in (at_most, below) if b is not None]
     if lows and highs and (max(lows) > min(highs) or (max(lows) == min(highs) and (above in lows or below in highs))):
         raise InputError("option bounds", (*lows, *highs), "leave no number between them")
-    if choices is not None and not hasattr(choices, "add"):  # a registry stays what it is: it may grow
+    if isinstance(choices, list | tuple | dict):  # a registry stays what it is: it may grow
         choices = tuple(choices)
     integer = isinstance(default, int) and not isinstance(default, bool)
     allowed = Option(at_least, above, at_most, below, choices, infinite, integer, doc, unit, placeholder)

@@ -23,6 +23,7 @@ from dynamics.core.triple_checks import check_triple
 from dynamics.errors import choose
 
 FINITE = "finite"
+OK, DIVERGED, NOT_FINITE = "ok", "diverged", "not_finite"  # how a run that was computed may have ended
 
 
 class Trajectory(NamedTuple):
@@ -32,17 +33,39 @@ class Trajectory(NamedTuple):
     records: observations by name, shape (..., T, *)
     finite: whether the state was finite at each record, shape (..., T)
     state: the final state
+    undefined: the observations that are NaN where they have no value
     """
 
     steps: np.ndarray
     records: dict[str, np.ndarray]
     finite: np.ndarray
     state: State
+    undefined: tuple[str, ...] = ()
 
     @property
     def status(self) -> np.ndarray:
-        """Return `ok`, or `diverged` if the state was not finite at some record; shape (...)."""
-        return np.where(self.finite.all(-1), "ok", "diverged")
+        """Return `ok`, `diverged` if the state was not finite at some record, or `not_finite` if only a measure was not.
+
+        Shape (...).
+        """
+        kept = np.where(self.wrong_measures.any(-1), NOT_FINITE, OK)
+        return np.where(self.finite.all(-1), kept, DIVERGED)
+
+    @property
+    def wrong_measures(self) -> np.ndarray:
+        """Return whether an observation is not finite though the state is, (..., T); NaN of those `undefined` is no fault."""
+        wrong = np.zeros(self.finite.shape, bool)
+        for name, values in self.records.items():
+            if np.issubdtype(values.dtype, np.inexact):
+                bad = np.isinf(values) if name in self.undefined else ~np.isfinite(values)
+                wrong |= bad.any(axis=tuple(range(wrong.ndim, bad.ndim)))
+        return wrong & self.finite
+
+    @property
+    def not_finite_at(self) -> np.ndarray:
+        """Return the first recorded step at which only a measure was not finite, -1 if there is none; shape (...)."""
+        wrong = self.wrong_measures
+        return np.where(wrong.any(-1), self.steps[np.argmax(wrong, axis=-1)], -1)
 
     @property
     def diverged_at(self) -> np.ndarray:
@@ -203,4 +226,4 @@ def simulate(
         check_triple(dynamics, key, hyper)
         fixed, state = jax.jit(lambda k, h: start(dynamics, k, h))(key, hyper)
         segment = jax.jit(lambda s, begin, end, record: advance(dynamics, key, fixed, s, begin, end, record))
-        return drive(segment, state, steps)
+        return drive(segment, state, steps)._replace(undefined=dynamics.undefined)

@@ -20,6 +20,8 @@ def check_triple(dynamics: Any, key: Any, hyper: Mapping[str, Any]) -> list[str]
     """
     require(isinstance(dynamics, Dynamics), "dynamics", type(dynamics).__name__, "must be a dyn.Dynamics")
     for name, function in dynamics._asdict().items():
+        if name == "undefined":
+            continue
         fits = callable(function) or (name == "leap" and function is None)
         require(fits, f"dynamics.{name}", function, "must be a function")
     try:
@@ -40,6 +42,8 @@ def check_triple(dynamics: Any, key: Any, hyper: Mapping[str, Any]) -> list[str]
     require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
     for name in observed:
         require(isinstance(name, str) and name != "finite", "observe", name, "must be a name other than `finite`")
+    unknown = [name for name in dynamics.undefined if name not in observed]
+    require(not unknown, "dynamics.undefined", unknown, f"must be among what observe returns: {', '.join(observed)}")
     return list(observed)
 
 

@@ -64,7 +64,7 @@ class Law(NamedTuple):
     resolve: Callable[[DataSpec], DataSpec] | None = None
 
 
-COMMON = ("input_dim", "num_samples", "num_test", "scale", "noise_std", "shuffle_parts")
+COMMON = ("input_dim", "num_samples", "num_test", "scale", "noise_std", "flip_probability", "shuffle_parts")
 LAWS: Registry[Law] = Registry("law", "data", lambda: DataSpec, selector="law", common=COMMON)  # filled by `dynamics.data`
 
 
@@ -104,6 +104,9 @@ class DataSpec(CheckedFields):
     leaf_exponent: float = added_field(3.0, above=1, doc="exponent of the density of the radii, r^-exponent")
     texture: float = added_field(0.0, at_least=0, doc="standard deviation of the noise in every pixel")
     file: str = unhashed_field("", doc="file of one's own arrays")
+    flip_probability: float = added_field(
+        0.0, at_least=0, at_most=1, doc="probability that a label is that of another class, any of them alike"
+    )
     digest: str = added_field("", doc="content hash of one's own file or images, which is found out")
 
     def resolve(self) -> DataSpec:
@@ -111,8 +114,8 @@ class DataSpec(CheckedFields):
         law = LAWS.get(self.law)
         return self if law is None or law.resolve is None else law.resolve(self)
 
-    def check(self) -> None:
-        """Raise an `InputError` for a value that is not allowed."""
+    def check(self, *, flips: bool = False) -> None:
+        """Raise an `InputError` for a value that is not allowed; flips: whether labels may be those of another class."""
         law = choose("data.law", self.law, LAWS)
         check_options(self, "data")
         fits = not self.stand_in or self.law in (*SHAPES, "images")
@@ -121,6 +124,9 @@ class DataSpec(CheckedFields):
             value, fits = getattr(self, name), not getattr(self, name) or self.law in own
             require(fits, f"data.{name}", value, f"is for a data.law of {', '.join(own)}")
         law.check(self)
+        if self.flip_probability:
+            allowed = "needs a target.kind that goes by the class, such as one_hot, and a data.law of several classes"
+            require(flips and law.num_parts(self) > 1, "data.flip_probability", self.flip_probability, allowed)
 
     @property
     def grid(self) -> tuple[int, ...]:

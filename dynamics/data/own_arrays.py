@@ -62,6 +62,14 @@ def _label_outputs(data: DataSpec) -> int:
     return values.shape[1] if values.ndim == 2 else 0
 
 
+def _are_shares(data: DataSpec) -> bool:
+    """Return whether the labels of the file are shares of classes, at least 0 and 1 in sum."""
+    values = array_files.load_array_file(data.file).values
+    if values is None or values.ndim != 2 or values.min() < 0:
+        return False
+    return bool(np.allclose(values.sum(axis=1), 1, atol=1e-5))
+
+
 def _labels(key: jax.Array, setting: TargetContext) -> Target:
     """Return f_0(x) = the label that the file has for the sample."""
     values = setting.parts
@@ -81,4 +89,4 @@ LAWS.add(
     ),
     uses=("file", "digest"),
 )
-TARGETS.add("labels", TargetKind(_labels, _label_outputs, pads=False, reads_parts=True))
+TARGETS.add("labels", TargetKind(_labels, _label_outputs, pads=False, reads_parts=True, are_shares=_are_shares))

@@ -1,4 +1,4 @@
-"""A problem: inputs of a law, labels of a target, Gaussian noise; and fresh samples to test on."""
+"""A problem: inputs of a law, labels of a target, noise (Gaussian, or classes exchanged); and fresh samples to test on."""
 
 from __future__ import annotations
 
@@ -55,10 +55,16 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
         clean = truth(x, part)
         noise = jax.random.normal(noise_key, (clean.size,), dtype).reshape(clean.shape)  # few outputs a row compile slowly
         noise = hyper["data.noise_std"] * noise
+        labels = clean
+        if TARGETS[target.kind].of_parts and num_parts > 1:
+            flip_key, other_key = (jax.random.fold_in(noise_key, i) for i in range(2))
+            flipped = jax.random.uniform(flip_key, (size,), dtype) < hyper["data.flip_probability"]
+            further = jax.random.randint(other_key, (size,), 1, num_parts)
+            labels = truth(x, jnp.where(flipped, (part + further) % num_parts, part))
         used = jnp.arange(size) < count
         weights = used.astype(dtype) / jnp.asarray(count, dtype)
         meant = used.reshape(-1, *[1] * (clean.ndim - 1))
-        return Samples(hyper["data.scale"] * x, jnp.where(meant, clean + noise, 0), jnp.where(meant, clean, 0), weights)
+        return Samples(hyper["data.scale"] * x, jnp.where(meant, labels + noise, 0), jnp.where(meant, clean, 0), weights)
 
     return Problem(
         draw(inputs_key, noise_key, hyper["data.num_samples"], data.num_samples, fresh=False),

@@ -31,6 +31,8 @@ class TargetKind(NamedTuple):
     pads: whether the target is the same where zeros are appended to the inputs
     check(target, data): raises an `InputError` for fields that do not go together, or with the law
     reads_parts: whether it depends on the part of the law that a sample is from
+    of_parts: whether it depends on nothing else, as a class does, so that a label may be that of another part
+    are_shares(data): whether its values are shares of classes, at least 0 and 1 in sum, as cross-entropy wants them
     """
 
     draw: Callable[[jax.Array, TargetContext], Target]
@@ -38,6 +40,8 @@ class TargetKind(NamedTuple):
     pads: bool = True
     check: Callable[[TargetSpec, DataSpec], None] = lambda target, data: None
     reads_parts: bool = False
+    of_parts: bool = False
+    are_shares: Callable[[DataSpec], bool] = lambda data: False
 
 
 TARGETS: Registry[TargetKind] = Registry("target", "target", lambda: TargetSpec)
@@ -192,6 +196,10 @@ TARGETS.add("chebyshev", TargetKind(build_chebyshev), uses=("degree",))
 TARGETS.add("zero", TargetKind(build_zero))
 TARGETS.add("teacher", TargetKind(build_teacher, pads=False), uses=("units", "views"))
 TARGETS.add("scaled_teacher", TargetKind(build_scaled_teacher, pads=False), uses=("units", "views"))
-TARGETS.add("parts", TargetKind(build_part_vectors, _part_dim, False, _check_meaning, reads_parts=True))
-TARGETS.add("part_index", TargetKind(build_part_index, pads=False, reads_parts=True))
-TARGETS.add("one_hot", TargetKind(build_one_hot, _num_parts, False, _check_several_parts, reads_parts=True))
+OF_PARTS: dict[str, Any] = {"pads": False, "reads_parts": True, "of_parts": True}
+TARGETS.add("parts", TargetKind(build_part_vectors, _part_dim, check=_check_meaning, **OF_PARTS))
+TARGETS.add("part_index", TargetKind(build_part_index, **OF_PARTS))
+TARGETS.add(
+    "one_hot",
+    TargetKind(build_one_hot, _num_parts, check=_check_several_parts, are_shares=lambda data: True, **OF_PARTS),
+)

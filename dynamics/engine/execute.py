@@ -54,6 +54,7 @@ class Programs:
     start: (keys, hyper, shared) -> (fixed, state)
     advance: (keys, fixed, state, begin, end, record) -> (state, observations)
     devices: how many devices the ensemble axis is sharded over
+    undefined: observations that are NaN where they have no value
     bytes: memory over all devices for arguments, results and temporaries (known once compiled)
     """
 
@@ -63,6 +64,7 @@ class Programs:
     devices: int
     sharding: NamedSharding
     bytes: float = 0.0
+    undefined: tuple[str, ...] = ()
 
 
 def map_over_ensemble(function: Callable, lanes: int) -> Callable:
@@ -98,6 +100,7 @@ def build_programs(dynamics: Dynamics, lanes: int, size: int, devices: list | No
         size,
         len(devices),
         NamedSharding(mesh, runs),
+        undefined=dynamics.undefined,
     )
 
 
@@ -262,6 +265,7 @@ class Executor:
             records={name: value[:count] for name, value in trajectory.records.items()},
             finite=trajectory.finite[:count],
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
+            undefined=programs.undefined,
         )
         return ChunkResult(group.program, runs, trajectory, time.perf_counter() - started - compile_seconds, compile_seconds)
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from dynamics.core import spec as specs
 from dynamics.core.devices import available_cores
 from dynamics.core.provenance import provenance
+from dynamics.core.simulate import DIVERGED, NOT_FINITE
 from dynamics.core.spec import RunSpec
 from dynamics.engine.checkpoint import CheckpointHook
 from dynamics.engine.execute import Executor, OutOfMemory, RecordCallback
@@ -214,7 +215,10 @@ class Worker:
             assert excess is not None
             return self.compute_in_parts(chunk, excess)
         self.store.write(result, save_final=self.options.save_final)
-        diverged = int((result.trajectory.status == "diverged").sum())
+        status = result.trajectory.status
+        diverged, not_finite = int((status == DIVERGED).sum()), int((status == NOT_FINITE).sum())
+        if not_finite:
+            self.reporter.tell(f"{not_finite} of {describe_runs(runs)}: a recorded measure is not finite, though the state is")
         self.reporter.done(group, runs, result.seconds + result.compile_seconds, diverged)
 
     def compute_in_parts(self, chunk: Chunk, error: OutOfMemory) -> None:

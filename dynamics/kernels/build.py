@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SWITCH = "DYNAMICS_KERNELS"
 SOURCE = Path(__file__).with_name("gates.cc")
-HEADERS = [SOURCE.with_name(name) for name in ("gates.h", "descend.h")]
+HEADERS = [SOURCE.with_name(name) for name in ("gates.h", "descend.h", "workers.h")]
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC", "-w")
 TIMEOUT = 300  # seconds
 CALLS = ("gates", "moments", "sums", "descend", "line_gates", "line_moments", "line_sums")

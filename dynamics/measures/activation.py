@@ -69,10 +69,12 @@ def rate_norm_correlation(view: View) -> dict[str, jax.Array]:
     }
 
 
+OF_THE_ALIVE = ("activation_rate_mean", "activation_rate_median", "activation_rate_p90", "sparse_fraction")
+CORRELATIONS = ("rate_weight_norm_correlation", "rate_path_correlation", "alive_weight_norm_median")
 UNITS = ("one_hidden_layer", "single_output")
 MEASURES.update(
     {
-        "activation_statistics": Measure(activation_statistics, UNITS, padding="exact"),
-        "rate_norm_correlation": Measure(rate_norm_correlation, UNITS, padding="exact"),
+        "activation_statistics": Measure(activation_statistics, UNITS, padding="exact", undefined=OF_THE_ALIVE),
+        "rate_norm_correlation": Measure(rate_norm_correlation, UNITS, padding="exact", undefined=CORRELATIONS),
     }
 )

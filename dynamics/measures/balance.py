@@ -55,4 +55,5 @@ def balance(view: View) -> dict[str, jax.Array]:
     }
 
 
-MEASURES.add("balance", Measure(balance, ("shared_filters", "single_output"), padding="exact"))
+MEANS = ("imbalance_mean", "weights_imbalance_mean")  # over no neuron, where none carries the function
+MEASURES.add("balance", Measure(balance, ("shared_filters", "single_output"), padding="exact", undefined=MEANS))

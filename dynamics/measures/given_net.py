@@ -93,9 +93,9 @@ def check_predictions(params: Any, apply: Apply, inputs: np.ndarray, labels: np.
     require(fits, "net", f"{seen.dtype}{list(seen.shape)}", allowed)
 
 
-def check_class_labels(labels: np.ndarray) -> None:
-    """Raise `InputError` unless every row of labels is a distribution over classes, as cross-entropy means them."""
+def check_class_labels(loss: str, name: str, labels: np.ndarray) -> None:
+    """Raise `InputError` unless every row of labels is a distribution over classes, as a loss of classes means them."""
     allowed = "needs labels (n, C), each row 1 at the sample's class, or a distribution over the C classes"
-    require(labels.ndim == 2 and labels.shape[1] > 1, "loss", f"cross_entropy of labels {labels.shape}", allowed)
+    require(labels.ndim == 2 and labels.shape[1] > 1, "loss", f"{loss} of {name} {labels.shape}", allowed)
     off = np.flatnonzero((labels < 0).any(axis=1) | (np.abs(labels.sum(axis=1) - 1) > 1e-3))
-    require(len(off) == 0, "labels", labels[off[:1]].tolist(), allowed.replace("needs labels", "must be", 1))
+    require(len(off) == 0, name, labels[off[:1]].tolist(), allowed.replace("needs labels", "must be", 1))

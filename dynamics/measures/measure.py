@@ -76,7 +76,8 @@ def measure(
     inputs: (n, d), or (n, ...) for an `apply` that takes it; labels: (n,), or (n, C) for C outputs
     measures: a name or several; `dynamics list measures` has them
     learning_rate: of the next step of gradient descent on this loss, for what compares with 2 / eta
-    normalization: of the squared loss, `mse` (1/n) sum (f - y)^2 or `half` (1/2n); loss: `squared` or `cross_entropy`
+    normalization: of the squared loss, `mse` (1/n) sum |f - y|^2, `half` (1/2n), or for C outputs `mean` (1/nC), PyTorch's
+        MSELoss; loss: `squared` or `cross_entropy`, for which labels are shares of classes
     activation: phi of a two-layer net
     clean: labels without noise, as `clean_train_error` wants them; test: fresh (inputs, clean labels) for risks and
         gaps; noise_std: of the labels' noise, in `generalization_gap`
@@ -119,8 +120,11 @@ def measure(
             check_samples("test inputs", "test labels", *fresh)
             for name, own, like in zip(("inputs", "labels"), fresh, train, strict=False):
                 require(own.shape[1:] == like.shape[1:], f"test {name}", own.shape, f"must be like the {name} but for n")
-        if loss == "cross_entropy":
-            check_class_labels(train[1])
+        if LOSSES[loss].of_classes:
+            given = {"labels": train[1], "clean": train[2], **({} if fresh is None else {"test labels": fresh[1]})}
+            for name, array in given.items():
+                check_class_labels(loss, name, array)
+            require(noise_std == 0, "noise_std", noise_std, f"is of labels that are values; those of loss = {loss} are classes")
         unused = "normalization" not in LOSSES[loss].uses and normalization != "mse"
         require(not unused, "normalization", normalization, f"is not of loss = {loss}; leave it out")
         if apply is None:
@@ -128,11 +132,12 @@ def measure(
         else:
             check_predictions(params, apply, *train[:2])
         setting = _setting(train, fresh, clean is not None, normalization, loss, activation, noise_std, rate, apply is None)
+        setting.loss.check(setting.outputs)
         check_measures(names, setting)
         scalars = {"data.noise_std": noise_std, "optimizer.learning_rate": rate}
         hyper = {name: np.asarray(value, dtype) for name, value in scalars.items()}
         fresh = (train[0], train[2]) if fresh is None else fresh  # no measure that was let through looks at them
-        found = _take(params, train, fresh, hyper, names, apply, activation, setting.loss.factor, loss)
+        found = _take(params, train, fresh, hyper, names, apply, activation, setting.loss.factor(setting.outputs), loss)
         found = {name: np.asarray(value) for name, value in found.items()}
     return {name: value.item() if value.ndim == 0 else value for name, value in found.items()}
 

@@ -73,6 +73,11 @@ NEEDS.update(
         "single_output": Need(lambda run: run.outputs == 0, "a target.kind of one output"),
         "classes": Need(lambda run: run.outputs > 1, "a target.kind of several outputs, such as one_hot"),
         "squared_loss": Need(lambda run: run.loss.kind == "squared", "loss.kind = squared"),
+        "values": Need(
+            lambda run: not run.loss.of_classes,
+            "a loss of values, such as loss.kind = squared; of classes there are test_loss, accuracy and clean_accuracy",
+        ),
+        "added_noise": Need(lambda run: run.data.flip_probability == 0, "label noise that is added: data.flip_probability = 0"),
         "relu": Need(lambda run: run.model.activation == "relu", "model.activation = relu: its theory is of kinks"),
         "clean_labels": Need(lambda run: run.target.kind != "", "labels without noise: a target.kind, or clean=labels"),
         "fresh_samples": Need(lambda run: run.data.num_test > 0, "samples to test on: data.num_test, or test=(inputs, labels)"),

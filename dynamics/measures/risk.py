@@ -41,9 +41,9 @@ def test_loss(view: View) -> dict[str, jax.Array]:
 MEASURES.update(
     {
         "train_loss": Measure(train_loss, padding="exact"),
-        "clean_train_error": Measure(clean_train_error, ("clean_labels",), padding="exact"),
-        "excess_risk": Measure(excess_risk, ("fresh_samples",), padding="exact"),
-        "generalization_gap": Measure(generalization_gap, ("fresh_samples",), padding="exact"),
+        "clean_train_error": Measure(clean_train_error, ("values", "clean_labels"), padding="exact"),
+        "excess_risk": Measure(excess_risk, ("values", "fresh_samples"), padding="exact"),
+        "generalization_gap": Measure(generalization_gap, ("values", "added_noise", "fresh_samples"), padding="exact"),
         "test_loss": Measure(test_loss, ("fresh_samples",), padding="exact"),
     }
 )

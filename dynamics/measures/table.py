@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,6 +71,22 @@ class MeasureSpec(CheckedFields):
 
 MEASURES: Registry[Measure] = Registry("measure", "measure_options", lambda: MeasureSpec, selector="measures")
 # filled by the topics (`dynamics.measures`)
+
+
+DEFAULT = "default"  # among a run's measures: those that go with its loss
+
+
+class MeasureNames(Collection[str]):
+    """The names that a run's `measures` may hold: those registered by the time that they are asked for, and `default`."""
+
+    def __contains__(self, name: object) -> bool:
+        return name == DEFAULT or name in MEASURES
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*MEASURES, DEFAULT)
+
+    def __len__(self) -> int:
+        return len(MEASURES) + 1
 
 
 def check_measures(names: Iterable[str], run: MeasuredRun) -> None:

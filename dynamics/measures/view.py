@@ -196,7 +196,7 @@ def view(
     Nothing is compiled as a whole, so that a function that is (`jax.jit`) may call it. Raises `InputError` for 64-bit
     arrays outside of `jax.enable_x64(True)`, which would be cast to 32 bits.
     """
-    choose("normalization", normalization, FACTORS)
+    choose("normalization", normalization, dict.fromkeys(("mse", "half")))
     choose("activation", activation, ACTIVATIONS)
     given = (*params, inputs, labels)
     params, x, y = jax.tree.map(jnp.asarray, params), jnp.asarray(inputs), jnp.asarray(labels)

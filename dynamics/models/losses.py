@@ -1,7 +1,8 @@
 """The losses that networks descend: squared in its two normalisations, cross-entropy, and what is registered.
 
-`mse` is (1/n) sum (f - y)^2, PyTorch's MSELoss, in which the papers' learning rates are given; `half` is
-(1/2n) sum (f - y)^2, in which their theorems are. H_mse = 2 H_half, so eta under `mse` is 2 eta under `half`.
+`mse` is (1/n) sum_i |f(x_i) - y_i|^2, in which the papers' learning rates are given; `half` is half of it, in which their
+theorems are. H_mse = 2 H_half, so eta under `mse` is 2 eta under `half`. With one output `mse` is PyTorch's MSELoss; with
+C outputs it sums over them and MSELoss is their mean, 1/C of it, which is `mean`: (1/nC) sum_i |f(x_i) - y_i|^2.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
 from dynamics.models.base import Batch
 
-FACTORS = {"mse": 1.0, "half": 0.5}
+FACTORS = {"mse": 1.0, "half": 0.5, "mean": 1.0}  # of the mean over samples of |f - y|^2; `mean` divides by the outputs too
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Loss:
         as arrays
     uses: the fields of `LossSpec` that it reads; with `normalization` among them the loss is multiplied by its factor
     several_outputs: whether it is for targets of several outputs alone
+    of_classes: whether labels must be shares of classes, which sum to 1: label noise then is a class that is another one
     """
 
     each: Callable[[jax.Array, jax.Array, jax.Array, LossSpec], jax.Array]
     uses: tuple[str, ...] = ()
     several_outputs: bool = False
+    of_classes: bool = False
 
 
 LOSSES: Registry[Loss] = Registry("loss", "loss", lambda: LossSpec)
@@ -48,21 +51,33 @@ class LossSpec(CheckedFields):
     """The loss that is descended, and its units; logarithms are natural.
 
     >>> import dynamics as dyn
-    >>> dyn.Loss(normalization="half").factor  # of the mean square
+    >>> dyn.Loss(normalization="half").factor()  # of the mean square
     0.5
     """
 
-    normalization: str = option("mse", choices=tuple(FACTORS), doc="of the squared loss: mse (1/n) or half (1/2n)")
+    normalization: str = option(
+        "mse",
+        choices=tuple(FACTORS),
+        doc="of the squared loss, summed over outputs: mse (1/n), half (1/2n); mean (1/nC), PyTorch's MSELoss",
+    )
     kind: str = added_field("squared", choices=LOSSES, doc="loss that is descended")
 
     @property
-    def factor(self) -> float:
-        """Return the factor: the loss is it times the mean over samples of `Loss.each`."""
-        return FACTORS[self.normalization] if "normalization" in LOSSES.entry(self.kind).used_fields(self) else 1.0
+    def of_classes(self) -> bool:
+        """Whether labels must be shares of classes."""
+        return LOSSES[self.kind].of_classes
+
+    def factor(self, outputs: int = 0) -> float:
+        """Return the factor with so many outputs (0: a scalar): the loss is it times the mean over samples of `Loss.each`."""
+        if "normalization" not in LOSSES.entry(self.kind).used_fields(self):
+            return 1.0
+        return FACTORS[self.normalization] / (max(outputs, 1) if self.normalization == "mean" else 1)
 
     def check(self, outputs: int) -> None:
         """Raise `InputError` for a value that is not allowed with so many outputs (0: a scalar)."""
         choose("loss.normalization", self.normalization, FACTORS)
+        meant = self.normalization != "mean" or outputs > 1
+        require(meant, "loss.normalization", self.normalization, "is the mean over several outputs; with one choose mse")
         kind = choose("loss.kind", self.kind, LOSSES)
         allowed = f"{self.kind} is for a target.kind of several outputs, such as one_hot"
         require(not kind.several_outputs or outputs > 1, "loss.kind", self.kind, allowed)
@@ -83,7 +98,12 @@ def cross_entropy(prediction: jax.Array, labels: jax.Array, weights: jax.Array, 
     return optax.losses.softmax_cross_entropy(prediction, labels)
 
 
-LOSSES.update({"squared": Loss(squared_error, ("normalization",)), "cross_entropy": Loss(cross_entropy, several_outputs=True)})
+LOSSES.update(
+    {
+        "squared": Loss(squared_error, ("normalization",)),
+        "cross_entropy": Loss(cross_entropy, several_outputs=True, of_classes=True),
+    }
+)
 
 
 def resolve_loss_spec(loss: str | LossSpec, hyper: Any) -> LossSpec:

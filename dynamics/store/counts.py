@@ -12,7 +12,8 @@ from dynamics.store.store import NO_RUNS, Store
 
 @dataclass(frozen=True)
 class RunCounts:
-    """Of one study: runs that ended well (`done`), `diverged`, or could not be computed (`failed`); runs that commands
+    """Of one study: runs that ended well (`done`), `diverged`, stayed finite while a measure did not (`not_finite`), or
+    could not be computed (`failed`); runs that commands
     asked for and that are not stored (`left`, the failed ones among them); chunks that a living process has
     (`computing`) and chunks with a checkpoint that none has (`waiting`); parts that are not what was written
     (`damaged`) and those that are (`parts`); bytes of all its files (`disk`).
@@ -20,6 +21,7 @@ class RunCounts:
 
     done: int = 0
     diverged: int = 0
+    not_finite: int = 0
     failed: int = 0
     left: int = 0
     computing: int = 0
@@ -37,12 +39,13 @@ def count_runs(store: Store) -> RunCounts:
     intact = {name: table for name, table in store.contents().items() if name not in store.damaged}
     tables = [table.select("run", "status") for table in intact.values()] or [NO_RUNS.with_columns(status=pl.lit("ok"))]
     runs = pl.concat(tables).unique("run", keep="last", maintain_order=True)
-    diverged = int((runs["status"] == "diverged").sum())
+    diverged, not_finite = (int((runs["status"] == status).sum()) for status in ("diverged", "not_finite"))
     asked = {run for note in store.requests() for run in note["runs"]}
     chunks = store.list_chunks().values()
     return RunCounts(
-        done=len(runs) - diverged,
+        done=len(runs) - diverged - not_finite,
         diverged=diverged,
+        not_finite=not_finite,
         failed=len(store.failures()),
         left=len(asked - set(runs["run"])),
         computing=sum(chunks),

@@ -24,6 +24,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
     trajectory, runs = result.trajectory, result.runs
     ids = [specs.run_id(run) for run in runs]
     steps, finite, status, diverged_at = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
+    not_finite_at = trajectory.not_finite_at
     kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
     shared = {
         "group": result.program,
@@ -41,6 +42,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
             **_encode_versions(run),
             "status": str(status[i]),
             "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
+            "not_finite_at": int(not_finite_at[i]) if not_finite_at[i] >= 0 else None,
             "steps_done": int(steps[kept[i] - 1]),
             **shared,
         }
@@ -52,7 +54,8 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
         "step": np.broadcast_to(steps, mask.shape)[mask],
     }
     columns |= {name: value[mask] for name, value in trajectory.records.items()}
-    return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(columns)
+    steps_at = {"diverged_at": pl.Int64, "not_finite_at": pl.Int64}  # also where no run has one
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=steps_at), pl.DataFrame(columns)
 
 
 def _encode_versions(run: RunSpec) -> dict[str, str]:

@@ -37,7 +37,8 @@ class StudySpec:
 
     size: which entry of `sizes` to lay over the rest; mode: `run`, `compute` (draw nothing), `plan` (show what would
     run) or `figure` (draw from the store alone); output: folder of results/, figures/ and multirun/; save_final: keep
-    final states; may_diverge: whether diverged runs are no failure; sweep, panels: axes.
+    final states; may_diverge: whether runs that diverged or recorded what is not finite are no failure; sweep, panels:
+    axes.
     reuse: which stored results count: `current`, those of the measures, systems and other pieces as they are now, or
     `older`, those of their earlier versions too.
     checkpoint_seconds: how often a chunk under way is saved; memory: GB that one chunk may take (0: what the machine

@@ -30,7 +30,8 @@ class Study(StudyContents):
     """Runs and records of a study, as polars tables; shows itself in a notebook.
 
     runs: one row a run and panel: `panel`, `run`, every config field by dotted path, `status`, provenance. `status` is
-        `ok`, `diverged` (the state was not finite at some record) or `failed` (could not be computed: see `reason`)
+        `ok`, `diverged` (the state was not finite at some record), `not_finite` (only a measure was not, first at
+        `not_finite_at`) or `failed` (could not be computed: see `reason`)
     records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined
     specs: every requested run by its identity
     store: the folder that the tables come from

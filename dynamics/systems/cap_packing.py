@@ -304,4 +304,4 @@ def build_cap_packing(spec: CapsSpec) -> Dynamics:
             "risk": empty * fixed.hyper["amplitude"] ** 2 * square,
         }
 
-    return Dynamics(init, step, observe)
+    return Dynamics(init, step, observe, undefined=("empty_share", "separation"))

@@ -108,6 +108,8 @@ def target(
     pads: bool = False,
     outputs: Callable[[Any], int] = lambda data: 0,
     check: Callable[[Any, Any], None] = lambda target, data: None,
+    of_parts: bool = False,
+    are_shares: Callable[[Any], bool] = lambda data: False,
     version: int = 1,
 ) -> Callable[[F], F]:
     """Register a clean target f_0, `target.kind=<name>`.
@@ -119,6 +121,8 @@ def target(
     outputs(data): C, or 0 for a scalar
     pads: whether the target is the same where zeros are appended to the inputs
     check(target, data): raises `dyn.InputError` for specs that do not go together
+    of_parts: whether it depends on the part alone (a class), which `data.flip_probability` then exchanges
+    are_shares(data): whether its values are shares of classes, as cross-entropy wants them
 
         @dyn.register.target(fields={"bend": dyn.option(2.0, at_least=0)}, pads=True)
         def bent(key, setting):
@@ -127,7 +131,7 @@ def target(
     from dynamics.data.targets import TARGETS, TargetKind
 
     def make(function: F) -> TargetKind:
-        return TargetKind(function, outputs, pads, check, reads_parts=True)
+        return TargetKind(function, outputs, pads, check, reads_parts=True, of_parts=of_parts, are_shares=are_shares)
 
     return register_piece(TARGETS, make, name, uses, fields, version)
 

@@ -96,6 +96,7 @@ def loss(
     uses: Sequence[str] = (),
     fields: Fields | None = None,
     several_outputs: bool = False,
+    of_classes: bool = False,
     version: int = 1,
 ) -> Callable[[F], F]:
     """Register a loss, `loss.kind=<name>`, which gradients of networks descend by automatic differentiation.
@@ -106,6 +107,7 @@ def loss(
     names that.
 
     several_outputs: whether it is for targets of several outputs alone
+    of_classes: whether labels must be shares of classes, so that noise flips them and is not added
 
         @dyn.register.loss(fields={"delta": dyn.option(1.0, above=0)})
         def huber(prediction, labels, spec):
@@ -113,7 +115,7 @@ def loss(
     """
 
     def make(function: F) -> Loss:
-        return Loss(lambda f, y, weights, spec: function(f, y, spec), tuple(uses), several_outputs)
+        return Loss(lambda f, y, weights, spec: function(f, y, spec), tuple(uses), several_outputs, of_classes)
 
     return register_piece(LOSSES, make, name, uses, fields, version)
 
@@ -125,6 +127,7 @@ def measure(
     needs: Sequence[str] = (),
     cost: float = 0.0,
     padding: str = "none",
+    undefined: Sequence[str] = (),
     fields: Fields | None = None,
     version: int = 1,
 ) -> Callable[[F], F]:
@@ -137,6 +140,7 @@ def measure(
     needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused
     cost: what it takes, in full-batch gradients, for the plan
     padding: under which padding its numbers stay, see `Measure`; by default runs with it are not padded at all
+    undefined: its columns that may be NaN because there is no value; NaN in another is told in the run's status
 
         @dyn.register.measure(needs=("one_hidden_layer",), fields={"floor": dyn.option(0.1, at_least=0)})
         def large_readouts(view):
@@ -152,6 +156,6 @@ def measure(
             seen = function(view)
             return seen if isinstance(seen, dict) else {column: seen}
 
-        return Measure(columns, tuple(needs), (Work(f"measure {column}", cost),) if cost else (), padding)
+        return Measure(columns, tuple(needs), (Work(f"measure {column}", cost),) if cost else (), padding, tuple(undefined))
 
     return register_piece(MEASURES, make, name, (), fields, version)

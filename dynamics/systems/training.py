@@ -16,17 +16,19 @@ from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
 from dynamics.kernels import gates
-from dynamics.measures.table import MEASURES, MeasureSpec, check_measures, common_padding, distinct_work
+from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding, distinct_work
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
-from dynamics.models.losses import LossSpec, mean_loss, resolve_loss_spec
+from dynamics.models.losses import LOSSES, LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
 from dynamics.optimizers.rules import RULES, OptimizerSpec, Rule
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
 from dynamics.systems import register
 
-DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", "gradient_norm", "weight_norm")
+NORMS = ("gradient_norm", "weight_norm")
+DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", *NORMS)
+DEFAULT_OF_CLASSES = ("train_loss", "test_loss", "accuracy", "clean_accuracy", *NORMS)
 
 
 @register.system
@@ -48,7 +50,7 @@ class TrainingSpec(RunSpec):
     model: ModelSpec = field(default_factory=ModelSpec)
     loss: LossSpec = field(default_factory=LossSpec)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    measures: list[str] = option(list(DEFAULT_MEASURES), choices=MEASURES, doc="what records hold")  # noqa: RUF009 (copied)
+    measures: list[str] = option([DEFAULT], choices=MeasureNames(), doc="what records hold")  # noqa: RUF009 (copied)
     measure_options: MeasureSpec = field(default_factory=MeasureSpec)
 
     system: ClassVar[str] = "training"
@@ -56,7 +58,7 @@ class TrainingSpec(RunSpec):
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        padding, homogeneous = common_padding(self.measures), self.model.activation == "relu"
+        padding, homogeneous = common_padding(self.measured), self.model.activation == "relu"
         if padding == "none":
             return ()
         if self.outputs or (padding == "homogeneous" and not homogeneous):
@@ -69,6 +71,18 @@ class TrainingSpec(RunSpec):
         """Return how many outputs the network has, 0 for a scalar."""
         return self.target.outputs(self.data)
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Return the measures by name, `default` being those for the loss that is descended."""
+        kind = LOSSES.get(self.loss.kind)
+        usual = DEFAULT_OF_CLASSES if kind is not None and kind.of_classes else DEFAULT_MEASURES
+        return tuple(dict.fromkeys(own for name in self.measures for own in (usual if name == DEFAULT else (name,))))
+
+    @property
+    def loss_factor(self) -> float:
+        """Return the loss's factor, see `LossSpec.factor`."""
+        return self.loss.factor(self.outputs)
+
     def network(self, hyper: Hyper | None = None) -> Model:
         """Return the model at the spec's shapes; hyper: the run's scalars, which a kind with swept fields needs."""
         return self.model.build(self.data.grid, jnp.dtype(self.precision), self.outputs, hyper)
@@ -79,16 +93,30 @@ class TrainingSpec(RunSpec):
     def resolve(self) -> TrainingSpec:
         require(self.data.num_samples >= 1, "data.num_samples", self.data.num_samples, "must be at least 1")
         model = replace(self.model, width=resolve_width(self.model.width, self.data.num_samples))
-        return replace(self, data=self.data.resolve(), model=model)
+        measures = list(self.measured) if DEFAULT in self.measures else self.measures
+        return replace(self, data=self.data.resolve(), model=model, measures=type(self.measures)(measures))
 
     def check(self) -> None:
         super().check()
-        self.data.check()
+        target = TARGETS.get(self.target.kind)
+        self.data.check(flips=target is not None and target.of_parts)
         self.target.check(self.data)
         self.model.check(self.data.grid, self.outputs)
         self.loss.check(self.outputs)
+        if self.loss.of_classes:
+            self.check_classes()
         self.optimizer.check(self.data.num_samples, self.steps)
-        check_measures(self.measures, self)
+        check_measures(self.measured, self)
+
+    def check_classes(self) -> None:
+        """Raise `InputError` for labels that a loss of classes has no minimum for."""
+        kind, noise = self.loss.kind, self.data.noise_std
+        shares = TARGETS[self.target.kind].are_shares(self.data)
+        require(shares, "target.kind", self.target.kind, f"loss.kind = {kind} wants labels that are shares of classes: one_hot")
+        allowed = (
+            f"loss.kind = {kind} has no minimum with noise added to its labels: set it to 0; data.flip_probability flips them"
+        )
+        require(noise == 0, "data.noise_std", noise, allowed)
 
     def unused_fields(self) -> dict[str, str]:
         unused, loss = super().unused_fields(), self.loss.kind
@@ -109,13 +137,13 @@ class TrainingSpec(RunSpec):
         return narrow.network().squared_gradient is None
 
     def warnings(self) -> list[str]:
-        o, limit = self.optimizer, 1 / self.loss.factor
+        o, limit = self.optimizer, 1 / self.loss_factor
         biased = self.model.kind != "linear" and self.loss.kind == "squared"  # the output bias alone has curvature 2 * factor
         stays = o.schedule.kind in (CONSTANT, "warmup")
         if o.kind == "gd" and o.batch_size == 0 and biased and stays and o.learning_rate >= limit:
             return [
                 f"optimizer.learning_rate = {o.learning_rate!r}: full-batch GD with the {self.loss.normalization} loss"
-                f" cannot settle at or above {limit:g} (the output bias alone has sharpness {2 * self.loss.factor:g})"
+                f" cannot settle at or above {limit:g} (the output bias alone has sharpness {2 * self.loss_factor:g})"
             ]
         return []
 
@@ -123,10 +151,10 @@ class TrainingSpec(RunSpec):
         """Return what measures see of a run in this state; its learning rate is that of the step which starts there."""
         rate = scheduled_rate(self.optimizer.schedule.kind, fixed.hyper, state.step, self.steps)
         model = self.network(fixed.hyper)
-        return View(model, state.params, fixed, self.loss.factor, self.loss, rate, self.measure_options)
+        return View(model, state.params, fixed, self.loss_factor, self.loss, rate, self.measure_options)
 
     def derived_columns(self) -> dict[str, Any]:
-        return {"loss_factor": self.loss.factor}
+        return {"loss_factor": self.loss_factor}
 
     def dynamics(self) -> Dynamics:
         return build_training(self)
@@ -139,7 +167,7 @@ class TrainingSpec(RunSpec):
         views, seen = self.model.rows(self.data.grid)
         shared = MODELS[self.model.kind].shared_filters
         per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
-        works, speed = distinct_work(self.measures), self.speed(size)
+        works, speed = distinct_work(self.measured), self.speed(size)
         record = (n + self.data.num_test) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
         resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
         holds = any(work.holds_products for work in works)
@@ -188,9 +216,9 @@ def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, 
 def build_training(spec: TrainingSpec) -> Dynamics:
     """Return the dynamics of a training run at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
-    factor = spec.loss.factor
+    factor = spec.loss_factor
     closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"
-    measures = [MEASURES[name] for name in spec.measures]
+    measures = [MEASURES[name] for name in spec.measured]
     batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
     backend = choose_backend(spec) if closed_form else stepping.PLAIN
 
@@ -238,7 +266,8 @@ def build_training(spec: TrainingSpec) -> Dynamics:
         params = stepping.descend(state.params, fixed.train, factor, steps, (rate, clip, decay), spec.optimizer.decay)
         return TrainState(params, state.rule, state.step + steps)
 
-    return Dynamics(init, step, observe, leap if backend == stepping.DESCEND else None)
+    undefined = tuple(column for measure in measures for column in measure.undefined)
+    return Dynamics(init, step, observe, leap if backend == stepping.DESCEND else None, undefined)
 
 
 def choose_backend(spec: TrainingSpec) -> str:

@@ -141,9 +141,18 @@ def test_status_and_first_bad_record_of_a_run_that_overflows():
 
 
 def test_an_overflow_in_what_is_observed_alone_is_no_divergence():
-    trajectory = simulate(COUNT, jax.random.key(0), hyper(1e30, 1), (0, 1))
-    assert np.isinf(trajectory.records["square"]).all()
-    assert trajectory.status == "ok"
+    """It is told all the same; NaN of what has no value in some states is not."""
+    trajectory = simulate(COUNT, jax.random.key(0), hyper(1e15, 1e3), (0, 1, 2, 3))
+    assert np.isinf(trajectory.records["square"]).tolist() == [False, False, True, True]
+    assert trajectory.finite.all() and trajectory.diverged_at == -1
+    assert (trajectory.status, trajectory.not_finite_at) == ("not_finite", 2)
+
+    def ratio(x, h):
+        return {"ratio": x["n"] / x["n"].astype(jnp.float32)}
+
+    for undefined, status in (((), "not_finite"), (("ratio",), "ok")):
+        half = COUNT._replace(observe=ratio, undefined=undefined)
+        assert simulate(half, jax.random.key(0), hyper(1, 1), (0, 1)).status == status
 
 
 def test_integers_in_the_state_are_not_asked_whether_they_are_finite():
@@ -160,6 +169,19 @@ def test_status_of_an_ensemble_by_hand():
     seen = table([[True, True, True], [True, False, False], [False, False, False], [True, False, True]])
     assert seen.status.tolist() == ["ok", "diverged", "diverged", "diverged"]
     assert seen.diverged_at.tolist() == [-1, 5, 0, 5]
+
+
+def test_status_of_measures_of_an_ensemble_by_hand():
+    """NaN and infinity count where the state is finite; in what may be undefined infinity alone does."""
+    values = np.array([[1, 2, 3], [1, np.nan, 3], [1, np.nan, np.nan], [np.inf, 2, 3]], np.float32)
+    finite = [[True] * 3, [True] * 3, [True, False, False], [True] * 3]
+    pairs = np.stack([np.ones_like(values), values], axis=-1)
+    for records in ({"a": values}, {"whole": np.ones(values.shape, int), "pairs": pairs}):
+        seen = table(finite)._replace(records=records)
+        assert seen.status.tolist() == ["ok", "not_finite", "diverged", "not_finite"]
+        assert seen.not_finite_at.tolist() == [-1, 5, -1, 0]
+        seen = seen._replace(undefined=("a", "pairs"))
+        assert seen.status.tolist() == ["ok", "ok", "diverged", "not_finite"]
 
 
 # The driver

@@ -46,6 +46,31 @@ def target_of(kind: str, data: DataSpec, stands_for: np.ndarray | None = None, s
     return TARGETS[kind].draw(jax.random.key(seed), setting)
 
 
+def test_flipped_labels_are_those_of_another_class_and_all_others_alike():
+    """P(flipped) = p to four standard errors, every other class as likely, clean labels and inputs untouched."""
+    count, classes = 2000, DATA["subspace_balls"].components
+    assert classes > 2
+    data = replace(DATA["subspace_balls"], num_samples=count, num_test=10, noise_std=0.0)
+    run = specs.freeze(TrainingSpec(data=data, target=TargetSpec("one_hot"), model=ModelSpec(width=1)))
+    plain = problem_of(run).train
+    np.testing.assert_array_equal(plain.labels, plain.clean)
+    for p in (0.3, 1.0):
+        seen = problem_of(change(run, data__flip_probability=p)).train
+        np.testing.assert_array_equal(seen.clean, plain.clean)
+        np.testing.assert_array_equal(seen.inputs, plain.inputs)
+        assert set(np.unique(seen.labels)) == {0, 1} and np.all(seen.labels.sum(axis=1) == 1)
+        further = (seen.labels.argmax(axis=1) - seen.clean.argmax(axis=1)) % classes
+        share = np.mean(further > 0)
+        assert share == 1 if p == 1 else abs(share - p) < 4 * np.sqrt(p * (1 - p) / count)
+        assert stats.chisquare(np.bincount(further[further > 0], minlength=classes)[1:]).pvalue > 1e-4
+    fewer = problem_of(change(run, data__flip_probability=0.3, data__num_samples=500)).train
+    np.testing.assert_array_equal(fewer.labels, problem_of(change(run, data__flip_probability=0.3)).train.labels[:500])
+    numbers = problem_of(change(run, data__flip_probability=0.3, target=TargetSpec("part_index"))).train
+    np.testing.assert_array_equal(
+        numbers.labels, problem_of(change(run, data__flip_probability=0.3)).train.labels.argmax(axis=1)
+    )
+
+
 def test_targets_of_parts_are_what_the_parts_stand_for():
     for name, stands_for in (("vocabulary", 5), ("cone_clusters", 4), ("subspace_balls", 6)):
         data = DATA[name]

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import dynamics as dyn
+from dynamics.cli.report import summarize_runs
 from dynamics.errors import InputError
+from dynamics.store.counts import count_runs
+from dynamics.store.store import Store
 
 
 class Walk(NamedTuple):
@@ -49,8 +52,14 @@ def test_a_schedule_without_the_start_records_no_start():
 
 def test_runs_of_a_triple_that_leave_the_finite_numbers_are_diverged_and_raise_nothing():
     explode = dyn.Dynamics(lambda key, h: (h, jnp.float32(1.0)), lambda x, h, key: h["factor"] * x, lambda x, h: {"x": x})
-    study = dyn.sweep(explode, {"factor": [0.5, 1e30]}, schedule=(0, 1, 5))
-    assert dict(study.runs.select("factor", "status").iter_rows()) == {0.5: "ok", 1e30: "diverged"}
+    square = explode._replace(observe=lambda x, h: {"x": x, "square": x * x})  # overflows before x does
+    study = dyn.sweep(square, {"factor": [0.5, 1e5, 1e30]}, schedule=(0, 1, 5))
+    assert dict(study.runs.select("factor", "status").iter_rows()) == {0.5: "ok", 1e5: "not_finite", 1e30: "diverged"}
+    assert study.select(status="not_finite").runs["not_finite_at"].to_list() == [5]
+    assert len(study.select(status="not_finite").records) == 3
+    counts = count_runs(Store(study.store.folder))
+    assert (counts.done, counts.not_finite, counts.diverged) == (1, 1, 1)
+    assert summarize_runs(study.runs).endswith(", 1 diverged, 1 with measures that are not finite")
 
 
 def test_the_results_of_a_triple_go_with_the_study_and_it_says_so():

@@ -50,7 +50,7 @@ def example(rng):
     return random_net(rng, D, WIDTH), x, clean + NOISE * rng.normal(size=N), clean, fresh, np.sin(fresh[:, 0])
 
 
-ELSEWHERE = ("balance", "accuracy")  # measures with a test of their own in another file
+ELSEWHERE = ("balance", "accuracy", "clean_accuracy")  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 
 

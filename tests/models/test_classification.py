@@ -63,7 +63,7 @@ def outputs_of(params: SeveralOutputs, x: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
-    """Cross-entropy, clipped and with decay, two seeds in one program; every measure from its definition."""
+    """Cross-entropy of flipped labels, clipped, with decay, two seeds in one program; every measure from its definition."""
     runs = [specs.freeze(change(CLASSES, seed=seed)) for seed in (0, 1)]
     with jax.enable_x64(True):
         for run in runs:
@@ -87,7 +87,7 @@ def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
             gradient = np.einsum("nc,ncp->p", outward, rows) / 30
             norms.append(np.linalg.norm(gradient))
             theta = flat(params)
-            theta = theta - rate * (gradient * min(1, 0.29 / norms[-1]) + 0.01 * theta)
+            theta = theta - rate * (gradient * min(1, 0.2 / norms[-1]) + 0.01 * theta)
             parts = [theta[a:b].reshape(leaf.shape) for a, b, leaf in zip(sizes, sizes[1:], params, strict=False)]
             params = SeveralOutputs(*parts)
         seen.append(params)
@@ -95,24 +95,19 @@ def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
         sizes_of_steps += norms
         for t, params in enumerate(seen):
             f, fresh = outputs_of(params, train.inputs)[0], outputs_of(params, test.inputs)[0]
-            squares, risk = (
-                np.sum((f - train.labels) ** 2, axis=1).mean(),
-                np.sum((fresh - test.labels) ** 2, axis=1).mean(),
-            )
-            entropy = softmax_loss(f, train.labels).mean(), softmax_loss(fresh, test.labels).mean()
+            entropy = softmax_loss(f, train.labels).mean(), softmax_loss(fresh, test.clean).mean()
             expected = {
                 "train_loss": entropy[0],
                 "test_loss": entropy[1],
                 "train_accuracy": np.mean(f.argmax(axis=1) == train.labels.argmax(axis=1)),
-                "test_accuracy": np.mean(fresh.argmax(axis=1) == test.labels.argmax(axis=1)),
-                "clean_train_error": squares,
-                "excess_risk": risk,
-                "generalization_gap": risk - squares,
+                "test_accuracy": np.mean(fresh.argmax(axis=1) == test.clean.argmax(axis=1)),
+                "clean_train_accuracy": np.mean(f.argmax(axis=1) == train.clean.argmax(axis=1)),
             }
             for name, value in expected.items():
                 assert records[name][i, t] == pytest.approx(value, rel=1e-9), name
         assert records["gradient_norm"][i, 0] == pytest.approx(norms[0], rel=1e-9)
-    assert np.ptp(records["test_accuracy"]) > 0 and min(sizes_of_steps) < 0.29 < max(sizes_of_steps)
+        assert np.any(train.labels != train.clean)
+    assert np.ptp(records["test_accuracy"]) > 0 and min(sizes_of_steps) < 0.2 < max(sizes_of_steps)
 
 
 @pytest.mark.usefixtures("x64")
