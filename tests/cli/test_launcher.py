@@ -221,7 +221,7 @@ OVERRIDES = [
     ["size=laptop", "seed=1"],
     ["data.law=sphere", "data={input_dim: 3}"],
     ["sweep.seed=[4,5]"],
-    ["model.width='8n'", "optimizer.momentum=0.5"],
+    ["model.width='8n'", "optimizer.kind=momentum", "optimizer.momentum=0.5"],
 ]
 
 
