@@ -11,6 +11,7 @@ import pytest
 
 from dynamics.analysis.depth_curves import count_components, cumulate_energy, draw_samples, find_elbow, view_covariance
 from dynamics.core import spec as specs
+from dynamics.core.checked_fields import TRACED
 from dynamics.core.simulate import advance, drive, start
 from dynamics.data.closed_forms import GAUSSIAN, SPHERE, radial_forms, sphere_patch_forms
 from dynamics.data.law import LAWS, DataSpec
@@ -167,7 +168,7 @@ def test_exact_depth_in_a_program_is_the_closed_form(name, x64):
     at = np.concatenate([np.linspace(0, 1, 50), [1 - 1e-6, 1.0]]) * (1 if name != "gaussian" else 4)
     forms = LAWS[name].closed_forms(data)
     for width in {data.input_dim, data.input_dim + 3} if LAWS[name].pads else {data.input_dim}:
-        depth = build_isotropic_depth(replace(data, input_dim=width, alpha=np.nan), float)
+        depth = build_isotropic_depth(replace(data, input_dim=width, alpha=TRACED), float)
         seen = depth(jnp.asarray(at), {"data.input_dim": jnp.int32(data.input_dim), "data.alpha": jnp.asarray(data.alpha)})
         np.testing.assert_allclose(seen, forms.half_space_probability(at, data.input_dim), atol=2e-6)
     assert build_isotropic_depth(DataSpec("digits", 64), float) is None
