@@ -133,4 +133,5 @@ def test_one_override_says_what_the_images_are_in_every_panel():
         "images": {""},
         "gaussian": {"gaussian"},
         "covariance": {"covariance"},
+        "shuffled": {"shuffled"},
     }
