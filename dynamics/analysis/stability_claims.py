@@ -58,8 +58,10 @@ def read_slacks(study: Study, check: str) -> Slacks:
         return Slacks(*_keep_finite(told), 0.0)
     half, weight, scale = pl.col("c1_scale") / 2, pl.col("weighted_path_norm"), pl.col("c3_scale")
     loss_term = pl.col("c3_slack" if check == "corollary" else f"{check}_slack") - pl.col("stationary_slack")
-    exact = pl.col("corollary_slack") - loss_term if check == "corollary" else half - 0.5 - weight
-    applies = exact + 0.5 + weight >= half  # lambda_GN <= 2 / eta
+    exact, applies = half - 0.5 - weight, pl.lit(True)
+    if check == "corollary":
+        exact = pl.col("corollary_slack") - loss_term
+        applies = exact + 0.5 + weight >= half  # lambda_GN <= 2 / eta
     without = pl.col(f"{check}_slack") - loss_term
     fitted = seen.select(slack=pl.when(applies).then(exact / half), weight=weight / half)
     given = seen.select(slack=pl.col(f"{check}_slack") / scale, weight=weight / scale, needed=-without / loss_term)

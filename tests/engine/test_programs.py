@@ -34,7 +34,7 @@ class CountingSpec(CatapultSpec):
 
             return call
 
-        return Dynamics(*(counted(n, f) for n, f in super().dynamics()._asdict().items() if f is not None))
+        return Dynamics(*(counted(n, f) for n, f in super().dynamics()._asdict().items() if callable(f)))
 
 
 def test_a_group_is_traced_once_whatever_its_schedule_and_its_values():
@@ -76,7 +76,7 @@ class LeakySpec(CatapultSpec):
     system: ClassVar[str] = "leaky"
 
     def dynamics(self) -> Dynamics:
-        init, step, observe, _ = super().dynamics()
+        init, step, observe, *_ = super().dynamics()
         return Dynamics(init, lambda s, h, k: s._replace(kernel=step(s, h, k).kernel * self.initial_kernel), observe)
 
     def cost(self) -> Cost:
