@@ -202,8 +202,8 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
     for claim in claims:
         if claim.verdict not in (HOLDS, FAILS, INCONCLUSIVE):
             complaints.append(f"{claim.id}: the verdict is {claim.verdict}")
-        if not claim.control:
-            complaints.append(f"{claim.id} has no negative control")
+        if not claim.control or not claim.control_kind:
+            complaints.append(f"{claim.id} has no negative control of a stated kind")
         if claim.id not in first_column:
             complaints.append(f"{claim.id} is not in the table that is printed")
         if claim.control_outcome not in (REJECTED, NOT_REJECTED, SAYS_NOTHING):

@@ -18,7 +18,6 @@ from dynamics.analysis.intervals import Estimate
 from dynamics.errors import require
 
 REJECTED, NOT_REJECTED, SAYS_NOTHING = "rejected", "not rejected", "says nothing"
-EXCHANGED = "the two exchanged"
 NULL, NEIGHBOUR, TREATMENT = "null", "neighbour", "treatment"
 MOST_PERMUTATIONS = 200
 FALSE_ALARMS = 0.05  # the share of permutations on which a check may hold
@@ -36,7 +35,7 @@ class Evidence(NamedTuple):
     measured: Measured
     control: Measured | Nulls
     control_text: str
-    control_kind: str = ""
+    control_kind: str
 
 
 def compare(
@@ -46,30 +45,25 @@ def compare(
     null: Mapping[str, Any] | None = None,
     neighbour: Mapping[str, Any] | None = None,
     treatment: Mapping[str, Any] | None = None,
-    control: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Evidence:
     """Apply one statistic, with the same options, to the thing and to one control, given as kind={what it is: control}.
 
-    A tuple (not a named one) is passed as several arguments. Raises `InputError` for a control that is the very thing
-    that is measured, or the thing with its parts exchanged. `control` is one whose kind is not told.
+    A tuple (not a named one) is passed as several arguments. Raises `InputError` unless one kind with one control is given,
+    for a control that is the very thing that is measured, and for the thing with its parts exchanged.
     """
-    given = {NULL: null, NEIGHBOUR: neighbour, TREATMENT: treatment, "": control}
-    ((kind, named),) = [(kind, named) for kind, named in given.items() if named]
-    ((text, other),) = named.items()
+    given = {NULL: null, NEIGHBOUR: neighbour, TREATMENT: treatment}
+    named = [(kind, text, other) for kind, controls in given.items() for text, other in (controls or {}).items()]
+    require(len(named) == 1, "control", [text for _, text, _ in named], f"must be one, as one of {', '.join(given)}")
+    ((kind, text, other),) = named
     require(not _is_same(on, other), "control", text, "is the very thing that is measured")
     is_mirrored = type(on) is type(other) is tuple and len(on) > 1 and _is_same(on, other[::-1])
-    require(not (is_mirrored and kind), "control", text, "is the claim read backwards: give something on which it could hold")
+    require(not is_mirrored, "control", text, "is the claim read backwards: give something on which it could hold")
 
     def apply(part: Any) -> Measured:
         return statistic(*part, **options) if type(part) is tuple else statistic(part, **options)
 
     return Evidence(apply(on), apply(other), text, kind)
-
-
-def exchange(statistic: Callable[..., Measured], first: Any, second: Any, **options: Any) -> Evidence:
-    """Return evidence without a control: the claim read backwards says nothing. To be replaced wherever it is used."""
-    return Evidence(statistic(first, second, **options), statistic(second, first, **options), EXCHANGED)
 
 
 def shift_neighbour(measured: Measured, by: float, text: str) -> Evidence:
@@ -107,7 +101,7 @@ def judge_control(bound: Bound, evidence: Evidence) -> str:
             return SAYS_NOTHING
         share = np.mean([bound.judge(estimate) == HOLDS for estimate in evidence.control.estimates])
         return REJECTED if share <= FALSE_ALARMS else NOT_REJECTED
-    if evidence.control_text == EXCHANGED or is_fixed(evidence.measured, evidence.control):
+    if is_fixed(evidence.measured, evidence.control):
         return SAYS_NOTHING
     return REJECTED if bound.judge(evidence.control) == FAILS else NOT_REJECTED
 

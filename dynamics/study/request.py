@@ -76,6 +76,8 @@ class StudySpec:
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be at least 0")
         require(0 <= self.memory < math.inf, "memory", self.memory, "must be gigabytes, or 0 for what the machine has")
         require(self.workers >= 1, "workers", self.workers, "must be at least 1")
+        joins = self.distributed or not self.coordinator
+        require(joins, "coordinator", self.coordinator, "has no effect without distributed=true")
         require(0 <= self.worker < self.workers, "worker", self.worker, f"must be from 0 to workers - 1 = {self.workers - 1}")
 
 

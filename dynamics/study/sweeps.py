@@ -48,6 +48,9 @@ def spec_request(
         tree = {"seed": seed_values(seeds), **tree}
     if schedule is not None:
         steps = check_schedule(schedule)
+        for path in [*fixed, *" ".join(axes.parse_axes(tree, spec)).split()]:
+            is_kept = path != "steps" and not path.startswith("record.")
+            require(is_kept, path, plain.get(path, together), "has no effect beside schedule=, which gives the steps")
         fixed |= {"steps": steps[-1]}
         spec = replace(spec, record=replace(spec.record, num=0, at=list(steps), dense=0, pairs=False))
     base = specs.freeze(specs.put(specs.freeze(spec), fixed))

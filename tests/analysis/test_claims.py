@@ -206,6 +206,12 @@ def test_the_thing_itself_and_the_claim_read_backwards_are_no_controls(on, contr
         compare(lambda *parts: 0.0, on, treatment={"the other": control})
 
 
+@pytest.mark.parametrize("controls", [{}, {"null": {}}, {"null": {"a": 1}, "neighbour": {"b": 2}}, {"null": {"a": 1, "b": 2}}])
+def test_a_comparison_has_one_control_of_one_kind(controls):
+    with pytest.raises(InputError, match=r"control = \[.*\] must be one, as one of null, neighbour, treatment"):
+        compare(lambda x: x, 0, **controls)
+
+
 def test_neighbours_are_what_was_measured_as_seen_from_a_prediction_beside_it():
     slope = Estimate(-0.5, -0.53, -0.47, seeds=8)
     expects = within(-0.1, 0.1, of="slope + 1/2")

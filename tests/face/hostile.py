@@ -183,6 +183,14 @@ CALLS = {
         name=(lambda: dyn.sweep(SMALL, name=3), "name = 3: must be a text"),
         place=(lambda: dyn.sweep(SMALL, name="../up"), "name = '../up': a sweep's name has letters"),
         schedule=(lambda: dyn.sweep(SMALL, schedule=(0, 3, 1)), "schedule = (3, 1): must increase"),
+        schedule_and_steps=(
+            lambda: dyn.sweep(SMALL, {"steps": 7}, schedule=(0, 3)),
+            "steps = 7: has no effect beside schedule=",
+        ),
+        schedule_and_record=(
+            lambda: dyn.sweep(SMALL, {"zip": [{"record.num": [3, 4], "data.noise_std": [0.5, 0.6]}]}, schedule=(0, 3)),
+            "record.num = [{'record.num': [3, 4], 'data.noise_std': [0.5, 0.6]}]: has no effect beside schedule=",
+        ),
         missing=(lambda: triple({}), "hyper = []: init asks for 'x0'"),
         unused=(lambda: triple({"x0": 1.0, "y": [1.0, 2.0]}), "hyper = 'y': is given, but nothing"),
         unhashable=(lambda: triple({"x0": 1.0}, precision=["float32"]), "precision = ['float32']: choose one of"),

@@ -116,6 +116,7 @@ def out_of_range() -> Iterator[Case]:
             yield of(system, f"{path}={-0.5 if i % 3 or path == 'optimizer.clip_norm' else 'inf'}", word=path)
     for field, value in {"worker": 1, "workers": 0, "memory": "inf", "checkpoint_seconds": -1, "output": "x" * 300}.items():
         yield of("training", f"{field}={value}", word=field)
+    yield of("training", "coordinator=127.0.0.1:80", word="coordinator")
     for word, value in {"record.at": "[999999]", "steps": "0", "optimizer.batch_size": "4000", "record.dense": "201"}.items():
         yield of("training", f"{word}={value}", word=word)
 

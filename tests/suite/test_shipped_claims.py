@@ -27,7 +27,7 @@ def find_complaints(source: str) -> list[str]:
         given = {keyword.arg for keyword in node.keywords}
         if name == "compare" and len(given & KINDS) != 1 and None not in given:
             found.append(f"line {node.lineno}: compare() with the kinds {sorted(given & KINDS)} and not one of {sorted(KINDS)}")
-        if name in ("exchange", "Claim", "Evidence"):
+        if name in ("Claim", "Evidence"):
             found.append(f"line {node.lineno}: {name}()")
     return found
 
@@ -51,7 +51,6 @@ def test_every_control_of_the_words_has_a_kind():
         ("compare(f, x, treatment=other, metric='m')", 0),
         ("an.compare(f, x, control={'n': y})", 1),
         ("an.compare(f, x, null=a, neighbour=b)", 1),
-        ("an.exchange(f, x, y)", 1),
         ("an.Claim(id='a')", 1),
     ],
 )

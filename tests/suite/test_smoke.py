@@ -59,6 +59,7 @@ BROKEN = {
     "an empty figure": (without_figure, "is missing or empty"),
     "a warning first": (lambda stem, printed: f"warning: hot\n{printed}", "printed first"),
     "no control": (changed_claim(control=""), "has no negative control"),
+    "a control of no kind": (changed_claim(control_kind=""), "has no negative control of a stated kind"),
     "an unknown outcome of the control": (changed_claim(control_outcome="perhaps"), "its control is perhaps"),
     "a claim that holds though it should not": (changed_claim(verdict="holds", control_outcome="not rejected"), "holds though"),
     "an unknown verdict": (changed_claim(verdict="perhaps"), "the verdict is perhaps"),
