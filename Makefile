@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EXPERIMENTS = $(patsubst configs/experiment/%.yaml,%,$(shell find configs/experiment -name '*.yaml' | sort))
 
 .DEFAULT_GOAL := help
-.PHONY: help rates figures smoke claims test faults lint format bench clean distclean
+.PHONY: help rates figures smoke claims maps test faults lint format bench clean distclean
 
 help: ## list the targets
 	@echo "make <target> [SIZE=smoke|laptop|paper] [ARGS='field=value ...']"
@@ -32,6 +32,9 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
 	@$(BIN)/dynamics claims figures docs/claims.md --size $(SIZE)
+
+maps: .venv/.installed ## where the claims that fail hold and where not: figures/maps, docs/claim_maps.md (an hour)
+	@$(BIN)/dynamics map --page docs/claim_maps.md
 
 test: .venv/.dev ## the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

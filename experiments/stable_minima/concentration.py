@@ -274,7 +274,7 @@ def claims(study: an.Study) -> list[an.Claim]:
     another, conditional = {"g_P of another dimension": wrong}, theory.chernoff_applies
     counter = miss_grid(theory.annulus_bound, everywhere).sort("miss").row(-1, named=True)
     covered, quarter = (coverage_table(study, bound) for bound in (theory.annulus_bound, theory.shrink_deviation(0.25)))
-    counted = {"caps 10 % higher": cells.with_columns(1.1 * pl.col("cap"))}
+    counted = {"caps 10 % higher": cells.with_columns(cap=1.1 * pl.col("cap"))}
     lemma, own, smaller = f"{SOURCE}, Lemma F.7", theory.annulus_bound, theory.shrink_deviation(3**-0.5)
     worst = f"worst at n = {counter['n']}, p = {counter['p']:.3g}, delta = {counter['delta']:g}"
     grid, repair = "by exact binomial tails, n = 8..8192", "p + sqrt(2 p ln(1/delta)/n) + 2 ln(1/delta)/(3n)"

@@ -153,7 +153,7 @@ def claims(study: an.Study) -> list[an.Claim]:
             id="conservation/decay-law",
             statement="With decay of all parameters |w_k|^2 + b_k^2 - v_k^2 = exp(-2 decay t) times its first value",
             expects=an.at_most(1e-3, of="largest relative distance at the end"),
-            evidence=an.compare(np.max, smallest["decay_all"], treatment={spared: smallest["decay_weights"]}),
+            evidence=an.compare(np.max, smallest["decay_all"], treatment={gelu: smallest["decay_gelu"]}),
         ),
         claim(
             id="conservation/balance-all",

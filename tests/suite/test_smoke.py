@@ -63,6 +63,10 @@ BROKEN = {
     "an unknown outcome of the control": (changed_claim(control_outcome="perhaps"), "its control is perhaps"),
     "a claim that holds though it should not": (changed_claim(verdict="holds", control_outcome="not rejected"), "holds though"),
     "an unknown verdict": (changed_claim(verdict="perhaps"), "the verdict is perhaps"),
+    "a control that is the claim": (
+        changed_claim(measured=2.0, low=1.0, high=3.0, control_measured=2.0, control_low=1.0, control_high=3.0),
+        "the very numbers",
+    ),
     "a claim that nobody printed": (changed_claim(id="another/one"), "not in the table"),
 }
 

@@ -1,4 +1,4 @@
-"""The commands beside running a study: `dynamics list`, `new`, `claims`, `status`, `export`, `gc`.
+"""The commands beside running a study: `dynamics list`, `new`, `claims`, `map`, `status`, `export`, `gc`.
 
 A command is a module with two functions: `add_arguments(parser)` declares what it takes and `run(options)` does it. The
 module's docstring is the text of its `--help`. A module is imported only when its command is given.
@@ -25,6 +25,7 @@ COMMANDS = {
     "list": Command("list_command", "print the names of the experiments"),
     "new": Command("new_command", "write the two files of an experiment of your own into this folder"),
     "claims": Command("claims_command", "gather the claims of every experiment that was run in one table"),
+    "map": Command("map_command", "draw where an experiment's claims hold and where not, over a grid of settings"),
     "status": Command("status_command", "show what is done, what is left and who computes, study by study"),
     "export": Command("export_command", "write a study's tables to a CSV, Parquet or netCDF file"),
     "gc": Command("gc_command", "delete stored results that nothing refers to any more"),
