@@ -106,11 +106,16 @@ def parse_map(name: str, content: Any) -> ClaimMap:
         require(word in words, f"{name}.{word}", content[word], f"choose among {', '.join(words)}{suggest(word, words)}")
     for word in words[:3]:
         require(word in content, f"{name}.{word}", None, "is missing")
-    lists = {word: _texts(f"{name}.{word}", content.get(word, [])) for word in ("claims", "overrides")}
     require(isinstance(content["axes"], Mapping), f"{name}.axes", content["axes"], "must be a mapping")
-    axes = {str(axis): _read_axis(f"{name}.axes.{axis}", str(axis), given) for axis, given in content["axes"].items()}
-    plain = {word: str(content[word]).strip() for word in ("experiment", "size", "found") if word in content}
-    return ClaimMap(name=name, axes=axes, **lists, **plain)
+    plain = {word: str(content[word]).strip() for word in ("size", "found") if word in content}
+    return ClaimMap(
+        name=name,
+        experiment=str(content["experiment"]),
+        claims=_texts(f"{name}.claims", content["claims"]),
+        axes={str(axis): _read_axis(f"{name}.axes.{axis}", str(axis), given) for axis, given in content["axes"].items()},
+        overrides=_texts(f"{name}.overrides", content.get("overrides", [])),
+        **plain,
+    )
 
 
 def _read_axis(where: str, axis: str, given: Any) -> dict[str, tuple[str, ...]]:
