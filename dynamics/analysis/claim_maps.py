@@ -32,7 +32,7 @@ from dynamics.core.text import counted
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study.compute import compute
 from dynamics.study.config import compose
-from dynamics.study.experiments import experiment_names, search_folders
+from dynamics.study.folders import experiment_names, map_names, search_folders
 from dynamics.study.request import Request
 
 MOST_CELLS = 64
@@ -78,11 +78,6 @@ class JudgedMap:
     asked: ClaimMap
     claims: Mapping[Cell, Mapping[str, Claim]]
     shipped: Cell | None
-
-
-def map_names() -> list[str]:
-    """Return every map that has a file, one's own and the suite's."""
-    return sorted({file.stem for folder in search_folders() for file in (folder / "configs" / "maps").glob("*.yaml")})
 
 
 def read_map(name: str) -> ClaimMap:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 
 from dynamics.cli.commands import COMMANDS, build_parser
+from dynamics.study.folders import map_names
 
 EXPORT_FIELDS = ["experiment=", "to=", "table=records", "table=runs"]
 
@@ -52,7 +53,7 @@ def offered_words(line: str) -> list[str] | None:
     elif not words:
         choices = [*COMMANDS, "experiment="]
     elif command and command != "export":
-        choices = build_parser(command).option_names()
+        choices = build_parser(command).option_names() if word.startswith("-") or command != "map" else map_names()
     elif command:
         choices = _export_words(experiment, word)
         if choices is None:

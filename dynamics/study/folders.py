@@ -48,6 +48,11 @@ def experiment_names() -> list[str]:
     return sorted({name for folder in search_folders() for name in names_in(folder)})
 
 
+def map_names() -> list[str]:
+    """Return every map of claims that has a file, one's own and the suite's."""
+    return sorted({file.stem for folder in search_folders() for file in (folder / "configs" / "maps").glob("*.yaml")})
+
+
 def own_experiment_names() -> list[str]:
     """Return one's own experiments."""
     folder = own_folder()

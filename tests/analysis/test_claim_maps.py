@@ -9,10 +9,10 @@ import yaml
 from test_claims import INSIDE, OUTSIDE, judged
 
 from dynamics.analysis.claim_map_pages import SHADES, draw_map, format_page
-from dynamics.analysis.claim_maps import JudgedMap, judge_map, map_names, parse_map, read_map
+from dynamics.analysis.claim_maps import JudgedMap, judge_map, parse_map, read_map
 from dynamics.errors import InputError
 from dynamics.study.config import compose
-from dynamics.study.experiments import home
+from dynamics.study.folders import home, map_names
 
 MAP = """
 experiment: atlas/catapult

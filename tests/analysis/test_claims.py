@@ -208,7 +208,7 @@ def test_the_thing_itself_and_the_claim_read_backwards_are_no_controls(on, contr
 
 @pytest.mark.parametrize("controls", [{}, {"null": {}}, {"null": {"a": 1}, "neighbour": {"b": 2}}, {"null": {"a": 1, "b": 2}}])
 def test_a_comparison_has_one_control_of_one_kind(controls):
-    with pytest.raises(InputError, match=r"control = \[.*\] must be one, as one of null, neighbour, treatment"):
+    with pytest.raises(InputError, match=r"control = \[.*\]: must be one, as one of null, neighbour, treatment"):
         compare(lambda x: x, 0, **controls)
 
 

@@ -13,7 +13,7 @@ RATES = "stable_minima/rates"
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("dynamics ", {"list", "new", "claims", "status", "export", "gc", "experiment="}),
+        ("dynamics ", {"list", "new", "claims", "map", "status", "export", "gc", "experiment="}),
         ("dynamics st", {"status"}),
         ("dynamics experiment=atlas/", {"experiment=atlas/catapult", "experiment=atlas/edge_of_stability"}),
         (f"dynamics experiment={NAME} size=", {"size=smoke", "size=laptop", "size=paper"}),
@@ -21,6 +21,8 @@ RATES = "stable_minima/rates"
         (f"dynamics experiment={NAME} edge", {"edge_ratio="}),
         (f"dynamics export experiment={NAME} initial_", {"initial_kernel=", "initial_output="}),
         (f"dynamics export experiment={NAME} ta", {"table=records", "table=runs"}),
+        ("dynamics map lazy", {"lazy_kernel"}),
+        ("dynamics map --", {"--output", "--page", "--help"}),
         ("dynamics gc --", {"--yes", "--days", "--unasked", "--help"}),
         (f"dynamics experiment={RATES} data.law=sp", {"data.law=sphere", "data.law=sphere_patch"}),
         (f"dynamics experiment={RATES} optimizer.kind=gd,a", {"optimizer.kind=gd,adam", "optimizer.kind=gd,adamw"}),

@@ -25,9 +25,10 @@ def run(options: Namespace) -> None:
     import matplotlib
 
     from dynamics.analysis.claim_map_pages import draw_map, format_page
-    from dynamics.analysis.claim_maps import compose_map, judge_map, map_names, read_map
+    from dynamics.analysis.claim_maps import compose_map, judge_map, read_map
     from dynamics.analysis.figures import write_page
     from dynamics.core.devices import prepare
+    from dynamics.study.folders import map_names
 
     prepare()
     matplotlib.use("Agg")
