@@ -92,5 +92,5 @@ def format_page(maps: Sequence[JudgedMap], pictures: Path) -> str:
         statements = {name: claim for own in list(judged.claims.values())[:1] for name, claim in own.items()}
         lines += [f"## {asked.experiment}: {', '.join(asked.claims)}", ""]
         lines += [f"* `{name}` ({claim.source}): {claim.statement}" for name, claim in statements.items()]
-        lines += ["", asked.found, "", f"![{asked.name}]({(pictures / f'{asked.name}.png').as_posix()})", ""]
+        lines += ["", fill(asked.found, 120), "", f"![{asked.name}]({(pictures / f'{asked.name}.png').as_posix()})", ""]
     return "\n".join(lines)
