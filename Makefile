@@ -33,7 +33,7 @@ smoke: .venv/.installed ## every experiment at size=smoke, from nothing, in buil
 claims: figures ## every claim of every experiment in one table, in figures/claims.json and docs/claims.md
 	@$(BIN)/dynamics claims figures docs/claims.md --size $(SIZE)
 
-maps: .venv/.installed ## where the claims that fail hold and where not: figures/maps, docs/claim_maps.md (an hour)
+maps: .venv/.installed ## where the claims that fail hold and where not: figures/maps, docs/claim_maps.md
 	@$(BIN)/dynamics map --page docs/claim_maps.md
 
 test: .venv/.dev ## the tests

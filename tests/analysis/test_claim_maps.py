@@ -109,11 +109,14 @@ def test_what_a_file_may_not_say_is_told(name):
     assert told in str(error.value)
 
 
-def test_an_unknown_map_and_an_unknown_claim_are_told(small, found, tmp_path):
+def test_an_unknown_map_and_an_unknown_claim_are_told(tmp_path):
     with pytest.raises(InputError, match=r"map = 'lazy_kernal': choose one of .*lazy_kernel\b.*did you mean 'lazy_kernel'"):
         read_map("lazy_kernal")
     with pytest.raises(InputError, match="is missing"):
         parse_map("bad", {"claims": ["a"]})
+    content = yaml.safe_load(MAP) | {"claims": ["lazy-kernel-stay"], "axes": {"panels.phases.width": [20, 200]}}
+    with pytest.raises(InputError, match=r"bad\.claims = 'lazy-kernel-stay': choose one of"):
+        judge_map(parse_map("bad", content), tmp_path)
 
 
 @pytest.mark.parametrize("name", map_names())
