@@ -71,13 +71,23 @@ BROKEN = {
 }
 
 
+def complaints_after(change, finished: Path, folder: Path) -> list[str]:
+    """What the contract says of a copy of the finished experiment that has been changed."""
+    subprocess.run(["cp", "-r", str(finished / "figures"), str(folder / "figures")], check=True)
+    printed = change(folder / "figures" / "smoke" / NAME, (finished / f"{NAME}.log").read_text())
+    return smoke.broken_contract(NAME, folder, printed)
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_contract_is_told(finished, tmp_path, name):
     change, told = BROKEN[name]
-    (tmp_path / "figures").symlink_to(tmp_path / "copy")
-    subprocess.run(["cp", "-r", str(finished / "figures"), str(tmp_path / "copy")], check=True)
-    printed = change(tmp_path / "figures" / "smoke" / NAME, (finished / f"{NAME}.log").read_text())
-    assert any(told in complaint for complaint in smoke.broken_contract(NAME, tmp_path, printed))
+    assert any(told in complaint for complaint in complaints_after(change, finished, tmp_path))
+
+
+def test_a_claim_that_could_not_be_measured_is_not_taken_for_its_control(finished, tmp_path):
+    numbers = ("measured", "low", "high", "control_measured", "control_low", "control_high")
+    change = changed_claim(**dict.fromkeys(numbers), verdict="inconclusive", control_outcome="says nothing")
+    assert complaints_after(change, finished, tmp_path) == []
 
 
 def test_a_command_that_fails_is_listed_with_its_error_and_the_exit_code_is_one(tmp_path):
