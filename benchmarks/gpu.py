@@ -1,221 +1,163 @@
-"""Compare the fused GPU kernels for full-batch descent on two-layer ReLU nets with XLA's plain closed form.
+"""What a GPU gives, in ten minutes: which way of stepping wins, Figure 2 at paper size, an eager loop, two paper-size shapes.
 
-    python benchmarks/gpu.py                 # on a machine with a GPU: a table, and benchmarks/results/gpu.json
-    python benchmarks/gpu.py --tune          # also with other block sizes
-    python benchmarks/gpu.py --interpret     # anywhere, at tiny sizes: whether it runs, not how fast
+    python benchmarks/gpu.py                          # on a machine with a GPU: into benchmarks/results/gpu
+    python benchmarks/gpu.py --sections steps --tune  # some of it; with other block sizes
+    python benchmarks/gpu.py --dry-run                # anywhere, at tiny sizes: whether it runs, not how fast
 
-All variants take the same steps from the same start in float32 without TF32; `off by` is the largest relative distance
-from the plain closed form after 20 steps. The share is the rate of useful operations, 4 (d + 1) + 4 per neuron-sample,
-relative to a large float32 matrix product measured in the same run.
+It needs JAX, flax, optax and numpy, for the eager loop PyTorch; neither Hydra nor a store. Each section writes its own file as
+it ends, so that a time limit takes nothing that was measured; none begins once `--seconds` have passed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
-from machine import provenance
+import variants
+from machine import cores, provenance
+from problems import PROBLEMS, draw
+from worker import Worker, WorkerError
 
 from dynamics.core.devices import prepare
 
-prepare()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-
-from dynamics.kernels.gpu import Tiles, default_tiles, gradient  # noqa: E402
-from dynamics.kernels.gpu_blocks import Tile  # noqa: E402
-from dynamics.kernels.gpu_descent import descend, fits_on_chip  # noqa: E402
-from dynamics.models.two_layer import TwoLayer  # noqa: E402
-
-LEARNING_RATE, CLIP_NORM, CHECK_STEPS = 0.01, 50.0, 20
-SECONDS, REPETITIONS = 0.3, 5
+RESULTS = Path(__file__).parent / "results" / "gpu"
+RATIO_SECONDS = 2.0  # of each variant's steps, for the ratio
 
 
-class Shape(NamedTuple):
-    """The sizes of a problem and the number of its runs."""
+@dataclass(frozen=True)
+class Setting:
+    """What a section is told. ceilings: the rates of `measure_ceilings`; tiny: a dry run."""
 
-    name: str
-    n: int
-    width: int
-    d: int
-    runs: int
+    ceilings: dict[str, float]
+    tiny: bool
+    tune: bool
 
-
-SHAPES = [
-    Shape("small", 128, 512, 5, 32),
-    Shape("small, many", 128, 512, 5, 512),
-    Shape("medium", 512, 2048, 5, 8),
-    Shape("medium, many", 512, 2048, 5, 256),
-    Shape("large", 4096, 16384, 10, 1),
-    Shape("wide", 512, 1024, 784, 1),
-    *(Shape(f"Figure 2, n {n}", n, 4 * n, 5, 50) for n in (32, 64, 128, 256, 512)),
-]
-TINY = [Shape("tiny", 20, 40, 3, 2), Shape("tiny wide", 9, 12, 20, 1)]
-
-Step = Callable[[TwoLayer, Any], TwoLayer]
-Segment = Callable[[TwoLayer, Any, Any], TwoLayer]
+    @property
+    def product_flops(self) -> float:
+        """Return the FLOP/s of a float32 matrix product."""
+        return self.ceilings["product_flops"]
 
 
-def plain_gradient(params: TwoLayer, x: jax.Array, y: jax.Array, weights: jax.Array) -> TwoLayer:
-    """Return the gradient from two XLA matrix products; the array over neurons and samples goes through memory."""
-    z = x @ params.hidden
-    r = 2 * weights * (jnp.maximum(z, 0) @ params.readout + params.offset - y)
-    slope = (r[:, None] * x).T @ (z > 0).astype(x.dtype)
-    return TwoLayer(params.readout * slope, jnp.sum(params.hidden * slope, axis=0), jnp.sum(r))
+def measure_steps(setting: Setting) -> list[dict[str, Any]]:
+    """Return the time of a step by shape and way of stepping, and how far from 64 bits 100 of them end."""
+    import gpu_steps
+
+    return gpu_steps.compare_all(setting.product_flops, tiny=setting.tiny, tune=setting.tune)
 
 
-def descend_stepwise(one: Callable) -> Segment:
-    """Return a function that takes the steps of a segment one by one with the given gradient, clipped."""
+def measure_figure_2(setting: Setting) -> list[dict[str, Any]]:
+    """Return what Figure 2 at paper size takes, cold and warm."""
+    import gpu_studies
 
-    def step(params: TwoLayer, data: Any) -> TwoLayer:
-        g = one(params, *data)
-        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in g))
-        return jax.tree.map(lambda p, a: p - LEARNING_RATE * jnp.where(norm < CLIP_NORM, a, a / norm * CLIP_NORM), params, g)
-
-    def segment(params, data, steps):
-        return jax.lax.fori_loop(0, steps, lambda _, p: jax.vmap(step)(p, data), params)
-
-    return jax.jit(segment)
+    runs = gpu_studies.list_figure_2()
+    if setting.tiny:
+        runs = [replace(run, steps=10, record=replace(run.record, at=[5])) for run in gpu_studies.list_figure_2((1,), (32,), 1)]
+    return [gpu_studies.time_plan("Figure 2", runs, setting.product_flops)]
 
 
-def descend_in_one_launch(interpret: bool) -> Segment:
-    """Return a function that takes all steps of a segment in one kernel launch per run."""
+def measure_paper_shapes(setting: Setting) -> list[dict[str, Any]]:
+    """Return what one paper-size shape of X1 and of X3 takes."""
+    import gpu_studies
 
-    def one(params, data, steps):
-        x, y, weights = data
-        return descend(params, x, y, weights, 1.0, 0, steps, LEARNING_RATE, CLIP_NORM, 0.0, interpret=interpret)
-
-    return jax.jit(jax.vmap(one, in_axes=(0, 0, None)))
-
-
-def list_segments(shape: Shape, interpret: bool, tune: bool) -> Iterator[tuple[str, Segment]]:
-    """Yield every implementation to compare, by name."""
-    yield "plain", descend_stepwise(plain_gradient)
-    for name, tiles in list_tiles(shape.d + 1, tune):
-        options: dict[str, Any] = {"runs": shape.runs, "tiles": tiles, "interpret": interpret}
-        yield name, descend_stepwise(lambda p, x, y, w, options=options: gradient(p, x, y, w, 1.0, **options))
-    if fits_on_chip(shape.n, shape.width, shape.d):
-        yield "descend", descend_in_one_launch(interpret)
-
-
-def list_tiles(rows: int, tune: bool) -> Iterator[tuple[str, Tiles]]:
-    """Yield the block sizes to time, by name; with `tune` also other sizes."""
-    usual = default_tiles(rows)
-    yield "gradient", usual
-    sizes = [(8, 256), (8, 512), (16, 128), (16, 512), (32, 128)] if rows <= 16 else [(32, 32), (32, 128), (64, 64)]
-    for samples, neurons in sizes if tune else []:
-        for warps in (4, 8):
-            tile = Tile(samples, neurons, warps)
-            yield f"outputs {samples}x{neurons}/{warps}", usual._replace(outputs=tile)
-            yield f"moments {samples}x{neurons}/{warps}", usual._replace(moments=tile)
-
-
-def draw(shape: Shape) -> tuple[TwoLayer, tuple[jax.Array, ...]]:
-    """Return initial parameters and data of all runs."""
-    keys = jax.random.split(jax.random.key(0), 5)
-    rows, runs = shape.d + 1, shape.runs
-    x = jax.random.normal(keys[0], (runs, shape.n, rows)).at[:, :, 0].set(1)
-    y = jax.random.normal(keys[1], (runs, shape.n))
-    hidden = jax.random.normal(keys[2], (runs, rows, shape.width)) / math.sqrt(rows)
-    readout = jax.random.normal(keys[3], (runs, shape.width)) / math.sqrt(shape.width)
-    return TwoLayer(hidden, readout, jnp.zeros(runs)), (x, y, jnp.full((runs, shape.n), 1 / shape.n))
-
-
-def time_call(call: Callable[[], Any]) -> float:
-    """Return the wall seconds of a call, including work on the device."""
-    begun = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - begun
-
-
-def measure_ceilings(tiny: bool) -> dict[str, float]:
-    """Return the FLOP/s of a float32 matrix product and the bytes/s of a copy, each the best of several."""
-    size, length = (256, 2**16) if tiny else (8192, 2**28)
-    a, b = jnp.ones((size, size)), jnp.ones(length)
-    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1)
-    jax.block_until_ready((product(a), copy(b)))
-    return {
-        "product_flops": 2 * size**3 / min(time_call(lambda: product(a)) for _ in range(REPETITIONS)),
-        "copy_bytes": 8 * length / min(time_call(lambda: copy(b)) for _ in range(REPETITIONS)),
-    }
-
-
-def measure(segment: Segment, start: TwoLayer, data: Any, wanted: float) -> list[float]:
-    """Return the seconds per step of all runs for each repetition of about `wanted` seconds, after a warm-up."""
-    steps = 4
-    while (taken := time_call(lambda: segment(start, data, steps))) < wanted / 4:
-        steps *= 4
-    steps = max(1, math.ceil(steps * wanted / taken))
-    return [time_call(lambda: segment(start, data, steps)) / steps for _ in range(REPETITIONS)]
-
-
-def relative_distance(a: TwoLayer, b: TwoLayer) -> float:
-    """Return the largest difference of a parameter, relative to the largest entry of its array."""
-    return max(float(jnp.max(jnp.abs(p - q)) / jnp.max(jnp.abs(q))) for p, q in zip(a, b, strict=True))
-
-
-def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> list[dict[str, Any]]:
-    """Time all implementations at one shape, print a line for each and return the rows."""
-    (start, data), rows, reference = draw(shape), [], None
-    for name, segment in list_segments(shape, interpret, tune):
-        try:
-            compile_seconds = time_call(lambda: segment(start, data, 1))
-            end = segment(start, data, CHECK_STEPS)
-            times = measure(segment, start, data, 0.01 if interpret else SECONDS)
-        except Exception as error:  # a cut that does not fit the device is a finding, not the end
-            print(f"{shape.name:<18} {name:<22} failed: {str(error).splitlines()[0][:70]}", flush=True)
-            rows.append({**shape._asdict(), "way": name, "error": str(error)[:2000]})
-            continue
-        reference = end if reference is None else reference
-        rate = shape.n * shape.width * shape.runs / median(times)
-        row = {
-            "way": name,
-            "step_seconds": times,
-            "neuron_samples_per_second": rate,
-            "product_share": rate * (4 * (shape.d + 1) + 4) / product_flops,
-            "off_by": relative_distance(end, reference),
-            "compile_seconds": compile_seconds,
+    if setting.tiny:
+        lists = {
+            "X1": gpu_studies.list_generalization(20, 8, 4, steps=2),
+            "X3": gpu_studies.list_images(6, 8, 4, steps=2),
         }
-        rows.append({**shape._asdict(), **row})
-        speedup = median(rows[0].get("step_seconds", [math.nan])) / median(times)
-        print(
-            f"{shape.name:<18} {name:<22} {median(times) * 1e6:>12.1f} {rate:>12.3g} {row['product_share']:>8.1%}"
-            f" {speedup:>8.2f} {row['off_by']:>9.1e} {(max(times) - min(times)) / median(times):>7.0%}",
-            flush=True,
-        )
+    else:
+        lists = {"X1": gpu_studies.list_generalization(), "X3": gpu_studies.list_images()}
+    return [gpu_studies.time_plan(name, runs, setting.product_flops) for name, runs in lists.items()]
+
+
+def measure_ratios(setting: Setting) -> list[dict[str, Any]]:
+    """Return the seconds of a step of every variant of `variants.py` on its problems, and the ratio of ours to each."""
+    rows = []
+    device = "cpu" if setting.tiny else "gpu"
+    for problem in [replace(PROBLEMS["small"], num_samples=8, width=4, runs=2)] if setting.tiny else PROBLEMS.values():
+        with tempfile.TemporaryDirectory() as folder:
+            draw(problem).save(Path(folder) / f"{problem.name}.npz")
+            own = []
+            for variant in variants.list_variants(problem, device, cores()):
+                if variant.processes == 1 and not (setting.tiny and variant.competitor == variants.TORCH):
+                    own.append(
+                        {"problem": problem.name, "variant": variant.label, **time_variant(variant, problem, folder, device)}
+                    )
+        ours = own[0].get("step_seconds")
+        for row in own:
+            if ours and "step_seconds" in row:
+                row["ours_is_faster_by"] = row["step_seconds"] / ours
+            told = f"{row['step_seconds'] * 1e6:12.1f} us a step" if "step_seconds" in row else f"failed: {row['error'][:70]}"
+            print(
+                f"{row['problem']:<10} {row['variant']:<40} {told} {row.get('ours_is_faster_by', float('nan')):8.2f}",
+                flush=True,
+            )
+        rows += own
     return rows
 
 
-def main() -> None:
-    """Measure all shapes, print a table and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--interpret", action="store_true", help="tiny sizes, the kernels run as plain JAX")
-    parser.add_argument("--tune", action="store_true", help="time other block sizes too")
-    parser.add_argument(
-        "--output", type=Path, help="where the JSON goes (default benchmarks/results/gpu.json; none with --interpret)"
-    )
-    options = parser.parse_args()
-    if jax.default_backend() != "gpu" and not options.interpret:
-        parser.error("JAX sees no GPU; --interpret runs anywhere")
-    output = options.output or (None if options.interpret else Path(__file__).parent / "results" / "gpu.json")
+def time_variant(variant: variants.Variant, problem: Any, folder: str, device: str) -> dict[str, Any]:
+    """Return the seconds of a step of a variant in a process of its own, or why there are none."""
+    worker = Worker(variant.module, problem, Path(folder), device, variant.threads)
+    try:
+        worker.ready().call("compile_seconds", **variant.arguments)
+        steps = 16
+        while (taken := worker.call("seconds", steps=steps, **variant.arguments)) < RATIO_SECONDS / 4 and steps < 10**6:
+            steps *= 4
+        return {"step_seconds": min(taken, worker.call("seconds", steps=steps, **variant.arguments)) / steps}
+    except WorkerError as error:
+        return {"error": error.reason}
+    finally:
+        worker.close()
 
-    tops = measure_ceilings(options.interpret)
-    device = jax.devices()[0].device_kind
-    print(f"{device}: {tops['product_flops']:.3g} FLOP/s in a product, {tops['copy_bytes']:.3g} bytes/s in a copy")
-    print(f"{'':<18} {'':<22} {'us a step':>12} {'n K R / s':>12} {'share':>8} {'x plain':>8} {'off by':>9} {'spread':>7}")
-    rows = []
-    for shape in TINY if options.interpret else SHAPES:
-        rows += compare(shape, options.interpret, options.tune, tops["product_flops"])
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps({**provenance(), "device": device, "ceilings": tops, "rows": rows}, indent=1) + "\n")
+
+SECTIONS: dict[str, Callable[[Setting], list[dict[str, Any]]]] = {
+    "steps": measure_steps,
+    "figure_2": measure_figure_2,
+    "paper_shapes": measure_paper_shapes,
+    "ratios": measure_ratios,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the sections, print their tables and write a JSON file of each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="which (default: all)")
+    parser.add_argument("--seconds", type=float, default=540.0, help="none begins after so many (default 540)")
+    parser.add_argument("--tune", action="store_true", help="time other block sizes too")
+    parser.add_argument("--dry-run", action="store_true", help="tiny sizes, the kernels run as plain JAX, on any device")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the JSON files (default benchmarks/results/gpu; a dry run: none)"
+    )
+    options = parser.parse_args(arguments)
+
+    prepare()
+    import gpu_steps
+    import jax
+
+    if jax.default_backend() != "gpu" and not options.dry_run:
+        parser.error("JAX sees no GPU; --dry-run runs anywhere")
+    output = options.output or (None if options.dry_run else RESULTS)
+    begun = time.monotonic()
+    ceilings, device = gpu_steps.measure_ceilings(options.dry_run), jax.devices()[0].device_kind
+    print(f"{device}: {ceilings['product_flops']:.3g} FLOP/s in a product, {ceilings['copy_bytes']:.3g} bytes/s in a copy")
+    about = {**provenance(), "device": device, "ceilings": ceilings}
+    setting = Setting(ceilings, options.dry_run, options.tune)
+    for name in options.sections:
+        if time.monotonic() - begun > options.seconds:
+            print(f"{name}: left out, {options.seconds:g} s have passed", flush=True)
+            continue
+        print(f"\n{name}", flush=True)
+        rows = SECTIONS[name](setting)
+        print(f"{name}: done after {time.monotonic() - begun:.0f} s", flush=True)
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / f"{name}.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

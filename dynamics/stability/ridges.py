@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.weight import empirical_weight
+
+_compiled_weight = jax.jit(empirical_weight)
 
 
 class Ridges(NamedTuple):
@@ -59,6 +62,11 @@ def path_norm(net: Ridges) -> float:
 
 def weighted_path_norm(net: Ridges, inputs: np.ndarray) -> float:
     """Return sum_j |a_j| g(u_j, t_j) with the empirical g of inputs (n, d): |f|_Vg of a net in reduced form."""
-    if not net.coefficient.size:
+    n, kinks = len(inputs), net.coefficient.size
+    if not kinks:
         return 0.0
-    return float(np.abs(net.coefficient) @ np.asarray(empirical_weight(inputs, net.direction, net.offset)))
+    more, wider = (2 ** (count - 1).bit_length() - count for count in (n, kinks))  # of weight 0, for few compiled shapes
+    weights = np.pad(np.full(n, 1 / n), (0, more))
+    direction, offset = np.pad(net.direction, ((0, 0), (0, wider))), np.pad(net.offset, (0, wider))
+    g = _compiled_weight(np.pad(np.asarray(inputs), ((0, more), (0, 0))), direction, offset, weights)
+    return float(np.abs(net.coefficient) @ np.asarray(g)[:kinks])
