@@ -186,7 +186,8 @@ def compare(shape: Shape, interpret: bool, tune: bool, product_flops: float) -> 
         speedup = median(rows[0].get("step_seconds", [math.nan])) / median(times)
         print(
             f"{shape.name:<18} {name:<22} {median(times) * 1e6:>12.1f} {rate:>12.3g} {row['product_share']:>8.1%}"
-            f" {speedup:>8.2f} {row['off_by']:>9.1e} {row['off_64_bits']:>9.1e} {(max(times) - min(times)) / median(times):>7.0%}",
+            f" {speedup:>8.2f} {row['off_by']:>9.1e} {row['off_64_bits']:>9.1e}"
+            f" {(max(times) - min(times)) / median(times):>7.0%}",
             flush=True,
         )
     return rows
