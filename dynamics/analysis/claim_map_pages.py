@@ -19,13 +19,14 @@ from dynamics.analysis.figures import Page, new_axes, style
 from dynamics.study.claim_list import format_number
 
 SHADES = {HOLDS: "#8fd0b8", INCONCLUSIVE: "#e8e8e8", FAILS: "#f0a97d"}  # paler than the suite's colours, to be written on
+PANELS_A_ROW = 3
 PREFACE = """# Maps of claims
 
 Where a statement holds and where it does not, when what its source leaves open is varied. Each cell is the whole study of
 the experiment at that setting, judged by the same bound and control as the claim itself: green where it holds, orange where
 it fails, grey where it cannot be told (the interval straddles the bound, or the control is not rejected). The number is what
-was measured. The setting that is shipped has a frame. A map is a file in `configs/maps/`; `make maps` computes and draws them
-all and writes this page, `dynamics map NAME` one of them.
+was measured, or that half of the runs diverged. The setting that is shipped has a frame. A map is a file in `configs/maps/`;
+`make maps` computes and draws them all and writes this page, `dynamics map NAME` one of them.
 """
 
 
@@ -37,14 +38,18 @@ def draw_map(judged: JudgedMap) -> Page:
         names, labels = ["", *names], [[""], *labels]
     longest = max(map(len, labels[0]))
     size = (max(3.4, 0.08 * longest + 0.78 * len(labels[1]) + 0.4), 1.15 + 0.36 * len(labels[0]))
+    columns = min(len(asked.claims), PANELS_A_ROW)
+    rows = -(-len(asked.claims) // columns)
     with style():
-        figure, all_axes = new_axes(1, len(asked.claims), (size[0] * len(asked.claims), size[1]), squeeze=False)
-        for axes, claim in zip(all_axes[0], asked.claims, strict=True):
+        figure, all_axes = new_axes(rows, columns, (size[0] * columns, size[1] * rows), squeeze=False)
+        for axes in all_axes.flat[len(asked.claims) :]:
+            axes.remove()
+        for axes, claim in zip(all_axes.flat, asked.claims, strict=False):
             cells = {(("",) * (2 - len(cell)) + cell): own[claim] for cell, own in judged.claims.items()}
             _draw_claim(axes, [[cells.get((row, column)) for column in labels[1]] for row in labels[0]])
             first = next(iter(cells.values()))
             axes.set_title(f"{claim}\n{fill(first.prediction, 46)}", fontsize=8)
-            axes.set_xticks(range(len(labels[1])), [fill(label, 12) for label in labels[1]])
+            axes.set_xticks(range(len(labels[1])), [_break_label(label) for label in labels[1]])
             axes.set_yticks(range(len(labels[0])), labels[0])
             axes.set_xlabel(names[1])
             axes.set_ylabel(names[0])
@@ -64,10 +69,15 @@ def _draw_claim(axes: Axes, claims: Sequence[Sequence[Claim | None]]) -> None:
     axes.imshow(shades, cmap=ListedColormap(list(SHADES.values())), vmin=0, vmax=len(verdicts) - 1, aspect="auto")
     for row, own in enumerate(claims):
         for column, claim in enumerate(own):
-            text = format_number(claim.measured) if claim else "-"
+            text = "-" if claim is None else "diverged" if np.isinf(claim.measured) else format_number(claim.measured)
             axes.text(column, row, text, ha="center", va="center", fontsize=7.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def _break_label(label: str) -> str:
+    """Return the label in lines of at most 12 characters, broken at spaces and after underscores."""
+    return fill(label.replace("_", "_ "), 12, break_long_words=False).replace("_ ", "_")
 
 
 def tabulate(judged: JudgedMap) -> pl.DataFrame:

@@ -169,7 +169,7 @@ def over_values(
 
     statistic: values (R, m, ...) -> (R,), or (R, K) with over=`greatest_over_seeds` or `least_over_seeds`. A seed with a NaN
     is dropped, a run that diverged has the rank of inf; both are counted as left out. either_way=True: inf need not be the
-    worst value, so the low end is the one with -inf in its place.
+    worst value, so the interval holds the one with -inf in its place, too.
     """
     values = np.asarray(values, float)
     parts = tuple(range(1, values.ndim))
@@ -183,4 +183,7 @@ def over_values(
     found = estimate(known)
     if not (either_way and lost):
         return found
-    return replace(found, low=estimate(np.where(np.isinf(known), -np.inf, known)).low)
+    other = estimate(np.where(np.isinf(known), -np.inf, known))
+    unknown = np.isnan(other.value)
+    low, high = (-np.inf, np.inf) if unknown else (other.low, other.high)
+    return replace(found, low=min(found.low, low), high=max(found.high, high))

@@ -10,6 +10,7 @@ from pathlib import Path
 from dynamics.core import spec as specs
 from dynamics.errors import InputError
 from dynamics.study.config import compose, override_path
+from dynamics.study.folders import experiment_names
 from dynamics.study.request import Request
 
 USUAL_SIZE = "laptop"
@@ -34,6 +35,16 @@ def is_altered(request: Request) -> bool:
 def runs_identity(request: Request) -> str:
     """Return a hash over the runs of a request, panel by panel, in whatever order they were asked for."""
     return specs.content_hash(sorted(set(request.members)))
+
+
+def shipped_identity(name: str, size: str) -> str:
+    """Return the `runs_identity` of an experiment as its config stands now, or nothing where there is no such study."""
+    if name not in experiment_names():
+        return ""
+    try:
+        return runs_identity(compose(name, f"size={size}"))
+    except InputError:
+        return ""
 
 
 def figures_folder(request: Request) -> Path:

@@ -11,6 +11,7 @@ from dynamics.analysis.claim_files import ClaimSource, read_claim_file, read_cla
 from dynamics.analysis.claims import Claim
 from dynamics.analysis.controls import NOT_REJECTED, REJECTED
 from dynamics.errors import InputError
+from dynamics.study.alterations import shipped_identity
 
 SOURCE = ClaimSource(
     experiment="mine/first", size="laptop", altered=False, overrides=("steps=3",), code="1f", runs=4, identity="ab"
@@ -72,6 +73,8 @@ def test_the_table_takes_the_studies_of_one_size_and_counts_what_it_leaves_out(c
         "altered": replace(SOURCE, altered=True),
         "other/altered": replace(SOURCE, altered=True, size="smoke"),
         "small": replace(SOURCE, size="smoke", code="2e-dirty"),
+        "stale": replace(SOURCE, experiment="stable_minima/rates"),
+        "fresh": replace(SOURCE, experiment="atlas/catapult", identity=shipped_identity("atlas/catapult", "laptop")),
         "old": None,
     }
     for name, source in sources.items():
@@ -84,9 +87,10 @@ def test_the_table_takes_the_studies_of_one_size_and_counts_what_it_leaves_out(c
     code, out, err = cli("claims", str(figures))
     assert (code, err) == (0, "")
     table = json.loads((figures / "claims.json").read_text())
-    assert [row["id"] for row in table["claims"]] == ["one/claim"]
-    assert [source["identity"] for source in table["sources"]] == ["ab"]
-    assert "1 experiment at size=laptop, judged by the code of 1f" in out
+    assert {row["id"] for row in table["claims"]} == {"one/claim", "fresh/claim"}
+    assert {source["experiment"] for source in table["sources"]} == {"atlas/catapult", "mine/first"}
+    assert "2 experiments at size=laptop, judged by the code of 1f" in out
+    assert "1 file of runs that the config asks for no longer" in out
     assert "left out: 2 files of altered studies, 1 file that does not say of which study" in out
     assert "1 file of size=smoke" in out
 

@@ -108,6 +108,19 @@ def test_a_run_that_diverged_ranks_as_worst_and_one_without_a_value_is_dropped()
     assert lost.value == np.inf and lost.high == np.inf
 
 
+def test_a_slope_over_runs_that_diverged_has_an_interval_that_holds_either_sign():
+    """Inf at the smaller x makes the slope -inf, inf at the larger inf; in neither place does the interval turn over."""
+    x = np.array([-1.0, 0.0, 1.0])
+    slope = lambda v: np.median(v, axis=1) @ (x / 2)  # noqa: E731
+    table = np.array([[1.0, 2.0, 3.0 + 0.1 * seed] for seed in range(8)])
+    for column, some in ((0, 3), (0, 5), (2, 3), (2, 5)):
+        lost = table.copy()
+        lost[:some, column] = np.inf
+        found = over_values(slope, lost, either_way=True)
+        assert found.low <= found.value <= found.high and found.left_out == some
+        assert (found.low, found.high) == (-np.inf, np.inf)  # with 3 of 8 lost some subset's median is lost already
+
+
 def test_estimates_are_shifted_and_turned_with_what_they_rest_on():
     estimate = Estimate(1.0, 0.0, 3.0, seeds=5, level=0.9, left_out=1)
     assert tuple(-estimate) == (-1, -3, 0) and tuple(estimate - 1) == (0, -1, 2) and tuple(estimate + 1) == (2, 1, 4)

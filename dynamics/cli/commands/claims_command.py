@@ -1,8 +1,9 @@
 """Gather the claims of every experiment that was run in one table.
 
 Reads the files *.claims.json below the folder, prints the table, writes it to claims.json in the folder and, if a page is
-named, to that page as Markdown. Only the studies that the experiments' configs ask for count, at one size: claims of
-altered studies, of other sizes and of unknown origin are left out, and a line says how many.
+named, to that page as Markdown. Only the studies that the experiments' configs ask for now count, at one size: claims of
+altered studies, of other sizes, of unknown origin and of a config that has changed since are left out, and a line says how
+many.
 """
 
 from __future__ import annotations
@@ -59,9 +60,17 @@ def run(options: Namespace) -> None:
 
 
 def why_left_out(file: ClaimFile, size: str) -> str:
-    """Return in words why a file of claims does not count in the table of this size; nothing if it does."""
+    """Return in words why a file of claims does not count in the table of this size; nothing if it does.
+
+    An experiment that is not seen from here is taken at its word.
+    """
+    from dynamics.study.alterations import shipped_identity
+
     if file.source is None:
         return "that does not say of which study (mode=figure writes it anew)"
     if file.source.altered:
         return "of altered studies"
-    return "" if file.source.size == size else f"of size={file.source.size}"
+    if file.source.size != size:
+        return f"of size={file.source.size}"
+    now = shipped_identity(file.source.experiment, size)
+    return "of runs that the config asks for no longer" if now and now != file.source.identity else ""
