@@ -14,9 +14,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from hydra import compose as compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from dynamics.core import spec as specs
@@ -28,6 +27,7 @@ from dynamics.errors import InputError, choose, require, suggest
 from dynamics.study import trust
 from dynamics.study.analysis_needs import AnalysisNeeds, read_needs
 from dynamics.study.axis_layers import lay_axes, notice_shadowed, remove_axis
+from dynamics.study.compositions import compose_experiment
 from dynamics.study.effects import Panels, check_effects
 from dynamics.study.experiments import experiment_names, home, shadow_notices
 from dynamics.study.hydra_state import hydra_at
@@ -53,10 +53,11 @@ def encode_axis_overrides(arguments: list[str]) -> list[str]:
     return [*plain, f"axis_overrides=[{','.join(QuotedString(a, Quote.single).with_quotes() for a in axes)}]"]
 
 
-def refuse_several_values(overrides: Iterable[str]) -> None:
-    """Raise `InputError` for an override that gives several values where one is taken, `seed=0,1`."""
+def refuse_several_values(overrides: Iterable[str]) -> list[Override]:
+    """Return the overrides as read; raise `InputError` for one that gives several values where one is taken, `seed=0,1`."""
     known = {path: value for system in SYSTEMS.values() for path, value in default_values(system).items()}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
         if override.is_sweep_override():
             path, text = override.key_or_group, str(override.input_line).partition("=")[2]
             axis = "[...]" if "(" in text else f"[{text}]"
@@ -67,6 +68,7 @@ def refuse_several_values(overrides: Iterable[str]) -> None:
                 else f"add -m to run a job for each{study}"
             )
             raise InputError(path, text, f"are several values: {meant}")
+    return parsed
 
 
 def compose(name: str, *overrides: str, values: Mapping[str, Any] | None = None) -> Request:
@@ -75,12 +77,12 @@ def compose(name: str, *overrides: str, values: Mapping[str, Any] | None = None)
     values: Python values by dotted path, laid over all else; `lay_values` says what becomes of a list.
     """
     plain, _ = split_axes(list(overrides))
-    refuse_several_values(plain)
+    parsed = refuse_several_values(plain)
     trust.check([f"experiment={name}", *plain])
     import_own_code([name])
     with hydra_at(home() / "configs"):
         register()
-        cfg = compose_config("config", [f"experiment={name}", *plain])
+        cfg = compose_experiment(name, plain, parsed)
     return template(cfg, name, list(overrides), values).request()
 
 
@@ -162,8 +164,8 @@ def template(cfg: DictConfig, name: str, overrides: list[str], values: Mapping[s
     import_own_code([name])
     system, composed = _system(cfg, name), cfg
     size = str((values or {}).get("size", cfg.size))
-    shipped = [_lay_size(cfg, each)[1] for each in {size, *map(str, cfg.sizes or {})}]
-    cfg, trees = _lay_size(cfg, size)
+    shipped = [_axes_at(cfg, each) for each in {size, *map(str, cfg.sizes or {})}]
+    cfg, trees = _lay_size(cfg, size), _axes_at(cfg, size)
     asked, notices = _lay_overrides(cfg, trees, system, overrides)
     if values:
         notices += lay_values(cfg, trees, system, values)
@@ -222,15 +224,26 @@ def _system(cfg: DictConfig, name: str) -> type[RunSpec]:
     return system
 
 
-def _lay_size(cfg: DictConfig, size: str) -> tuple[DictConfig, dict[str, Any]]:
-    """Return the config with its block for this size laid over it, and the axes (`sweep`, `panels`) likewise.
-
-    A size drops the panels that it sets to null.
-    """
+def _size_block(cfg: DictConfig, size: str) -> Mapping[str, Any]:
+    """Return what the config says under this size, as it is written."""
     sizes: Any = OmegaConf.to_container(cfg.sizes, resolve=False)
     block = choose("size", size, sizes or {"laptop": {}}) or {}
     require(isinstance(block, Mapping), f"sizes.{size}", block, "must be a mapping of fields")
-    cfg = OmegaConf.merge(cfg, {f: value for f, value in block.items() if f not in AXIS_FIELDS})  # type: ignore[assignment]
+    return block
+
+
+def _lay_size(cfg: DictConfig, size: str) -> DictConfig:
+    """Return the config with its block for this size laid over it."""
+    block = {f: value for f, value in _size_block(cfg, size).items() if f not in AXIS_FIELDS}
+    return OmegaConf.merge(cfg, block)  # type: ignore[return-value]
+
+
+def _axes_at(cfg: DictConfig, size: str) -> dict[str, Any]:
+    """Return the axes (`sweep`, `panels`) of a size: those of the config with those of its block over them.
+
+    A size drops the panels that it sets to null.
+    """
+    block = _size_block(cfg, size)
     trees: dict[str, Any] = {f: OmegaConf.to_container(cfg[f], resolve=True) for f in AXIS_FIELDS}
     for f in AXIS_FIELDS:
         own = OmegaConf.to_container(cfg.sizes[size], resolve=True).get(f) or {} if f in block else {}  # type: ignore[union-attr]
@@ -240,7 +253,7 @@ def _lay_size(cfg: DictConfig, size: str) -> tuple[DictConfig, dict[str, Any]]:
             require(not dropped, f"sizes.{size}.panels", dropped, f"no such panel{suggest(str(dropped[:1]), trees[f])}")
         trees[f] = (axes.merge_panels if f == "panels" else axes.merge_axes)(trees[f], own)
     trees["panels"] = {panel: own for panel, own in trees["panels"].items() if own is not None}
-    return cfg, trees
+    return trees
 
 
 def _lay_overrides(

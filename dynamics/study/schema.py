@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass, make_dataclass
 from functools import lru_cache
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import DictConfig, IntegerNode, ListConfig, OmegaConf, StringNode, UnionNode
 from omegaconf.errors import ValidationError
 
@@ -93,19 +93,34 @@ def register() -> None:
 
     The latter is there before an experiment is chosen, as in a sweep over experiments.
     """
-    ConfigStore.instance().store(name="study", node=_open_config(StudySpec))
+    root = ConfigStore.instance().repo
+    root["study.yaml"] = _study_node()
     for name, system in SYSTEMS.items():
-        node = _schema_while(system, _signature(system()))
-        ConfigStore.instance().store(group="system", name=name, node=node, package="_global_")
+        root.setdefault("system", {})[f"{name}.yaml"] = _system_node(name, system, _signature(system()))
+
+
+class SharedNode(ConfigNode):
+    """A node that copies of Hydra's store share.
+
+    Hydra copies its whole store at every composition, and once more the nodes that it loads, which is all that is needed.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedNode:
+        return self
+
+
+@lru_cache(maxsize=1)
+def _study_node() -> SharedNode:
+    return SharedNode("study.yaml", _open_config(StudySpec), group=None, package=None, provider=None)
+
+
+@lru_cache(maxsize=64)
+def _system_node(name: str, system: type[RunSpec], signature: tuple[Any, ...]) -> SharedNode:
+    """Return the node of a system, made once for as long as its fields are those of the signature."""
+    return SharedNode(f"{name}.yaml", schema(system), group="system", package="_global_", provider=None)
 
 
 def _signature(spec: Any) -> tuple[Any, ...]:
     """Return the names, types and defaults of a spec's fields, to which pieces of one's own may add."""
     values = ((field, getattr(spec, field.name)) for field in fields(spec))
     return tuple((f.name, str(f.type), _signature(v) if is_dataclass(v) else repr(v)) for f, v in values)
-
-
-@lru_cache(maxsize=64)
-def _schema_while(system: type[RunSpec], signature: tuple[Any, ...]) -> DictConfig:
-    """Return the schema of a system, made once for as long as its fields are those of the signature."""
-    return schema(system)
