@@ -42,7 +42,7 @@ COMPUTING = ("run", "compute")
 
 @dataclass(frozen=True)
 class StoreJobs:
-    """The jobs whose runs lie in one store, and the modules of their experiments by name (none where only a plan is shown)."""
+    """The jobs whose runs lie in one store, and the modules by name of those experiments that are to be drawn."""
 
     jobs: list[Job]
     store: Store
@@ -89,7 +89,8 @@ def open_stores(jobs: Sequence[Job], settings: StudySpec) -> list[StoreJobs]:
         log.debug(f"store {folder}: {len(store.finished())} runs")
         for name in names:
             experiment_file(name)
-        modules = {name: experiment_module(name) for name in names if settings.mode in ("run", "figure")}
+        drawn = dict.fromkeys(job.request.name for job in members if is_to_be_drawn(job))
+        modules = {name: experiment_module(name) for name in drawn}
         for job in members:
             check_analysis(job)
         if settings.mode in COMPUTING:

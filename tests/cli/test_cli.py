@@ -47,11 +47,11 @@ def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monk
 
 
 def test_a_grown_study_computes_only_what_is_new(cli, tmp_path, monkeypatch):
-    assert cli(*TINY, f"output={tmp_path}")[0] == 0
+    assert cli(*TINY, f"output={tmp_path}", "mode=compute")[0] == 0
     seen = []
     run_study = app.run_study
     monkeypatch.setattr(app, "run_study", lambda plan, *a: (seen.append(plan), run_study(plan, *a))[1])
-    code, _, _ = cli(*TINY, f"output={tmp_path}", "sweep.seed=[0,1,2]")
+    code, _, _ = cli(*TINY, f"output={tmp_path}", "mode=compute", "sweep.seed=[0,1,2]")
     assert code == 0
     assert (seen[0].num_runs, seen[0].num_stored) == (8, 16)
 
@@ -108,7 +108,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_finished(cli, tmp_path, mon
     from dynamics.store import files
     from dynamics.store.store import Store
 
-    arguments = [*TINY, f"output={tmp_path}"]
+    arguments = [*TINY, f"output={tmp_path}", "mode=compute", "measures=[train_loss]"]
     flush = files.flush_to_disk
 
     def full_after_the_first_part(path):

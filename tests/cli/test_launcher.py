@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from dynamics.cli import job_runner
 from dynamics.core.spec import run_id
 from dynamics.engine.execute import Executor
 from dynamics.errors import InputError
@@ -117,6 +118,7 @@ def test_the_same_sweep_again_computes_nothing_and_writes_the_same_rows(swept, c
     folder = folder_of(swept["fold"])
     before = {p: p.read_bytes() for p in folder.rglob("result*")}
     monkeypatch.setattr(Executor, "compute", None)
+    monkeypatch.setattr(job_runner, "experiment_module", None)  # nor does a sweep load what draws
     code, out, _ = cli(*SWEEP, f"output={swept['fold']}")
     assert code == 0 and "8 jobs: 8 ok" in out
     assert {p: p.read_bytes() for p in folder.rglob("result*")} == before
