@@ -5,9 +5,12 @@ import os
 import pytest
 from omegaconf import OmegaConf
 
+from dynamics.core.options import option
 from dynamics.core.spec import run_id
+from dynamics.data.targets import TARGETS
 from dynamics.study import compositions, config
 from dynamics.study.config import compose
+from dynamics.systems import register
 
 OVERRIDES = [
     ["seed=0"],
@@ -53,3 +56,16 @@ def test_a_file_that_has_changed_is_read_again(tmp_path, monkeypatch):
         file.write_text(f"# @package _global_\ndefaults: [/system/catapult, _self_]\nsteps: {steps}\n")
         os.utime(file, ns=(steps, steps))
         assert [run.steps for run in compose("mine/own").runs] == [steps]
+
+
+def test_a_piece_registered_anew_has_its_own_default():
+    compositions._compose_once.cache_clear()
+    try:
+        for bend in (2.0, 5.0):
+            if "bent" in TARGETS.own_pieces():
+                TARGETS.remove("bent")
+            register.target("bent", fields={"bend": option(bend)})(lambda key, setting: None)
+            request = compose("stable_minima/rates", "size=smoke", "target.kind=bent")
+            assert {run.target.bend for run in request.runs} == {bend}
+    finally:
+        TARGETS.remove("bent")
