@@ -21,12 +21,18 @@ settings.register_profile(
 settings.load_profile("suite")
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # have no doctests, and all the same name
 ROOM = 1200  # MB that a worker may hold when it begins a file
-LONGEST = ("test_faults.py", "test_launcher.py", "test_cli.py", "test_measures.py", "test_patch_theory.py", "test_cluster.py")
+LONGEST = (  # with the longest first
+    *("test_readme.py", "test_faults.py", "test_own_pieces.py", "test_launcher.py", "test_own_folder_from_wheel.py"),
+    *("test_ensemble.py", "test_experiments.py", "test_bad_input.py", "test_stored_results.py", "test_cli.py"),
+    *("test_measures.py", "test_sharpness_three_ways.py", "test_gpu_kernel.py", "test_interpolation.py", "test_labels.py"),
+    *("test_devices.py", "test_lanczos_guard.py", "test_patch_theory.py", "test_notebook.py", "test_face_from_wheel.py"),
+)
 
 
 def pytest_collection_modifyitems(items) -> None:
     """Begin with the files that take longest, so that no worker is left with one at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True, scope="module")

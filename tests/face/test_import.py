@@ -18,15 +18,6 @@ def test_importing_the_package_imports_nothing_heavy_and_starts_no_device():
     assert shown.stdout.strip() == "[]"
 
 
-def test_getting_every_name_starts_no_device():
-    code = (
-        "import dynamics as dyn; [getattr(dyn, name) for name in dyn.__all__]; "
-        "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "False"
-
-
 def test_names_are_listed_and_a_wrong_one_is_an_attribute_error():
     assert set(dyn.__all__) <= set(dir(dyn))
     assert sorted(dyn.__all__) == dyn.__all__

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 def test_dynamics_commands_run(command, cli, folder):
     arguments = shlex.split(command)[1:]
     if "mode=figure" in arguments:  # what the line before it in README has left
-        assert cli(*[a for a in arguments if a != "mode=figure"], f"output={folder}")[0] == 0
+        assert cli(*[a for a in arguments if a != "mode=figure"], "mode=compute", f"output={folder}")[0] == 0
     named = [] if arguments[0] in ("list", "new") else [str(folder)]  # the folder of a command that takes one
     where = [f"output={folder}"] if "=" in arguments[-1] else named
     code, out, err = cli(*arguments, *where)
