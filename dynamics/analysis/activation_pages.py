@@ -36,6 +36,7 @@ CORRELATIONS = [
     Curve("rate_path_correlation", "rate and $|v|\\,\\|w\\|$"),
 ]
 
+SMALLEST_NORM = 1e-12  # in scatters
 STATISTICS = [curve.metric for curve in (*SURVIVAL, *ERRORS, *CORRELATIONS)]
 
 
@@ -53,19 +54,21 @@ def draw_scatter_grid(
     """Draw one scatter a group, of the neurons of its first seed; below it `summaries` empty panels, returned.
 
     Norms have one axis for all panels or one for each row, logarithmic where they spread over more than a factor of thirty.
+    Norms below SMALLEST_NORM are drawn at it: decay takes some to the least number that a float can be.
     """
     rows = math.ceil(len(groups) / columns)
     fig = new_figure(3.3 * columns, 2.7 * rows + (3 if summaries else 0))
     heights = [2.7 * rows, 3.0] if summaries else [1.0]
     upper, *lower = fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     axes = upper.subplots(rows, columns, sharex=True, sharey=share, squeeze=False)
+    drawn = pl.col("weight_norm").clip(SMALLEST_NORM)
     for ax, (title, part) in zip(axes.flat, groups.items(), strict=False):
-        draw_neurons(ax, tabulate_neurons(first_seed(part)).filter(pl.col("weight_norm") > 0))
+        draw_neurons(ax, tabulate_neurons(first_seed(part)).filter(pl.col("weight_norm") > 0).with_columns(drawn))
         dead = 100 * (1 - median_final(part, "alive_fraction").value)
         ax.set(title=f"{title}: {dead:.0f} % dead", xlabel="", ylabel="")
     for together in [axes.ravel()] if share == "all" else axes:
-        drawn = [ax.dataLim for ax in together if ax.collections]
-        if max(lim.y1 for lim in drawn) > 30 * min(lim.y0 for lim in drawn):
+        limits = [ax.dataLim for ax in together if ax.collections]
+        if max(lim.y1 for lim in limits) > 30 * min(lim.y0 for lim in limits):
             together[0].set_yscale("log")
         else:
             together[0].set_ylim(0, None)

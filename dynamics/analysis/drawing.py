@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,6 +85,15 @@ def label_ticks(ax: Axes, ticks: Sequence[Any]) -> None:
     """Put the ticks of the horizontal axis at these values and nowhere else."""
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def label_round_ticks(ax: Axes) -> None:
+    """Put the ticks of a logarithmic horizontal axis at 1, 2 and 5 times powers of ten, if two to nine of these are seen."""
+    low, high = ax.get_xlim()
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low <= tick <= high]
+    if 2 <= len(ticks) <= 9:
+        label_ticks(ax, ticks)
 
 
 def mark_level(ax: Axes, level: float, **look: Any) -> None:

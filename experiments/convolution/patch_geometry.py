@@ -180,8 +180,8 @@ def caption(study: an.Study) -> str:
     found = an.read_settings(own.part)
     return (
         f"Patches of {spec.data.num_samples} {spec.data.law} samples, {spec.views.size} x {spec.views.size} pixels, by scheme, "
-        f"{seeds} seed(s): principal components for 90 % of the variance (of all patches) and half-space depth of "
-        f"{found['num_queries']} fresh patches among {found['num_reference']}, the lightest of "
+        f"{seeds} seed{'s' * (seeds != 1)}: principal components for 90 % of the variance (of all patches) and half-space "
+        f"depth of {found['num_queries']} fresh patches among {found['num_reference']}, the lightest of "
         f"{spec.steps * spec.directions_per_step} random directions, an overestimate; bands from least to greatest. Sliding "
         f"against shuffled: {np.median(sliding.elbows):g} against {np.median(shuffled.elbows):g} components, area "
         f"{np.mean(sliding.areas):.4f} against {np.mean(shuffled.areas):.4f}. Controls: dead leaves, pictures with the "

@@ -44,6 +44,7 @@ def figure(study: an.Study) -> an.Page:
     cloud.legend(loc="best")
     rates.axvline(10, color="0.7", lw=0.8, ls=":")
     rates.set(xlabel="activation rate (% of all patches)", ylabel="share of filters below")
+    rates.legend(loc="center")
     run = an.read_settings(parts["patch_spheres"])
     text = (
         f"{run['data.input_dim'] // run['data.patch_dim']} patches of {run['data.patch_dim']} coordinates, n = "

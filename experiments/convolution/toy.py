@@ -56,10 +56,10 @@ def figure(study: an.Study) -> an.Page:
         bars.errorbar(value, -i, xerr=np.nan_to_num([[value - low], [high - value]]), fmt="o", color=color, capsize=3)
     bars.set(title="memorised share at the end", yticks=-np.arange(len(found)), yticklabels=list(found))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    run = an.read_settings(study)
+    run, one = an.read_settings(study), an.read_settings(next(iter(found.values())))
     lost = an.count_diverged(study, "train_loss", run["steps"])
     text = (
-        f"d = {run['data.input_dim']}, n = {run['data.num_samples']}, views of {run['target.views.size']} coordinates, "
+        f"d = {one['data.input_dim']}, n = {run['data.num_samples']}, views of {one['target.views.size']} coordinates, "
         f"width {run['model.width']}, teacher of {run['target.units']} filters with the student's views, noise "
         f"{run['data.noise_std']:g}; GD, eta = {run['optimizer.learning_rate']:g}, mse loss, gradient clipped at "
         f"{run['optimizer.clip_norm']:g}, {run['steps']} steps; all of it ours, the paper gives no sizes. Medians over "

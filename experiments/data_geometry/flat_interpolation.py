@@ -161,7 +161,7 @@ def draw_ends(axis, table: pl.DataFrame) -> None:
     axis.plot(eta, 2 / eta, "-", color="0.5", lw=1, label=r"$2/\eta$")
     axis.set(title="where descent ends (dashed: the nets built)", xlim=(1.62, 2.01), ylim=(0.995, 1.115))
     axis.set(xlabel=r"$\eta$", ylabel=r"$\lambda_{max}$")
-    axis.legend(loc="upper left", fontsize=7)
+    axis.legend(loc="lower left", fontsize=7)
 
 
 def draw_ball(axis, table: pl.DataFrame) -> None:

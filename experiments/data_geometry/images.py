@@ -93,6 +93,7 @@ def figure(study: an.Study) -> an.Page:
     sharp.set(title="sharpness, $\\eta \\lambda_{\\max} / 2$", xlabel="step", xscale="log", ylim=(0, None))
     when.set(title="half of the noise is fitted", xlabel="step", xscale="log", ylim=(len(parts) - 0.5, -0.5))
     when.set_yticks(range(len(parts)), [TITLES[panel] for panel in parts])
+    an.label_round_ticks(when)
     draw_inputs(inputs, parts)
     lines, labels = loss.get_legend_handles_labels()
     fig.legend(lines, labels, loc="outside lower center", ncols=len(labels))

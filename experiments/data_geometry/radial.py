@@ -10,9 +10,9 @@ from dynamics.theory.geometry_exponents import radial_lower_exponent, radial_upp
 
 SOURCE = "Liang et al. 2026, experiment E2"
 GUIDES = (
-    ("--", "upper", radial_upper_exponent),
-    ("-.", "upper, with validity", valid_radial_upper_exponent),
-    (":", "lower", radial_lower_exponent),
+    ("--", "upper bound", radial_upper_exponent),
+    ("-.", "upper bound where valid", valid_radial_upper_exponent),
+    (":", "lower bound", radial_lower_exponent),
 )
 
 
@@ -27,7 +27,7 @@ def draw_slopes(ax, part: an.Study, metric: str) -> None:
     an.draw_intervals(ax, alphas, an.fit_slopes(split_alpha(part), metric), fmt="ko-", capsize=3, label="measured")
     fine = np.geomspace(min(alphas), max(alphas), 60)
     for line, label, exponent in GUIDES:
-        ax.plot(fine, [-exponent(d, a) for a in fine], line, color="0.5", label=f"{label} bound's exponent", zorder=0)
+        ax.plot(fine, [-exponent(d, a) for a in fine], line, color="0.5", label=label, zorder=0)
     ax.set(title=f"slope of the {metric.replace('_', ' ')}", xlabel="$\\alpha$", ylabel="slope", xscale="log")
     ax.axhline(0, color="0.85", lw=0.8, zorder=0)
 
@@ -48,13 +48,14 @@ def figure(study: an.Study) -> an.Page:
     an.place_below(axes[0, 2])
     over_time = an.fit_slopes(split_alpha(edge), an.ERROR, an.list_stopping_times(edge))
     an.draw_times(axes[1, 1], over_time, "{}")
-    an.place_below(axes[1, 1], 3)
+    an.place_below(axes[1, 1], 3, labels=list(split_alpha(edge)))
     draw_slopes(axes[1, 2], edge, "excess_risk")
     d = study.values("input_dim")[0]
     text = (
         f"{an.describe_setup(study)}; d = {d}, width {study.values('width')[0]}, {study.values('steps')[0]} steps. The radial "
         "law has P(|X| > 1 - eps) = eps^alpha: small alpha is near the sphere, large alpha gathers at the centre. Exponents of "
-        "the bounds are worst cases over the stable set and drawn as guides. n, sigma and seeds are ours, the paper's are not "
+        "the bounds (the upper one also with the condition under which g is that of the data) are worst cases over the stable "
+        "set and drawn as guides. n, sigma and seeds are ours, the paper's are not "
         f"known. {an.describe_losses(study)}"
     )
     table = an.fit_slopes(split_alpha(edge), an.ERROR)

@@ -33,7 +33,8 @@ def figure(study: an.Study) -> an.Page:
             ax.errorbar(x, y, yerr=bars, lw=0.8, ls="", label=name, **look)
         found = an.correlate_ranks(table, index, metric)
         title = f"Spearman {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-        ax.set(title=title, xlabel=INDICES[index], ylabel=metric.replace("_", " "), yscale="log")
+        ax.set(title=title, xlabel=INDICES[index], ylabel=metric.replace("_", " "), xscale="log", yscale="log")
+        an.label_round_ticks(ax)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     rows = [(index, metric, *an.correlate_ranks(table, index, metric)) for index in INDICES for metric in METRICS]
     correlations = an.make_table(rows, "index, metric, spearman, low, high")

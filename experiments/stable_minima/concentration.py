@@ -184,7 +184,7 @@ def draw_misses(axis, study: an.Study) -> None:
         axis.axvline(3 * np.log(1 / delta), color=color, lw=0.8, ls=":")
         seen = covered.filter((pl.col("delta") == delta) & (pl.col("coverage") < 1))
         at = seen["num_samples"] * seen["p"]
-        axis.plot(at, (1 - seen["coverage"]) / delta, marker, color=color, mfc="none")
+        axis.plot(at, (1 - seen["coverage"]) / delta, marker, color=color, mfc="white", zorder=3)
     axis.axhline(1, color="k", lw=0.8)
     axis.set(title=r"Lemma F.7: P(miss) / $\delta$, $n=512$", xlabel="$np$", ylim=(1e-3, 10), xlim=(1e-2, 512))
     axis.legend(fontsize=7, loc="lower left")
@@ -214,9 +214,10 @@ def caption(study: an.Study, slopes: pl.DataFrame) -> str:
         f"largest |g_n - g_P| found among {tried} directions and all their thresholds, a lower bound on the sup. Slopes "
         f"{slopes_seen.min():.3f} to {slopes_seen.max():.3f}; largest value over sqrt(d/n) {largest:.2f}. Caps: exact "
         "probability (lines) and counted share (points, 95 %), 0 and 1 being the two bounds. Lemma F.7: exact probability that "
-        "the share in an annulus of probability p exceeds its bound, over delta (lines), and counted (open); right of the "
-        "dotted lines Chernoff's condition np >= 3 ln(1/delta) holds. As stated, for all p, it is violated: at n = "
-        f"{worst['n']}, p = {worst['p']:.3g}, delta = {worst['delta']:g} the probability is {worst['miss']:.2f} delta."
+        "the share in an annulus of probability p exceeds its bound, over delta (lines), and counted (open, where a seed "
+        "exceeds it); right of the dotted lines Chernoff's condition np >= 3 ln(1/delta) holds. As stated, for all p, it is "
+        f"violated: at n = {worst['n']}, p = {worst['p']:.3g}, delta = {worst['delta']:g} the probability is "
+        f"{worst['miss']:.2f} delta."
     )
 
 

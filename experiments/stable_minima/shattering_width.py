@@ -24,6 +24,7 @@ def figure(study: an.Study) -> an.Page:
     table = an.tabulate_medians(groups, an.STATISTICS)
     parameters = {part.runs["model.width"][0] * (part.runs["data.input_dim"][0] + 2) + 1 for part in groups.values()}
     text = an.describe_networks(study) + f" The networks have from {min(parameters)} to {max(parameters)} parameters."
+    text += f" Norms below {an.SMALLEST_NORM:g} are drawn at it."
     return an.Page(fig, text, {"shattering_width": table}, {"medians over seeds": an.spread_groups(table)})
 
 

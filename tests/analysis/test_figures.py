@@ -14,6 +14,7 @@ from dynamics.analysis.drawing import (
     draw_intervals,
     draw_quartiles,
     interval_bars,
+    label_round_ticks,
     label_ticks,
     make_table,
     spread_bars,
@@ -91,6 +92,10 @@ def test_shades_and_ticks():
     ax.set(xscale="log", xlim=(1, 100))
     label_ticks(ax, [2, 20])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "20"]
+    for limits, ticks in (((700, 6000), ["1000", "2000", "5000"]), ((2100, 4900), ["1000", "2000", "5000"])):
+        ax.set_xlim(limits)
+        label_round_ticks(ax)  # where fewer than two would be seen, all stays
+        assert [t.get_text() for t in ax.get_xticklabels()] == ticks
 
 
 def test_words_that_experiments_write_with_have_one_meaning():
