@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dynamics.core import spec as specs
 from dynamics.core.devices import available_cores
 from dynamics.core.dynamics import Dynamics
+from dynamics.core.lanes import step_together
 from dynamics.core.simulate import advance, drive, start
 from dynamics.core.spec import RunSpec
 from dynamics.engine.checkpoint import CheckpointHook
@@ -119,6 +120,7 @@ def compile_programs(programs: Programs, *given: Any) -> Programs:
         return then(keys, fixed, state, begin, end, np.bool_(record))
 
     resident = sum(leaf.nbytes for leaf in jax.tree.leaves((fixed, state)) if hasattr(leaf, "nbytes"))
+    resident += programs.devices * sum(array.nbytes for array in given[2].values())  # what all runs share is on every device
     bytes = max(_bytes(first) * programs.devices, resident + _bytes(then, resident=False) * programs.devices)
     return replace(programs, start=first, advance=advance, bytes=bytes)
 
@@ -221,7 +223,7 @@ class Executor:
         key = (group.program, group.lanes, size)
 
         def compiled() -> Programs:
-            with jax.enable_x64(group.static.precision == "float64"):
+            with jax.enable_x64(group.static.precision == "float64"), step_together(group.lanes):
                 programs = build_programs(group.static.dynamics(), group.lanes, size)
                 cores_per_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
                 return compile_programs(programs, *place_arguments(runs, programs.size, programs.sharding))

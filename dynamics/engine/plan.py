@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Cost
+from dynamics.core.lanes import step_together
 from dynamics.core.registry import revision
 from dynamics.core.show import html_table, text_table
 from dynamics.core.spec import RunSpec
@@ -113,7 +114,9 @@ class Group:
 
     def estimate_memory(self, machine: Machine) -> float:
         """Return the estimated bytes of one chunk over all devices."""
-        return self.cost.bytes_resident * self.chunk + machine.devices * self.lanes * self.cost.bytes_working
+        devices = min(machine.devices, self.chunk)
+        shared = sum(array.nbytes for array in self.static.shared_arrays().values())
+        return self.cost.bytes_resident * self.chunk + devices * (self.lanes * self.cost.bytes_working + shared)
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
@@ -258,6 +261,9 @@ def make_plan(runs: list[RunSpec], machine: Machine | None = None, stored: Set[s
             cost, schedule = cost_of(static), first.record.schedule(first.steps)
             useful = sum(_useful_flops(cost_of(run), schedule) for run in members)
             lanes = _choose_lanes(cost, len(members), machine)
+            if lanes > 1:  # runs that step together share what one may hold
+                with step_together(lanes):
+                    cost = cost_of(static)
             chunk = _choose_chunk_size(cost, len(members), schedule, machine, workers)
             cut = [tuple(members[i : i + chunk]) for i in range(0, len(members), chunk)]
             left = [tuple(run for run in part if not stored or specs.run_id(run) not in stored) for part in cut]

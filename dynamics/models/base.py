@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from dynamics.core.dynamics import Hyper
+from dynamics.models.row_streams import are_too_many
 
 Params = Any
 
@@ -87,6 +89,8 @@ def seen_norm(views: np.ndarray | None) -> Callable[[jax.Array], jax.Array]:
     """Return the function `Model.seen_norm` of units that see these views (L, m); None: the whole sample."""
 
     def largest(inputs: jax.Array) -> jax.Array:
+        if views is not None and are_too_many(len(inputs) * views.shape[0], views.shape[1] * inputs.dtype.itemsize):
+            return lax.map(lambda x: jnp.max(jnp.linalg.norm(x[views], axis=-1)), inputs)
         seen = inputs[:, None] if views is None else inputs[:, views]
         return jnp.max(jnp.linalg.norm(seen, axis=-1), axis=1)
 

@@ -18,7 +18,7 @@ times larger.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,18 @@ from jax import lax
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
-from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
+from dynamics.models.row_streams import (
+    Layer,
+    RowStream,
+    count_sample_blocks,
+    cut_into_blocks,
+    moments_of_sides,
+    moments_of_units,
+    needs_stream,
+    stream_rows,
+    sum_of_units,
+)
+from dynamics.models.two_layer import ACTIVATIONS, INITS
 
 
 class LocallyConnected(NamedTuple):
@@ -59,6 +70,7 @@ def build_locally_connected(
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
     fused = kernels and homogeneous and size > 1 and gates.has_kernels(size + 1, dtype)
+    layer, itemsize = Layer(phi, fused), jnp.dtype(dtype).itemsize
 
     def init_params(key: jax.Array, hyper: Hyper) -> LocallyConnected:
         """Fan-in is m for a filter, and for the readout the number of its weights."""
@@ -75,16 +87,25 @@ def build_locally_connected(
         """Inputs (blocks, L, size of a block, m + 1), a leading 1 in the last axis."""
         inputs, labels, weights = (jnp.asarray(a, dtype) for a in (inputs, labels, weights))
         n = inputs.shape[0]
-        each = count_sample_blocks(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
-        blocks = 1 if fused else each
-        length = math.ceil(n / blocks)
+        if needs_stream(n, num_views, width, size + 1, itemsize, fused):
+            return Batch(inputs, labels, weights)
+        blocks = 1 if fused else count_sample_blocks(n * num_views, width, size + 1, itemsize, jax.default_backend())
         seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)
+        return Batch(
+            jnp.swapaxes(cut_into_blocks(seen, blocks), 1, 2), *(cut_into_blocks(a, blocks) for a in (labels, weights))
+        )
 
-        def cut(a):
-            a = jnp.pad(a, [(0, blocks * length - n)] + [(0, 0)] * (a.ndim - 1))
-            return a.reshape(blocks, length, *a.shape[1:])
+    def is_streamed(batch: Batch) -> bool:
+        """Return whether the samples are so many that they lie as they are, (n, d), and their views are taken in turn."""
+        return batch.inputs.ndim == 2
 
-        return Batch(jnp.swapaxes(cut(seen), 1, 2), cut(labels), cut(weights))
+    def position(batch: Batch, view: jax.Array) -> RowStream:
+        """The rows of all samples at one view (m,)."""
+
+        def take(numbers: jax.Array) -> jax.Array:
+            return jnp.concatenate([jnp.ones((len(numbers), 1), dtype), batch.inputs[numbers[:, None], view]], axis=1)
+
+        return stream_rows(len(batch.inputs), width, size + 1, itemsize, fused, take)
 
     def outer(params: LocallyConnected) -> jax.Array:
         """The readout of every unit, (L, K)."""
@@ -99,7 +120,28 @@ def build_locally_connected(
         """share * sum_i r_i 1_ilk (1, x_i^(l)), (L, m + 1, K)."""
         return jax.vmap(lambda x, on: gates.moments(x, on, share * r, width))(x, on)
 
+    def streamed_output(params: LocallyConnected, batch: Batch) -> jax.Array:
+        def add_position(total: jax.Array, here: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            view, hidden, readout = here
+            return total + sum_of_units(position(batch, view), layer, hidden, readout), None
+
+        parts = (jnp.asarray(views), params.hidden, outer(params))
+        return share * lax.scan(add_position, jnp.zeros_like(batch.labels), parts)[0] + params.offset
+
+    def streamed_gradient(params: LocallyConnected, batch: Batch, factor: float) -> LocallyConnected:
+        r = 2 * factor * batch.weights * (streamed_output(params, batch) - batch.labels)
+
+        def at(here: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            view, hidden = here
+            return moments_of_units(position(batch, view), layer, hidden, share * r, values=not homogeneous)
+
+        slope, units = lax.map(at, (jnp.asarray(views), params.hidden))
+        units = jnp.sum(params.hidden * slope, axis=1) if homogeneous else units
+        return assemble(params, slope, units, jnp.sum(r))
+
     def apply(params: LocallyConnected, batch: Batch) -> jax.Array:
+        if is_streamed(batch):
+            return streamed_output(params, batch)
         if fused:
             return pass_gates(params, batch.inputs[0])[0].reshape(batch.labels.shape) + params.offset
 
@@ -133,7 +175,14 @@ def build_locally_connected(
         start = (jnp.zeros_like(params.hidden), jnp.zeros((num_views, width), dtype), jnp.zeros((), dtype))
         return assemble(params, *lax.scan(block, start, batch)[0])
 
+    def gradient(params: LocallyConnected, batch: Batch, factor: float) -> LocallyConnected:
+        if is_streamed(batch):
+            return streamed_gradient(params, batch, factor)
+        return (fused_gradient if fused else blocked_gradient)(params, batch, factor)
+
     def gauss_newton(params: LocallyConnected, batch: Batch) -> jax.Array:
+        if is_streamed(batch):
+            return streamed_gauss_newton(params, batch)
         x = jnp.swapaxes(batch.inputs, 1, 2).reshape(-1, num_views, size + 1).swapaxes(0, 1)  # (L, n, m + 1)
         root = jnp.sqrt(batch.weights.reshape(-1))
         z = x @ params.hidden
@@ -143,8 +192,28 @@ def build_locally_connected(
         through = pooled @ pooled.T if shared else jnp.sum(h @ h.swapaxes(1, 2), axis=0)
         return root[:, None] * (1 + through + inner) * root
 
+    def streamed_gauss_newton(params: LocallyConnected, batch: Batch) -> jax.Array:
+        def add_position(totals: tuple[jax.Array, jax.Array, jax.Array], here: tuple[jax.Array, ...]) -> Any:
+            (pooled, through, inner), (view, hidden, readout) = totals, here
+            x = position(batch, view).take(jnp.arange(len(batch.inputs), dtype=jnp.int32))
+            z = x @ hidden
+            h, slope = share * phi.value(z), share * phi.slope(z) * readout
+            through = through if shared else through + h @ h.T
+            return (pooled + h, through, inner + (x @ x.T) * (slope @ slope.T)), None
+
+        root, zeros = jnp.sqrt(batch.weights), jnp.zeros((len(batch.inputs),) * 2, dtype)
+        start = (jnp.zeros((len(batch.inputs), width), dtype), zeros, zeros)
+        pooled, through, inner = lax.scan(add_position, start, (jnp.asarray(views), params.hidden, outer(params)))[0]
+        return root[:, None] * (1 + (pooled @ pooled.T if shared else through) + inner) * root
+
     def half_spaces(params: LocallyConnected, batch: Batch, coefficients: jax.Array) -> jax.Array:
-        if fused:
+        if is_streamed(batch):
+
+            def at(here: tuple[jax.Array, jax.Array]) -> jax.Array:
+                return moments_of_sides(position(batch, here[0]), layer, here[1], share * coefficients)
+
+            sums = jnp.moveaxis(lax.map(at, (jnp.asarray(views), params.hidden)), 0, 2)
+        elif fused:
             x, c = batch.inputs[0], coefficients[:, 0]
             sides = [pass_gates(params, x, side)[1] for side in (1, -1)]
             sums = jnp.stack([jnp.stack([all_moments(x, on, each) for each in c]) for on in sides])  # (2, C, L, m + 1, K)
@@ -174,7 +243,7 @@ def build_locally_connected(
         init_params,
         prepare,
         apply,
-        fused_gradient if fused else blocked_gradient,
+        gradient,
         gauss_newton,
         half_spaces,
         is_weight,

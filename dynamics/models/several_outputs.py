@@ -29,7 +29,8 @@ from jax import lax
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, seen_norm
-from dynamics.models.two_layer import ACTIVATIONS, INITS, count_sample_blocks
+from dynamics.models.row_streams import are_too_many, count_sample_blocks, cut_into_blocks
+from dynamics.models.two_layer import ACTIVATIONS, INITS
 
 
 class SeveralOutputs(NamedTuple):
@@ -78,19 +79,19 @@ def build_several_outputs(
 
     def prepare(inputs: jax.Array, labels: jax.Array, weights: jax.Array) -> Batch:
         """Inputs (blocks, L, size of a block, m + 1), or views last but one where they are pooled; labels (blocks, size
-        of a block, C)."""
-        n = inputs.shape[0]
-        length = math.ceil(
-            n / count_sample_blocks(n * num_views, width, size + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
+        of a block, C). Inputs (blocks, size of a block, d) where all views of all samples are too many."""
+        n, itemsize = inputs.shape[0], jnp.dtype(dtype).itemsize
+        blocks = count_sample_blocks(n * num_views, width, size + 1, itemsize, jax.default_backend())
+        if are_too_many(n * num_views, (size + 1) * itemsize):
+            return Batch(*(cut_into_blocks(a, blocks) for a in (inputs, labels, weights)))
+        seen = cut_into_blocks(look(inputs), blocks)
+        return Batch(
+            seen if pools else jnp.swapaxes(seen, 1, 2), cut_into_blocks(labels, blocks), cut_into_blocks(weights, blocks)
         )
-        blocks = math.ceil(n / length)
-        seen = jnp.concatenate([jnp.ones((n, num_views, 1), dtype), inputs[:, views]], axis=-1)
 
-        def cut(a):
-            a = jnp.pad(a, [(0, blocks * length - n)] + [(0, 0)] * (a.ndim - 1))
-            return a.reshape(blocks, length, *a.shape[1:])
-
-        return Batch(cut(seen) if pools else jnp.swapaxes(cut(seen), 1, 2), cut(labels), cut(weights))
+    def look(x: jax.Array) -> jax.Array:
+        """The views of samples (n, d) with a leading 1, (n, L, m + 1)."""
+        return jnp.concatenate([jnp.ones((len(x), num_views, 1), dtype), x[:, views]], axis=-1)
 
     def passed(hidden: jax.Array, x: jax.Array) -> jax.Array:
         """The sum over views of what passes the open gates, (L, m + 1) -> (m + 1, K), of each sample."""
@@ -103,14 +104,17 @@ def build_several_outputs(
         hidden = params.hidden[0]
 
         def block(x):
+            x = look(x) if x.ndim == 2 else x
             a = share * passed(lax.stop_gradient(hidden), x)
             return jnp.einsum("ndk,dk->nk", a, hidden) @ params.readout[0] + params.offset
 
-        return lax.map(block, batch.inputs)
+        held = math.prod(batch.weights.shape) * (size + 1) * width
+        return lax.map(jax.checkpoint(block) if are_too_many(held, jnp.dtype(dtype).itemsize) else block, batch.inputs)
 
     def apply(params: SeveralOutputs, batch: Batch) -> jax.Array:
         @jax.checkpoint
         def block(x):
+            x = jnp.swapaxes(look(x), 0, 1) if x.ndim == 2 else x
             h = phi.value(x @ params.hidden)  # (L, size, K)
             pooled = share * jnp.sum(h, axis=0, keepdims=True) if readouts == 1 else share * h
             return jnp.sum(pooled @ params.readout, axis=0) + params.offset

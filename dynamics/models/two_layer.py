@@ -33,8 +33,17 @@ from jax import lax
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
-
-BLOCK_BYTES = 512 * 1024  # of pre-activations, on a CPU: half of a common second-level cache
+from dynamics.models.row_streams import (
+    Layer,
+    RowStream,
+    count_sample_blocks,
+    cut_into_blocks,
+    moments_of_sides,
+    moments_of_units,
+    needs_stream,
+    stream_rows,
+    sum_of_units,
+)
 
 
 class TwoLayer(NamedTuple):
@@ -112,15 +121,6 @@ INITS = {
 }
 
 
-def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
-    """Return in how many blocks of samples to take a pass: as few as keep one block's activations in cache.
-
-    Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have.
-    """
-    room = max(BLOCK_BYTES, num_inputs * width * itemsize)
-    return 1 if backend != "cpu" else max(1, math.ceil(num_samples * width * itemsize / room))
-
-
 def build_two_layer(
     input_dim: int,
     width: int,
@@ -144,6 +144,7 @@ def build_two_layer(
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
     fused = kernels and homogeneous and gates.has_kernels(input_dim + 1, dtype) and (sorts or input_dim > 1)
+    layer = Layer(phi, fused)
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
@@ -168,6 +169,9 @@ def build_two_layer(
         n = inputs.shape[0]
         if fused:  # kernels do not promote
             inputs, labels, weights = (jnp.asarray(a, dtype) for a in (inputs, labels, weights))
+        itemsize = jnp.dtype(dtype).itemsize
+        if not (fused and sorts) and needs_stream(n, num_views, width, input_dim + 1, itemsize, fused):
+            return Batch(with_one(inputs) if views is None else inputs, labels, weights)
         if views is not None:
             inputs = inputs[:, views]
         if sorts:
@@ -175,15 +179,24 @@ def build_two_layer(
             inputs, labels, weights = inputs[order], labels[order], weights[order]
         blocks = 1  # of kernels that see to the cache themselves, and want sorted samples to stay sorted
         if not fused:
-            blocks = count_sample_blocks(n * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, jax.default_backend())
-        size = math.ceil(n / blocks)
-        extended = jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
+            blocks = count_sample_blocks(n * num_views, width, input_dim + 1, itemsize, jax.default_backend())
+        return Batch(*(cut_into_blocks(a, blocks) for a in (with_one(inputs), labels, weights)))
 
-        def cut(a):
-            a = jnp.pad(a, [(0, blocks * size - n)] + [(0, 0)] * (a.ndim - 1))
-            return a.reshape(blocks, size, *a.shape[1:])
+    def with_one(inputs: jax.Array) -> jax.Array:
+        return jnp.concatenate([jnp.ones((*inputs.shape[:-1], 1), dtype), inputs], axis=-1)
 
-        return Batch(cut(extended), cut(labels), cut(weights))
+    def stream(batch: Batch) -> RowStream | None:
+        """The rows of a batch whose samples are too many for its rows to lie in blocks, None of another."""
+        if batch.inputs.ndim > 2:
+            return None
+
+        def take(numbers: jax.Array) -> jax.Array:
+            if views is None:
+                return batch.inputs[numbers]
+            sample, position = numbers // num_views, numbers % num_views
+            return with_one(batch.inputs[sample[:, None], jnp.asarray(views)[position]])
+
+        return stream_rows(len(batch.inputs) * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, fused, take)
 
     def rows(x: jax.Array) -> jax.Array:
         """All views of all samples, one below the other: (n L, d + 1)."""
@@ -197,6 +210,8 @@ def build_two_layer(
         return r if views is None else jnp.repeat(share * r, num_views)
 
     def apply(params: TwoLayer, batch: Batch) -> jax.Array:
+        if (many := stream(batch)) is not None:
+            return pool(sum_of_units(many, layer, params.hidden, params.readout)) + params.offset
         if fused:
             s, _ = gates.open_gates(rows(batch.inputs), params.hidden, params.readout)
             return pool(s).reshape(batch.labels.shape) + params.offset
@@ -205,6 +220,18 @@ def build_two_layer(
             return pool(phi.value(rows(x) @ params.hidden) @ params.readout) + params.offset
 
         return lax.map(block, batch.inputs)
+
+    def streamed_gradient(params: TwoLayer, batch: Batch, factor: float, many: RowStream) -> TwoLayer:
+        r = 2 * factor * batch.weights * (apply(params, batch) - batch.labels)
+        slope, readout = moments_of_units(many, layer, params.hidden, spread(r), values=not homogeneous)
+        if homogeneous:
+            readout = jnp.sum(params.hidden * slope, axis=0)
+        return TwoLayer(params.readout * slope, readout, jnp.sum(r))
+
+    def gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
+        if (many := stream(batch)) is not None:
+            return streamed_gradient(params, batch, factor, many)
+        return (fused_gradient if fused else blocked_gradient)(params, batch, factor)
 
     def fused_gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
         x = rows(batch.inputs)
@@ -233,8 +260,18 @@ def build_two_layer(
         return TwoLayer(params.readout * slope, readout, offset)
 
     def gauss_newton(params: TwoLayer, batch: Batch) -> jax.Array:
-        x = rows(batch.inputs)
         root = jnp.sqrt(batch.weights.reshape(-1))
+        if views is not None and (many := stream(batch)) is not None:
+
+            def of_sample(i: jax.Array) -> tuple[jax.Array, jax.Array]:
+                x = many.take(i * num_views + jnp.arange(num_views, dtype=jnp.int32))
+                z = x @ params.hidden
+                return pool(phi.value(z))[0], share * x.T @ (phi.slope(z) * params.readout)
+
+            h, seen = lax.map(of_sample, jnp.arange(len(root), dtype=jnp.int32))
+            inner = jnp.tensordot(seen, seen, ([1, 2], [1, 2]))
+            return root[:, None] * (1 + h @ h.T + inner) * root
+        x = rows(batch.inputs)
         z = x @ params.hidden
         h, slope = pool(phi.value(z)), phi.slope(z) * params.readout
         if views is None:
@@ -246,6 +283,8 @@ def build_two_layer(
 
     def half_spaces(params: TwoLayer, batch: Batch, coefficients: jax.Array) -> jax.Array:
         count = coefficients.shape[0]
+        if (many := stream(batch)) is not None:
+            return moments_of_sides(many, layer, params.hidden, jax.vmap(spread)(coefficients))
         if fused:
             x, c = rows(batch.inputs), coefficients.reshape(count, -1)
             sides = [gates.open_gates(x, side * params.hidden, params.readout)[1] for side in (1, -1)]
@@ -269,7 +308,7 @@ def build_two_layer(
         init_params,
         prepare,
         apply,
-        fused_gradient if fused else blocked_gradient,
+        gradient,
         gauss_newton,
         half_spaces,
         is_weight,

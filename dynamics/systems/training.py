@@ -15,16 +15,15 @@ from dynamics.core.spec import RunSpec, option
 from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
-from dynamics.kernels import gates
-from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding, distinct_work
+from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LOSSES, LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
-from dynamics.optimizers.rules import RULES, OptimizerSpec, Rule
+from dynamics.optimizers.rules import OptimizerSpec, Rule
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
-from dynamics.systems import register
+from dynamics.systems import register, training_cost
 
 NORMS = ("gradient_norm", "weight_norm")
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", *NORMS)
@@ -160,36 +159,8 @@ class TrainingSpec(RunSpec):
         return build_training(self)
 
     def cost(self) -> Cost:
-        """Count products only: a two-layer step takes about n K (4 (d + 1) + 4) of them."""
-        n, d, k = self.data.num_samples, self.data.input_dim, int(self.model.width)
-        size, itemsize = self.optimizer.batch_size or n, 8 if self.precision == "float64" else 4
-        parameters = self.model.parameters(self.data.grid, self.outputs)
-        views, seen = self.model.rows(self.data.grid)
-        shared = MODELS[self.model.kind].shared_filters
-        per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
-        works, speed = distinct_work(self.measured), self.speed(size)
-        record = (n + self.data.num_test) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
-        resident = itemsize * (4 * parameters + 2 * (n + self.data.num_test) * (d + views * (seen + 1) + 3))
-        holds = any(work.holds_products for work in works)
-        held = 12 if holds and speed == 1 else 3  # arrays over neurons and samples
-        working = itemsize * (max(n, self.data.num_test) * views * k * held + 66 * parameters * holds)
-        return Cost(RULES[self.optimizer.kind].gradients * size * per_sample, record, resident, working, speed)
-
-    def speed(self, size: int) -> float:
-        """Return `Cost.speed` of the ReLU kernels for steps on `size` samples, as measured on two cores."""
-        model, (_, inputs) = self.model, self.model.rows(self.data.grid)
-        gated = (
-            MODELS[model.kind].one_hidden_layer
-            and not self.outputs
-            and model.activation == "relu"
-            and model.gradient == "closed_form"
-        )
-        if not gated or not gates.has_kernels(inputs + 1, self.precision):
-            return 1.0
-        if inputs > 1:
-            return 8.0
-        width = int(model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
-        return size * width * 12 / (150.0 * (size + width)) if model.kind == "two_layer" else 1.0
+        """Return the estimated cost of one run, see `training_cost`."""
+        return training_cost.estimate_cost(self)
 
 
 class TrainState(NamedTuple):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from oracles import assert_trees_close, net_gradient, net_output, random_net, to_jax, to_numpy
 
+from dynamics.models import row_streams
 from dynamics.models.base import Batch
 from dynamics.models.linear import build_linear_model
 from dynamics.models.two_layer import TwoLayer, build_two_layer
@@ -77,17 +78,17 @@ def test_predictions_are_those_of_numpy_in_any_number_of_blocks(monkeypatch, rng
 
 
 def test_blocks_hold_a_cache_of_activations_and_no_fewer_samples_than_fit():
-    fits = module.BLOCK_BYTES // (8 * 64)  # samples of 64 neurons in 64 bits
-    assert module.count_sample_blocks(fits, 64, 3, 8, "cpu") == 1
-    assert module.count_sample_blocks(fits + 1, 64, 3, 8, "cpu") == 2
-    assert module.count_sample_blocks(10 * fits, 64, 3, 8, "cpu") == 10
-    assert module.count_sample_blocks(20 * fits, 64, 3, 4, "cpu") == 10
-    assert module.count_sample_blocks(10 * fits, 64, 3, 8, "gpu") == 1
-    assert module.count_sample_blocks(10 * fits, 64, 5 * fits, 8, "cpu") == 2  # the weights are as large as five blocks
+    fits = row_streams.BLOCK_BYTES // (8 * 64)  # samples of 64 neurons in 64 bits
+    assert row_streams.count_sample_blocks(fits, 64, 3, 8, "cpu") == 1
+    assert row_streams.count_sample_blocks(fits + 1, 64, 3, 8, "cpu") == 2
+    assert row_streams.count_sample_blocks(10 * fits, 64, 3, 8, "cpu") == 10
+    assert row_streams.count_sample_blocks(20 * fits, 64, 3, 4, "cpu") == 10
+    assert row_streams.count_sample_blocks(10 * fits, 64, 3, 8, "gpu") == 1
+    assert row_streams.count_sample_blocks(10 * fits, 64, 5 * fits, 8, "cpu") == 2  # the weights are as large as five blocks
 
 
 def test_real_block_size_leads_to_several_blocks_and_the_same_gradient(monkeypatch, rng):
-    monkeypatch.setattr(module, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(row_streams, "BLOCK_BYTES", 1024)
     params, x, y = random_net(rng, 2, 16), rng.normal(size=(30, 2)), rng.normal(size=30)
     model = build_two_layer(2, 16, "relu", "torch_default", jnp.float64)
     batch = model.prepare(*to_jax((x, y, np.full(30, 1 / 30))))

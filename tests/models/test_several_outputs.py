@@ -14,8 +14,8 @@ from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec, list_views
 from dynamics.models.losses import mean_loss
 from dynamics.models.model_spec import ModelSpec
+from dynamics.models.row_streams import BLOCK_BYTES, count_sample_blocks
 from dynamics.models.several_outputs import SeveralOutputs
-from dynamics.models.two_layer import BLOCK_BYTES, count_sample_blocks
 from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS, OUTPUTS = 12, 7, 5, 3
