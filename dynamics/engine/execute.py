@@ -119,7 +119,7 @@ def compile_programs(programs: Programs, *given: Any) -> Programs:
     def advance(keys, fixed, state, begin, end, record=True):
         return then(keys, fixed, state, begin, end, np.bool_(record))
 
-    resident = sum(leaf.nbytes for leaf in jax.tree.leaves((fixed, state)) if hasattr(leaf, "nbytes"))
+    resident = float(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((fixed, state))))
     resident += programs.devices * sum(array.nbytes for array in given[2].values())  # what all runs share is on every device
     bytes = max(_bytes(first) * programs.devices, resident + _bytes(then, resident=False) * programs.devices)
     return replace(programs, start=first, advance=advance, bytes=bytes)

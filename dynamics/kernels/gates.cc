@@ -21,6 +21,9 @@ using Out = ffi::Result<Buffer>;
 #define DYNAMICS_MOST 17
 #endif
 constexpr int MOST = DYNAMICS_MOST;
+// Of the passes alone, without `descend`: as many weights as the processor has registers, beyond which they are no quicker than
+// products.
+constexpr int WIDEST = LANES == 16 ? 33 : MOST;
 
 template <typename Buffer>
 static int64_t axis(const Buffer& buffer, int from_end) {
@@ -35,11 +38,11 @@ static int64_t ensemble(const F32& rows) {
 }
 
 // Runs Kernel<D> for the D there is.
-template <template <int> class Kernel, int D = 2, typename... Arguments>
+template <template <int> class Kernel, int UpTo = WIDEST, int D = 2, typename... Arguments>
 static ffi::Error choose(int64_t inputs, Arguments... arguments) {
-  if constexpr (D <= MOST) {
+  if constexpr (D <= UpTo) {
     if (inputs == D) return Kernel<D>::run(arguments...), ffi::Error::Success();
-    return choose<Kernel, D + 1>(inputs, arguments...);
+    return choose<Kernel, UpTo, D + 1>(inputs, arguments...);
   } else {
     return ffi::Error::InvalidArgument("gates: more inputs than the kernels are built for");
   }
@@ -112,7 +115,7 @@ struct Descend {
 static ffi::Error call_descend(int64_t threads, float factor, int64_t spare, F32 x, F32 hidden, F32 readout, F32 offset, F32 y,
                                F32 weights, F32 scalars, S32 steps, Out<F32> hidden_out, Out<F32> readout_out,
                                Out<F32> offset_out) {
-  return choose<Descend>(axis(x, 1), threads, factor, spare, x, hidden, readout, offset, y, weights, scalars, steps, hidden_out,
+  return choose<Descend, MOST>(axis(x, 1), threads, factor, spare, x, hidden, readout, offset, y, weights, scalars, steps, hidden_out,
                          readout_out, offset_out);
 }
 
@@ -180,3 +183,4 @@ DOOR(dynamics_line_sums, call_line_sums, .Arg<F32>().Arg<U32>().Arg<F32>().Ret<F
 extern "C" int dynamics_word() { return WORD; }    // samples in a word of gates
 extern "C" int dynamics_pair() { return PAIR; }    // what the number of neurons is rounded up to
 extern "C" int dynamics_most() { return MOST; }    // inputs, the constant one included
+extern "C" int dynamics_widest() { return WIDEST; }  // the same of the passes without `descend`

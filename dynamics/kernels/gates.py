@@ -28,12 +28,15 @@ LINE_ROWS = 2  # row length with one input
 MIN_THREAD_WORK = 2**21  # neuron-samples per thread below which threading does not pay
 
 
-def has_kernels(num_inputs: int, dtype) -> bool:
-    """Return whether this machine has kernels for this dtype and rows of `num_inputs` numbers (with the leading 1)."""
+def has_kernels(num_inputs: int, dtype, *, streamed: bool = False) -> bool:
+    """Return whether this machine has kernels for this dtype and rows of `num_inputs` numbers (with the leading 1).
+
+    streamed: of rows that are taken block by block, for which there are kernels with more inputs, all but `descend`
+    """
     if jnp.dtype(dtype) != jnp.float32 or jax.default_backend() != "cpu":
         return False
     built = find_library()
-    return built is not None and LINE_ROWS <= num_inputs <= built.dynamics_most()
+    return built is not None and LINE_ROWS <= num_inputs <= (built.dynamics_widest() if streamed else built.dynamics_most())
 
 
 @jax.custom_jvp

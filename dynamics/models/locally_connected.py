@@ -70,7 +70,8 @@ def build_locally_connected(
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
     fused = kernels and homogeneous and size > 1 and gates.has_kernels(size + 1, dtype)
-    layer, itemsize = Layer(phi, fused), jnp.dtype(dtype).itemsize
+    layer = Layer(phi, kernels and homogeneous and size > 1 and gates.has_kernels(size + 1, dtype, streamed=True))
+    itemsize = jnp.dtype(dtype).itemsize
 
     def init_params(key: jax.Array, hyper: Hyper) -> LocallyConnected:
         """Fan-in is m for a filter, and for the readout the number of its weights."""
@@ -105,7 +106,7 @@ def build_locally_connected(
         def take(numbers: jax.Array) -> jax.Array:
             return jnp.concatenate([jnp.ones((len(numbers), 1), dtype), batch.inputs[numbers[:, None], view]], axis=1)
 
-        return stream_rows(len(batch.inputs), width, size + 1, itemsize, fused, take)
+        return stream_rows(len(batch.inputs), width, size + 1, itemsize, layer.fused, take)
 
     def outer(params: LocallyConnected) -> jax.Array:
         """The readout of every unit, (L, K)."""
@@ -133,7 +134,7 @@ def build_locally_connected(
 
         def at(here: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             view, hidden = here
-            return moments_of_units(position(batch, view), layer, hidden, share * r, values=not homogeneous)
+            return moments_of_units(position(batch, view), layer, hidden, share * r)
 
         slope, units = lax.map(at, (jnp.asarray(views), params.hidden))
         units = jnp.sum(params.hidden * slope, axis=1) if homogeneous else units

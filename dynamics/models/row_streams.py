@@ -20,12 +20,18 @@ from dynamics.core.lanes import runs_at_once
 from dynamics.kernels import gates
 
 BLOCK_BYTES = 512 * 1024  # of pre-activations in a block, on a CPU: half of a common second-level cache
-HELD_BYTES = 2**28  # of one array over rows and units that the runs of a lane may hold
+HELD_BYTES = 2**28  # of one array over rows and units that the runs of a lane may hold on a CPU
+ON_ACCELERATOR = 8  # so many times as much on another device, which has more to do at once
 
 
 def are_too_many(rows: float, row_bytes: float) -> bool:
     """Return whether an array of so many rows, of `row_bytes` bytes each, is more than a run may hold."""
-    return rows * row_bytes > HELD_BYTES / runs_at_once.get()
+    return rows * row_bytes > held_bytes(jax.default_backend())
+
+
+def held_bytes(backend: str) -> float:
+    """Return how many bytes of one array over rows and units a run may hold."""
+    return HELD_BYTES * (1 if backend == "cpu" else ON_ACCELERATOR) / runs_at_once.get()
 
 
 def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
@@ -34,7 +40,7 @@ def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize:
     Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have. On an
     accelerator a block is as large as an array may be.
     """
-    room = max(BLOCK_BYTES, num_inputs * width * itemsize) if backend == "cpu" else HELD_BYTES / runs_at_once.get()
+    room = max(BLOCK_BYTES, num_inputs * width * itemsize) if backend == "cpu" else held_bytes(backend)
     return max(1, math.ceil(num_samples * width * itemsize / room))
 
 
@@ -50,6 +56,9 @@ def needs_stream(num_samples: int, num_views: int, width: int, num_inputs: int, 
     """Return whether what `width` units make of all views of so many samples is more than a run may hold, or the views are."""
     seen = num_inputs * itemsize if num_views > 1 else 0
     return are_too_many(num_samples * num_views, max(width * (1 / 8 if fused else itemsize), seen))
+
+
+Back = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class Layer(NamedTuple):
@@ -70,17 +79,33 @@ class RowStream(NamedTuple):
     take: Callable[[jax.Array], jax.Array]
 
 
-def stream_rows(count: int, width: int, num_inputs: int, itemsize: int, fused: bool, take: Any) -> RowStream:
-    """Return the stream of `count` rows of `num_inputs` numbers for `width` units, in blocks that fit."""
+def stream_rows(
+    count: int,
+    width: int,
+    num_inputs: int,
+    itemsize: int,
+    fused: bool,
+    take: Callable[[jax.Array], jax.Array],
+    *,
+    together: int = 1,
+) -> RowStream:
+    """Return the stream of `count` rows of `num_inputs` numbers for `width` units, in blocks of as many bytes as `block_bytes`.
+
+    together: how many rows make a sample; a block is of whole samples if one fits
+    """
     room = block_bytes(width, num_inputs, itemsize, fused, jax.default_backend())
-    size = max(1, min(count, int(room / (width * (1 / 8 if fused else itemsize)))))
-    return RowStream(count, math.ceil(count / math.ceil(count / size)), take)
+    most = max(1, int(room / (width * (1 / 8 if fused else itemsize))))
+    unit = together if most >= together else 1
+    blocks = math.ceil(count / (most - most % unit))
+    return RowStream(count, math.ceil(count / unit / blocks) * unit, take)
 
 
 def block_bytes(width: int, num_inputs: int, itemsize: int, fused: bool, backend: str) -> float:
     """Return how many bytes of activations, or of gates, to take at once."""
-    if fused or backend != "cpu":
-        return HELD_BYTES / 8 / runs_at_once.get()
+    if backend != "cpu":
+        return held_bytes(backend) / 8
+    if fused:  # kernels see to the caches themselves; gates and rows stay in the last one
+        return HELD_BYTES / 64
     return max(BLOCK_BYTES, num_inputs * width * itemsize)
 
 
@@ -92,10 +117,13 @@ def map_rows(stream: RowStream, function: Callable[[jax.Array], jax.Array]) -> j
 
 
 def sum_rows(stream: RowStream, function: Callable[[jax.Array, jax.Array], Any], coefficients: jax.Array) -> Any:
-    """Return the sum over blocks of function(rows (size, D), coefficients (..., size)), a pytree; coefficients (..., N)."""
-    blocks = _blocks(stream)
-    padded = jnp.pad(coefficients, [(0, 0)] * (coefficients.ndim - 1) + [(0, blocks * stream.size - stream.count)])
-    parts = jnp.moveaxis(padded.reshape(*coefficients.shape[:-1], blocks, stream.size), -2, 0)
+    """Return the sum over blocks of function(rows (size, D), coefficients (..., size)), a pytree.
+
+    coefficients (..., N), or (..., n) of samples that have N / n rows each, of which blocks then are; zeros where no row is
+    """
+    blocks, each = _blocks(stream), stream.size * coefficients.shape[-1] // stream.count
+    padded = jnp.pad(coefficients, [(0, 0)] * (coefficients.ndim - 1) + [(0, blocks * each - coefficients.shape[-1])])
+    parts = jnp.moveaxis(padded.reshape(*coefficients.shape[:-1], blocks, each), -2, 0)
     again = jax.checkpoint(lambda block, c: function(_rows(stream, block), c), prevent_cse=False)
 
     def add(total: Any, part: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
@@ -115,32 +143,31 @@ def _rows(stream: RowStream, block: jax.Array) -> jax.Array:
     return stream.take(jnp.minimum(numbers, stream.count - 1))
 
 
+def pass_units(layer: Layer, x: jax.Array, hidden: jax.Array, readout: jax.Array) -> tuple[jax.Array, Back]:
+    """Return sum_k v_k phi(w_k . x_i) of a block of rows, (size,), and the way back.
+
+    That is the function c (size,) -> sum_i c_i phi'(w_k . x_i) x_i (D, K), sum_i c_i phi(w_k . x_i) (K,); zeros for the latter
+    where a kernel takes the pass, for v phi is then known from the former.
+    """
+    if layer.fused:
+        s, on = gates.open_gates(x, hidden, readout)
+        return s, lambda c: (gates.moments(x, on, c, hidden.shape[1]), jnp.zeros_like(readout))
+    z = x @ hidden
+    h = layer.phi.value(z)
+    return h @ readout, lambda c: ((c[:, None] * x).T @ layer.phi.slope(z), c @ h)
+
+
 def sum_of_units(stream: RowStream, layer: Layer, hidden: jax.Array, readout: jax.Array) -> jax.Array:
     """Return sum_k v_k phi(w_k . x_i) of every row, (N,)."""
-
-    def block(x: jax.Array) -> jax.Array:
-        return gates.open_gates(x, hidden, readout)[0] if layer.fused else layer.phi.value(x @ hidden) @ readout
-
-    return map_rows(stream, block)
+    return map_rows(stream, lambda x: pass_units(layer, x, hidden, readout)[0])
 
 
 def moments_of_units(
-    stream: RowStream, layer: Layer, hidden: jax.Array, coefficients: jax.Array, *, values: bool
+    stream: RowStream, layer: Layer, hidden: jax.Array, coefficients: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return sum_i c_i phi'(w_k . x_i) x_i (D, K) and, if `values`, sum_i c_i phi(w_k . x_i) (K,), else zeros.
-
-    coefficients: c (N,)
-    """
-    width = hidden.shape[1]
-
-    def block(x: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if layer.fused:
-            return gates.moments(x, open_units(x, hidden), c, width), jnp.zeros((width,), hidden.dtype)
-        z = x @ hidden
-        summed = c @ layer.phi.value(z) if values else jnp.zeros((width,), hidden.dtype)
-        return (c[:, None] * x).T @ layer.phi.slope(z), summed
-
-    return sum_rows(stream, block, coefficients)
+    """Return what `pass_units` has on its way back, of all rows with these coefficients (N,)."""
+    silent = jnp.zeros(hidden.shape[1:], hidden.dtype)
+    return sum_rows(stream, lambda x, c: pass_units(layer, x, hidden, silent)[1](c), coefficients)
 
 
 def moments_of_sides(stream: RowStream, layer: Layer, hidden: jax.Array, coefficients: jax.Array) -> jax.Array:

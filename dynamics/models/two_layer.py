@@ -41,8 +41,10 @@ from dynamics.models.row_streams import (
     moments_of_sides,
     moments_of_units,
     needs_stream,
+    pass_units,
     stream_rows,
     sum_of_units,
+    sum_rows,
 )
 
 
@@ -144,7 +146,7 @@ def build_two_layer(
     phi, draw = ACTIVATIONS[activation], INITS[init]
     homogeneous = activation == "relu"
     fused = kernels and homogeneous and gates.has_kernels(input_dim + 1, dtype) and (sorts or input_dim > 1)
-    layer = Layer(phi, fused)
+    layer = Layer(phi, kernels and homogeneous and gates.has_kernels(input_dim + 1, dtype, streamed=True))
 
     def init_params(key: jax.Array, hyper: Hyper) -> TwoLayer:
         hidden_key, readout_key, offset_key = (jax.random.fold_in(key, i) for i in range(3))
@@ -196,7 +198,8 @@ def build_two_layer(
             sample, position = numbers // num_views, numbers % num_views
             return with_one(batch.inputs[sample[:, None], jnp.asarray(views)[position]])
 
-        return stream_rows(len(batch.inputs) * num_views, width, input_dim + 1, jnp.dtype(dtype).itemsize, fused, take)
+        count, itemsize = len(batch.inputs) * num_views, jnp.dtype(dtype).itemsize
+        return stream_rows(count, width, input_dim + 1, itemsize, layer.fused, take, together=num_views)
 
     def rows(x: jax.Array) -> jax.Array:
         """All views of all samples, one below the other: (n L, d + 1)."""
@@ -222,11 +225,22 @@ def build_two_layer(
         return lax.map(block, batch.inputs)
 
     def streamed_gradient(params: TwoLayer, batch: Batch, factor: float, many: RowStream) -> TwoLayer:
-        r = 2 * factor * batch.weights * (apply(params, batch) - batch.labels)
-        slope, readout = moments_of_units(many, layer, params.hidden, spread(r), values=not homogeneous)
+        def residual(output: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+            return 2 * factor * weights * (pool(output) + params.offset - labels)
+
+        def block(x: jax.Array, of_samples: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            s, back = pass_units(layer, x, params.hidden, params.readout)
+            r = residual(s, *of_samples)
+            return *back(spread(r)), jnp.sum(r)
+
+        if many.size % num_views == 0:
+            slope, readout, offset = sum_rows(many, block, jnp.stack([batch.labels, batch.weights]))
+        else:  # forth to the residuals, then back
+            r = residual(sum_of_units(many, layer, params.hidden, params.readout), batch.labels, batch.weights)
+            (slope, readout), offset = moments_of_units(many, layer, params.hidden, spread(r)), jnp.sum(r)
         if homogeneous:
             readout = jnp.sum(params.hidden * slope, axis=0)
-        return TwoLayer(params.readout * slope, readout, jnp.sum(r))
+        return TwoLayer(params.readout * slope, readout, offset)
 
     def gradient(params: TwoLayer, batch: Batch, factor: float) -> TwoLayer:
         if (many := stream(batch)) is not None:

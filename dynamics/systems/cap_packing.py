@@ -111,7 +111,7 @@ class CapsSpec(RunSpec):
         n, d, most = self.num_samples, self.input_dim, self.capacity
         itemsize = 8 if self.precision == "float64" else 4
         near = n * min(1.0, d * most ** (-2 / max(d - 1, 2)))
-        working = itemsize * (4 * BLOCK**2 + n * (d + 2))
+        working = itemsize * (4 * BLOCK * min(BLOCK, most) + n * (d + 2))
         return Cost((d + 2) * most**2 / 1.5, (d + 2) * near * most, itemsize * (n + most) * (d + 1), working)
 
 

@@ -153,7 +153,7 @@ class FlatSearchSpec(RunSpec):
             ascent + descent + verify,
             self.data.num_test * per_sample + verify,
             itemsize * (8 * parameters + 2 * samples * (d + 4)),
-            itemsize * (3 * self.data.num_test * k + 42 * parameters),
+            itemsize * (6 * max(n, self.batch_size + self.num_check) * k + 42 * parameters + 2 * samples * (d + 4)),
         )
 
 

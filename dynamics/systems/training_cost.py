@@ -19,7 +19,7 @@ from dynamics.models.model_spec import MODELS
 from dynamics.models.row_streams import BLOCK_BYTES, are_too_many, block_bytes, needs_stream
 from dynamics.optimizers.rules import RULES
 
-DRAWN = 2.4  # what drawing the data takes beside them, in multiples of them
+DRAWN = 1.6  # what drawing the data takes beside them, in multiples of them: 0.6 for one run at once, 2 to 3 for several
 BASIS = 65  # vectors that Lanczos keeps
 STATES = 2  # arrays like the parameters that a run keeps: these, and what a rule remembers
 STEPS = 15  # further arrays like the parameters while a curvature is computed
@@ -62,7 +62,7 @@ def count_bytes(spec: PricedRun) -> tuple[float, float]:
     if any(work.holds_products for work in works):
         curvature = (BASIS + STEPS) * parameters
     elif GAUSS_NEWTON in works:
-        curvature = BASIS * n + STEPS * parameters
+        curvature = BASIS * n + STEPS / 2 * parameters
     steps = itemsize * (read + curvature) + activation_bytes(spec)
     return itemsize * (drawn + STATES * parameters), max(itemsize * DRAWN * drawn, steps)
 
@@ -79,14 +79,18 @@ def activation_bytes(spec: PricedRun) -> float:
         return 3 * max(BLOCK_BYTES, views * width * itemsize) + (0 if are_too_many(1, passed) else passed)
     if not kind.one_hidden_layer:
         return itemsize * max(n, t) * width * max(spec.model.depth, 1) * (6 if holds else 3)
-    fused = has_kernels(spec)
-    block = block_bytes(width, seen + 1, itemsize, fused, jax.default_backend())
+    fused, quick = has_kernels(spec), has_kernels(spec, streamed=True)
+    block = block_bytes(width, seen + 1, itemsize, quick, jax.default_backend()) * (1 if quick else 3)
     sums = 4 * (n + t) * views * itemsize  # of every row, before they are pooled
     if fused:
         return sums + sum(block if is_streamed(spec, count) else count * views * width / 8 for count in (n, t))
-    held = 2 * (holds or GAUSS_NEWTON in works) + 2 * (spec.model.gradient != "closed_form" or spec.loss.kind != "squared")
+    if is_streamed(spec, n):
+        return sums + block
+    kinds = 4 if spec.model.activation != "relu" else 3 if kind.patches else 2  # phi, phi', phi'' and what is pooled
+    autodiff = spec.model.gradient != "closed_form" or spec.loss.kind != "squared"
+    held = kinds * (holds or GAUSS_NEWTON in works) + 2 * autodiff
     activations = n * views * width * itemsize
-    return sums + 3 * min(block, activations) + (0 if is_streamed(spec, n) else held * activations)
+    return sums + 3 * min(BLOCK_BYTES, activations) + held * activations
 
 
 def lies_plain(spec: PricedRun, count: int) -> bool:
@@ -105,8 +109,8 @@ def is_streamed(spec: PricedRun, count: int) -> bool:
     return needs_stream(count, views, int(spec.model.width), seen + 1, _itemsize(spec), has_kernels(spec))
 
 
-def has_kernels(spec: PricedRun) -> bool:
-    """Return whether the kernels of gates take the passes of this run."""
+def has_kernels(spec: PricedRun, *, streamed: bool = False) -> bool:
+    """Return whether the kernels of gates take the passes of this run; streamed: where its samples are streamed."""
     _, seen = spec.model.rows(spec.data.grid)
     of_gates = (
         MODELS[spec.model.kind].one_hidden_layer
@@ -114,13 +118,13 @@ def has_kernels(spec: PricedRun) -> bool:
         and spec.model.activation == "relu"
         and spec.model.gradient == "closed_form"
     )
-    return of_gates and gates.has_kernels(seen + 1, spec.precision)
+    return of_gates and gates.has_kernels(seen + 1, spec.precision, streamed=streamed)
 
 
 def estimate_speed(spec: PricedRun, size: int) -> float:
     """Return `Cost.speed` of the ReLU kernels for steps on `size` samples, as measured on two cores."""
     if not has_kernels(spec):
-        return 1.0
+        return 5.0 if is_streamed(spec, size) and has_kernels(spec, streamed=True) else 1.0
     if spec.model.rows(spec.data.grid)[1] > 1:
         return 8.0
     width = int(spec.model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted

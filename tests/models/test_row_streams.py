@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from oracles import hyper_of, key_of
 
 from dynamics.core.simulate import simulate
-from dynamics.curvature.gauss_newton import gauss_newton_kernel
+from dynamics.curvature.gauss_newton import build_kernel_product, gauss_newton_kernel
+from dynamics.curvature.hessian import build_hessian_product
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.models import row_streams
+from dynamics.models.losses import mean_loss
 from dynamics.models.model_spec import ModelSpec
 from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec
@@ -63,3 +69,45 @@ def test_a_run_in_blocks_is_the_run_as_a_whole(monkeypatch, name):
         np.testing.assert_allclose(streamed.records[column], values, rtol=1e-9, atol=1e-11, err_msg=column)
     count = spec.data.num_samples
     np.testing.assert_allclose(again, kernel[:count, :count], rtol=1e-9, atol=1e-12)
+
+
+SEEN = [
+    ModelSpec("convolutional", 6, views=WINDOWS),
+    ModelSpec("convolutional", 6, views=ViewSpec("sliding", 20)),  # more than runs that are not streamed have kernels for
+    ModelSpec("convolutional", 6, views=ViewSpec("sliding", 32)),  # the most
+    ModelSpec("locally_connected", 6, views=ViewSpec("sliding", 20), pooling="sum"),
+]
+
+
+@pytest.mark.parametrize("block", [4, 40], ids=["parts of samples", "samples"])
+@pytest.mark.parametrize("spec", SEEN, ids=lambda spec: f"{spec.kind}, {spec.views.size}")
+def test_passes_in_blocks_are_those_of_64_bits(monkeypatch, rng, spec, block):
+    """Of single precision, by the kernels where there are some."""
+    x, y = rng.normal(size=(9, 36)), rng.normal(size=9)
+    coefficients = rng.normal(size=(2, 9))
+
+    def passes(dtype):
+        model = spec.build((36,), jnp.dtype(dtype))
+        tree = jax.eval_shape(lambda: model.init(jax.random.key(0), hyper_of(training(spec, OF_UNITS))))
+        drawn = np.random.default_rng(0)
+        params, along = (jax.tree.map(lambda a: drawn.normal(size=a.shape).astype(dtype), tree) for _ in range(2))
+        batch = model.prepare(*(np.asarray(a, dtype) for a in (x, y, np.full(9, 1 / 9))))
+
+        def of(params, along, batch):
+            gradient = partial(model.squared_gradient, batch=batch, factor=1.0)
+            product = build_hessian_product(lambda p: jnp.zeros(()), params, gradient)
+            descent = jax.grad(lambda p: mean_loss("squared", 1.0, model.apply, p, batch))(params)
+            sides = model.half_spaces(params, batch, coefficients.astype(dtype).reshape(2, *batch.weights.shape))
+            kernel = build_kernel_product(model, params, batch)(coefficients[0].astype(dtype))
+            outputs = model.apply(params, batch).reshape(-1)
+            return outputs, gradient(params), descent, product(ravel_pytree(along)[0]), sides, kernel
+
+        return batch.inputs.ndim, jax.tree.map(np.asarray, jax.jit(of)(params, along, batch))
+
+    with jax.enable_x64(True):
+        dimensions, exact = passes("float64")
+    hold_little(monkeypatch, block * 24)
+    streamed, seen = passes("float32")
+    assert streamed == 2 < dimensions
+    for found, expected in zip(jax.tree.leaves(seen), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * np.max(np.abs(expected)))

@@ -6,17 +6,23 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from dynamics.core import spec as specs
 from dynamics.core.spec import first_id
+from dynamics.engine.plan import Machine
 from dynamics.study.config import compose
 from dynamics.study.experiments import experiment_module, experiment_names
 from dynamics.study.run import open_store, plan_study
 
 IDENTITIES = json.loads((Path(__file__).parents[1] / "fixtures" / "run_identities.json").read_text())
 NAMES = experiment_names()
+MACHINE = Machine("cpu", 2, 2.5e10, 2e-6, 3.5, 8e9, 5e4)
 
 
 def test_configs_and_experiments_come_in_pairs():
@@ -38,6 +44,22 @@ def test_every_study_can_be_planned_and_its_runs_keep_their_identities(name, siz
         members = [[panel, first_id(run)] for panel, runs in request.panels.items() for run in runs]
         digest = hashlib.sha256(json.dumps(members).encode()).hexdigest()[:16]
         assert {"runs": len(members), "hash": digest} == expected
+    if size == "paper":
+        check_memory(max(plan.groups, key=lambda group: group.cost.bytes_resident))
+
+
+def check_memory(group):
+    """What the plan says that a run keeps is half to twice what its shapes take, and one run by itself fits in 8 GB."""
+    static, sizes = group.static, group.static.shape_fields
+    with jax.enable_x64(static.precision == "float64"):
+        hyper = {
+            name: jax.ShapeDtypeStruct((), np.int32 if name in sizes else static.precision) for name in specs.hyper(static)
+        }
+        shared = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in static.shared_arrays().items()}
+        begun = jax.eval_shape(static.dynamics().init, jax.eval_shape(lambda: jax.random.key(0)), {**hyper, **shared})
+    kept = sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(begun))
+    assert 0.5 <= group.cost.bytes_resident / kept <= 2
+    assert group.with_chunk_size(1).estimate_memory(MACHINE) < 8e9
 
 
 @pytest.mark.parametrize("name", NAMES)

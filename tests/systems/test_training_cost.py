@@ -1,0 +1,50 @@
+"""The bytes that a plan counts against those that the compiler allots."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynamics.core.lanes import step_together
+from dynamics.data.problem import DataSpec
+from dynamics.data.views import ViewSpec
+from dynamics.engine.execute import Executor
+from dynamics.engine.plan import detect_machine, make_plan
+from dynamics.models import row_streams
+from dynamics.models.model_spec import ModelSpec
+from dynamics.systems.training import TrainingSpec
+
+WINDOWS = ViewSpec("sliding", 20)  # more than runs that are not streamed have kernels for
+FILTERS = ModelSpec("convolutional", 300, views=WINDOWS)
+CURVED = ["train_loss", "excess_risk", "sharpness"]
+CASES = {
+    "activations are held": (FILTERS, CURVED, "float32", row_streams.HELD_BYTES),
+    "activations are streamed": (FILTERS, CURVED, "float32", 2**18),
+    "a wide net in 64 bits": (ModelSpec("two_layer", 3000), CURVED, "float64", row_streams.HELD_BYTES),
+    "own filters": (ModelSpec("locally_connected", 40, views=WINDOWS), CURVED[:2], "float32", row_streams.HELD_BYTES),
+}
+
+
+def training(model: ModelSpec, measures: list[str], precision: str, seed: int = 0) -> TrainingSpec:
+    data = DataSpec(input_dim=60, num_samples=400, num_test=800)
+    return TrainingSpec(data=data, model=model, measures=measures, precision=precision, steps=2, seed=seed).resolve()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_counts_half_to_twice_what_its_program_takes(monkeypatch, name):
+    model, measures, precision, held = CASES[name]
+    monkeypatch.setattr(row_streams, "HELD_BYTES", held)
+    group = make_plan([training(model, measures, precision, seed) for seed in range(6)]).groups[0]
+    executor = Executor()
+    assert executor.find_memory_excess(group, group.runs) is None
+    taken = next(iter(executor._programs.values())).result().bytes
+    assert 0.5 <= group.estimate_memory(detect_machine()) / taken <= 2
+
+
+def test_streaming_is_what_the_count_says_that_it_saves(monkeypatch):
+    spec = training(FILTERS, CURVED, "float32")
+    whole = spec.cost()
+    with step_together(100):  # runs share what one may hold
+        assert spec.cost().bytes_working < whole.bytes_working / 3
+    monkeypatch.setattr(row_streams, "HELD_BYTES", 2**18)
+    assert spec.cost().bytes_working < whole.bytes_working / 3
+    assert spec.cost().bytes_resident < whole.bytes_resident / 3
