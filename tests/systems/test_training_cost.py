@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from dynamics.core.lanes import step_together
+from dynamics.core.lanes import runs_at_once, step_together
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.engine.execute import Executor
@@ -48,3 +52,21 @@ def test_streaming_is_what_the_count_says_that_it_saves(monkeypatch):
     monkeypatch.setattr(row_streams, "HELD_BYTES", 2**18)
     assert spec.cost().bytes_working < whole.bytes_working / 3
     assert spec.cost().bytes_resident < whole.bytes_resident / 3
+
+
+def test_runs_that_step_together_share_what_one_may_hold(monkeypatch):
+    """In the plan and while their program is traced."""
+    monkeypatch.setattr(row_streams, "HELD_BYTES", 2**23)
+    small = replace(FILTERS, width=100)
+    runs = [training(small, ["train_loss"], "float32", seed) for seed in range(6)]
+    group = make_plan(runs, detect_machine()._replace(lane_flops=math.inf, devices=1)).groups[0]
+    assert group.lanes == 6 and group.cost.bytes_resident < runs[0].cost().bytes_resident / 3
+    told, network = set(), TrainingSpec.network
+
+    def tell(spec: TrainingSpec, hyper: Any = None) -> Any:
+        told.add(runs_at_once.get())
+        return network(spec, hyper)
+
+    monkeypatch.setattr(TrainingSpec, "network", tell)
+    assert Executor().find_memory_excess(replace(group, lanes=2), group.runs) is None
+    assert told == {2}
