@@ -22,6 +22,9 @@ from dynamics.optimizers.rules import RULES
 DRAWN = 1.6  # what drawing the data takes beside them, in multiples of them: 0.6 for one run at once, 2 to 3 for several
 BASIS = 65  # vectors that Lanczos keeps
 STATES = 2  # arrays like the parameters that a run keeps: these, and what a rule remembers
+KERNEL_SPEED, STREAMED_KERNEL_SPEED = 8.0, 5.0  # of steps by the kernels, in multiples of a machine's plain rate
+PRODUCT_SPEED = 3.4  # of products of matrices by XLA
+PASS_FLOPS = {True: 20.0, False: 52.0}  # what a ReLU's pass over the activations takes as long as, and another's
 STEPS = 15  # further arrays like the parameters while a curvature is computed
 
 
@@ -122,13 +125,23 @@ def has_kernels(spec: PricedRun, *, streamed: bool = False) -> bool:
 
 
 def estimate_speed(spec: PricedRun, size: int) -> float:
-    """Return `Cost.speed` of the ReLU kernels for steps on `size` samples, as measured on two cores."""
-    if not has_kernels(spec):
-        return 5.0 if is_streamed(spec, size) and has_kernels(spec, streamed=True) else 1.0
-    if spec.model.rows(spec.data.grid)[1] > 1:
-        return 8.0
-    width = int(spec.model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
-    return size * width * 12 / (150.0 * (size + width)) if spec.model.kind == "two_layer" else 1.0
+    """Return `Cost.speed` of steps on `size` samples, as measured on two cores (`benchmarks/prices.py`).
+
+    Where there are no kernels a step is products of matrices and a pass over the activations, which weighs the more the
+    fewer the inputs are.
+    """
+    kind, (_, seen) = MODELS[spec.model.kind], spec.model.rows(spec.data.grid)
+    if not kind.one_hidden_layer or spec.outputs:
+        return 1.0
+    if has_kernels(spec):
+        if seen > 1:
+            return KERNEL_SPEED
+        width = int(spec.model.width)  # sorted samples cost n + K where products cost 12 n K; views are not sorted
+        return size * width * 12 / (150.0 * (size + width)) if spec.model.kind == "two_layer" else 1.0
+    if is_streamed(spec, size):
+        return STREAMED_KERNEL_SPEED if has_kernels(spec, streamed=True) else 1.0
+    flops = 4 * (seen + 1) + 4
+    return flops / (flops / PRODUCT_SPEED + PASS_FLOPS[spec.model.activation == "relu"])
 
 
 def _itemsize(spec: PricedRun) -> int:

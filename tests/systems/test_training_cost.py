@@ -15,6 +15,7 @@ from dynamics.engine.execute import Executor
 from dynamics.engine.plan import detect_machine, make_plan
 from dynamics.models import row_streams
 from dynamics.models.model_spec import ModelSpec
+from dynamics.systems import training_cost
 from dynamics.systems.training import TrainingSpec
 
 WINDOWS = ViewSpec("sliding", 20)  # more than runs that are not streamed have kernels for
@@ -70,3 +71,15 @@ def test_runs_that_step_together_share_what_one_may_hold(monkeypatch):
     monkeypatch.setattr(TrainingSpec, "network", tell)
     assert Executor().find_memory_excess(replace(group, lanes=2), group.runs) is None
     assert told == {2}
+
+
+def test_a_step_without_kernels_is_priced_by_its_products_and_its_pass_over_activations():
+    """Rates approach that of products as inputs grow, and another activation than ReLU costs more."""
+
+    def speed(d, activation="relu"):
+        spec = TrainingSpec(data=DataSpec(input_dim=d, num_samples=512), model=ModelSpec(width=64, activation=activation))
+        return spec.cost().speed
+
+    relu, gelu = [speed(d) for d in (50, 128, 500)], [speed(d, "gelu") for d in (5, 50, 500)]
+    assert relu == sorted(relu) and gelu == sorted(gelu)
+    assert gelu[1] < relu[0] and gelu[0] < 1 < relu[2] < training_cost.PRODUCT_SPEED
