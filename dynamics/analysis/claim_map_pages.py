@@ -99,7 +99,8 @@ def format_page(maps: Sequence[JudgedMap], pictures: Path) -> str:
     lines = [PREFACE]
     for judged in maps:
         asked = judged.asked
-        statements = {name: claim for own in list(judged.claims.values())[:1] for name, claim in own.items()}
+        first = next(iter(judged.claims.values()))
+        statements = first if judged.shipped is None else judged.claims.get(judged.shipped, first)
         lines += [f"## {asked.experiment}: {', '.join(asked.claims)}", ""]
         lines += [f"* `{name}` ({claim.source}): {claim.statement}" for name, claim in statements.items()]
         lines += ["", fill(asked.found, 120), "", f"![{asked.name}]({(pictures / f'{asked.name}.png').as_posix()})", ""]

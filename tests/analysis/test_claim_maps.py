@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib.colors as colors
 import polars as pl
 import pytest
@@ -66,6 +68,12 @@ def test_a_map_is_drawn_from_verdicts_and_numbers(found):
     assert [patch.get_xy() for patch in axes.patches] == [(0.5, 0.5)]
     assert page.caption == "atlas/catapult (smoke): A sentence." and page.tables["small"]["verdict"].to_list() == verdicts
     text = format_page([judged], open_path := home().relative_to(home()) / "pictures")
+    cells = {
+        cell: {name: replace(claim, statement=" ".join(cell)) for name, claim in own.items()}
+        for cell, own in judged.claims.items()
+    }
+    assert judged.shipped is not None and judged.shipped != next(iter(cells))
+    assert f": {' '.join(judged.shipped)}\n" in format_page([replace(judged, claims=cells)], open_path)  # as it is shipped
     assert f"![small]({open_path}/small.png)" in text and "A sentence." in text and "`lazy-kernel-stays` (Lewkowycz" in text
 
 
