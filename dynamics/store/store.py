@@ -229,6 +229,11 @@ class Store(ChunkLocks, Notes):
         """Return the identities of the stored runs; with `with_final` only those with a stored final state."""
         return self._finished[with_final]
 
+    def first_ids(self) -> dict[str, str]:
+        """Return the identity at first versions of each stored run that has a piece of a later version."""
+        table = self.runs
+        return dict(table.drop_nulls("first_run").select("run", "first_run").iter_rows()) if "first_run" in table else {}
+
     def final_steps(self) -> list[int]:
         """Return the step counts of the runs with stored final states, largest first."""
         tables = [table.filter("has_final")["steps"] for table in self._tables.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,22 @@ from dynamics.study.config import compose
 from dynamics.study.experiments import experiment_folder, experiment_names
 
 
-def config_runs(name: str, among: Set[str]) -> set[str] | None:
+def config_runs(name: str, among: Set[str], first_ids: Mapping[str, str] | None = None) -> set[str] | None:
     """Return those of some runs that an experiment's config asks for, at any size it has; None if there is no such
-    config."""
+    config.
+
+    first_ids: of stored runs, the identity at first versions: what an earlier version of a measure or law made of a run
+    that is asked for may stand in for it (`reuse=older`), and counts as asked for
+    """
     if name not in experiment_names():
         return None
+    first_ids = first_ids or {}
     found: set[str] = set()
     for size in sorted(
         _sizes(experiment_folder(name), name), key=lambda size: size == "paper"
     ):  # the paper's runs are many, and seldom needed to know
-        found |= among & _size_runs(experiment_folder(name), name, size)
+        asked = _size_runs(experiment_folder(name), name, size)
+        found |= {run for run in among if run in asked or first_ids.get(run) in asked}
         if found == among:
             break
     return found
@@ -41,7 +47,8 @@ def _sizes(folder: Path, name: str) -> tuple[str, ...]:
 
 @until_registration
 def _size_runs(folder: Path, name: str, size: str) -> frozenset[str]:
-    return frozenset(specs.run_id(run) for run in compose(name, f"size={size}").runs)
+    """Return the identities of an experiment's runs at a size, those at first versions included."""
+    return frozenset(own for run in compose(name, f"size={size}").runs for own in (specs.run_id(run), specs.first_id(run)))
 
 
 def sweep_runs(output: Path) -> set[str]:

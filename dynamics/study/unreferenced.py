@@ -1,8 +1,9 @@
 """What of a store nothing refers to any more, and why. Read-only; `dynamics.study.deletion` deletes.
 
-A run is kept if a config asks for it (at any size), if a sweep's folder in multirun/ lists it, if a command asked for
-it, or if its part is young. With `unasked`, commands of long ago no longer count, nor does it protect an experiment
-that it has no config any more. A part goes when none of its runs is kept; it is never cut.
+A run is kept if a config asks for it (at any size; what earlier versions of its pieces made of it too), if a sweep's
+folder in multirun/ lists it, if a command asked for it, or if its part is young. With `unasked`, commands of long ago no
+longer count, nor does it protect an experiment that it has no config any more. A part goes when none of its runs is
+kept; it is never cut.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class UnreferencedReport:
 def find_unreferenced(name: str, store: Store, swept: Set[str], *, days: float, unasked: bool) -> UnreferencedReport:
     """Look through a study's store. swept: the runs that folders of sweeps list."""
     notes = store.requests()
-    of_config = config_runs(name, store.finished() | runs_of(notes))
+    of_config = config_runs(name, store.finished() | runs_of(notes), store.first_ids())
     wanted = swept | (of_config or set())
     forgotten = [n for n in notes if unasked and is_older_than(n, days) and not set(n["runs"]) <= wanted]
     remembered = [note for note in notes if note not in forgotten]

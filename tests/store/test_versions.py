@@ -26,8 +26,10 @@ from dynamics.optimizers.schedules import SCHEDULES
 from dynamics.store.store import Store
 from dynamics.study.config import compose
 from dynamics.study.older_results import find_older_results
+from dynamics.study.references import config_runs
 from dynamics.study.request import StudySpec
 from dynamics.study.run import load_study, load_what_is_there, open_store, plan_study
+from dynamics.study.unreferenced import find_unreferenced
 from dynamics.systems import register
 from dynamics.systems.one_sample_descent import CatapultSpec
 from dynamics.systems.training import TrainingSpec
@@ -151,6 +153,18 @@ def test_older_results_are_planned_again_unless_they_are_asked_for(outdated):
         assert plan_study(request, open_store(request)).num_runs == left
     with pytest.raises(InputError, match="choose one of current, older"):
         compose(RATES, "reuse=old")
+
+
+def test_results_of_an_older_version_count_as_asked_for_by_the_config(outdated, set_version):
+    """Those of version 1 stand under the first identity, those of version 7 under one of their own beside it."""
+    store = open_store(compose(RATES, "size=smoke", f"output={outdated}"))
+    report = find_unreferenced(RATES, store, frozenset(), days=0, unasked=True)
+    assert [find for find in report.finds if find.runs] == []
+
+    later = {specs.run_id(run): specs.first_id(run) for run in compose(RATES, "size=smoke").runs}
+    set_version(MEASURES, "gauss_newton_sharpness", 8)
+    assert config_runs(RATES, {*later, "unknown"}, later) == set(later)
+    assert config_runs(RATES, {*later, "unknown"}) == set()  # without the column nobody could tell
 
 
 def test_older_results_are_told_in_one_line(cli, outdated, monkeypatch):
