@@ -3,7 +3,7 @@
     import dynamics as dyn
 
 run and read    run, sweep, plan, open, Study, list_experiments, cite
-specs           Training, Data, Views, Target, Model, Loss, Optimizer, Schedule, Record, RunSpec, logspace, linspace
+specs           Training, Data, Views, Target, Model, Loss, Optimizer, Schedule, Record, Stop, RunSpec, logspace, linspace
 nets            measure: the suite's measures of a network of your own
 one's own       register, option, Dynamics, Cost, simulate, prepare, InputError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dynamics.core.recording import RecordSpec as Record
     from dynamics.core.simulate import simulate
     from dynamics.core.spec import RunSpec
+    from dynamics.core.stop_spec import StopSpec as Stop
     from dynamics.data.problem import DataSpec as Data
     from dynamics.data.problem import TargetSpec as Target
     from dynamics.data.views import ViewSpec as Views
@@ -51,6 +52,7 @@ __all__ = [
     "Record",
     "RunSpec",
     "Schedule",
+    "Stop",
     "Study",
     "Target",
     "Training",
@@ -87,6 +89,7 @@ _PLACES = {
     "Optimizer": ("optimizers.rules", "OptimizerSpec"),
     "Schedule": ("optimizers.schedules", "ScheduleSpec"),
     "Record": ("core.recording", "RecordSpec"),
+    "Stop": ("core.stop_spec", "StopSpec"),
     "RunSpec": ("core.spec", "RunSpec"),
     "logspace": ("engine.axes", "logspace"),
     "linspace": ("engine.axes", "linspace"),

@@ -61,10 +61,12 @@ def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
 
 
 def summarize_runs(runs: pl.DataFrame) -> str:
-    """Return one line on the runs of a study: how many, how long they took, how many diverged or are not finite."""
+    """Return one line on the runs of a study: how many, how long they took, how many stopped, diverged or are not
+    finite."""
     unique = runs.unique("run")
     told = [f"{len(unique)} runs", f"{unique['seconds'].sum():.1f} s of computing"]
-    for status, what in {"diverged": "diverged", "not_finite": "with measures that are not finite"}.items():
+    endings = {"reached": "stopped at their goal", "diverged": "diverged", "not_finite": "with measures that are not finite"}
+    for status, what in endings.items():
         number = int((unique["status"] == status).sum())
         told += [f"{number} {what}"] if number else []
     return ", ".join(told)

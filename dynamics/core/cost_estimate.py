@@ -26,13 +26,26 @@ def estimate_cost(static: Any, hyper: Mapping[str, Any]) -> Cost:
 
 
 @until_registration(maxsize=1024)
+def describe_records(static: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return shape and type of what a run of a spec without swept values observes, by name."""
+    with jax.enable_x64(static.precision == "float64"):
+        dynamics, _, fixed, state = _trace_start(static, names)
+        return dict(jax.eval_shape(dynamics.observe, state, fixed))
+
+
+def _trace_start(static: Any, names: tuple[str, ...]) -> tuple[Any, Any, Any, Any]:
+    """Return the dynamics, and the shapes of a key, of what it keeps constant and of its state."""
+    sizes = set(static.shape_fields)
+    scalars = {name: jax.ShapeDtypeStruct((), np.int32 if name in sizes else static.precision) for name in names}
+    arrays = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in static.shared_arrays().items()}
+    key, dynamics = jax.eval_shape(lambda: jax.random.key(0)), static.dynamics()
+    return dynamics, key, *jax.eval_shape(dynamics.init, key, {**scalars, **arrays})
+
+
+@until_registration(maxsize=1024)
 def _estimate(static: Any, names: tuple[str, ...]) -> Cost:
     with jax.enable_x64(static.precision == "float64"):
-        sizes = set(static.shape_fields)
-        scalars = {name: jax.ShapeDtypeStruct((), np.int32 if name in sizes else static.precision) for name in names}
-        arrays = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in static.shared_arrays().items()}
-        key, dynamics = jax.eval_shape(lambda: jax.random.key(0)), static.dynamics()
-        fixed, state = jax.eval_shape(dynamics.init, key, {**scalars, **arrays})
+        dynamics, key, fixed, state = _trace_start(static, names)
         step = jax.make_jaxpr(dynamics.step)(state, fixed, key).jaxpr
         record = jax.make_jaxpr(dynamics.observe)(state, fixed).jaxpr
     resident = sum(_bytes(leaf) for leaf in jax.tree.leaves((fixed, state)))

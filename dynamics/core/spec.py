@@ -22,13 +22,14 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 
 from dynamics.core.checked_fields import TRACED, CheckedFields, deferred_checks
-from dynamics.core.cost_estimate import estimate_cost
+from dynamics.core.cost_estimate import describe_records, estimate_cost
 from dynamics.core.dynamics import Cost, Dynamics
 from dynamics.core.extension import until_registration
 from dynamics.core.options import Option, added_field, check_value, option, option_of, unhashed_field
 from dynamics.core.plain_values import coerce
 from dynamics.core.recording import RecordSpec
 from dynamics.core.registry import names_of
+from dynamics.core.stop_spec import GOAL, StopSpec
 from dynamics.core.versions import later_versions
 from dynamics.errors import InputError, suggest
 
@@ -59,6 +60,7 @@ class RunSpec(CheckedFields):
     steps: int = option(1000, at_least=1, doc="how many steps the run takes")
     record: RecordSpec = field(default_factory=RecordSpec)
     precision: str = option("float32", choices=PRECISIONS, doc="floating-point numbers of 32 or 64 bits")
+    stop: StopSpec = field(default_factory=StopSpec)
 
     system: ClassVar[str] = ""
     system_version: ClassVar[int] = 1  # to be raised when the system is changed so that it computes other numbers
@@ -77,6 +79,9 @@ class RunSpec(CheckedFields):
         """Raise `InputError` for a value that is not allowed, before any compute starts."""
         check_options(self)
         self.record.check(self.steps)
+        self.stop.check(self.steps)
+        if self.stop:
+            self.stop.check_measure(describe_records(freeze(static(self)), tuple(hyper(self))))
 
     def warnings(self) -> list[str]:
         """Return one line for each thing that is allowed but hardly meant."""
@@ -97,6 +102,10 @@ class RunSpec(CheckedFields):
     def cost(self) -> Cost:
         """Estimated cost of one run at this spec's shapes; counted from the traced program where a system states none."""
         return estimate_cost(freeze(static(self)), hyper(self))
+
+    def flops_per_check(self) -> float:
+        """Return the estimated operations of a check whether the run's goal is reached; as those of a record unless said."""
+        return self.cost().flops_per_record
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
         """Arrays that all runs of a program share, read and not drawn (images); `init` finds them among its scalars."""
@@ -292,8 +301,13 @@ def swept(cls: type[RunSpec]) -> tuple[str, ...]:
 
 
 def hyper(spec: RunSpec) -> dict[str, float | int]:
-    """Return the run's array leaves: its swept scalars and its true sizes."""
-    return {path: get(spec, path) for path in (*swept(type(spec)), *spec.shape_fields)}
+    """Return the array leaves of the run's dynamics: its swept scalars, but for those of its goal, and its true sizes."""
+    return {path: get(spec, path) for path in (*swept(type(spec)), *spec.shape_fields) if path not in GOAL}
+
+
+def goal(spec: RunSpec) -> dict[str, float]:
+    """Return the swept scalars of the run's goal; none without one."""
+    return {path: get(spec, path) for path in GOAL} if spec.stop else {}
 
 
 def shape(spec: RunSpec) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from dynamics.core.dynamics import Dynamics
+from dynamics.core.segments import FINITE, STOPPED_AT
 from dynamics.errors import InputError, require
 
 
-def check_triple(dynamics: Any, key: Any, hyper: Mapping[str, Any]) -> list[str]:
-    """Return the names that the functions observe; raises `InputError` where these do not fit together.
+def check_triple(dynamics: Any, key: Any, hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return shape and type of what the functions observe by name; raises `InputError` where these do not fit together.
 
     key, hyper: arrays, or their shapes and types. Whatever the functions raise themselves comes through as it is, but
     for a scalar that they ask for and that is not there.
@@ -41,10 +42,11 @@ def check_triple(dynamics: Any, key: Any, hyper: Mapping[str, Any]) -> list[str]
     observed = jax.eval_shape(dynamics.observe, state, fixed)
     require(isinstance(observed, Mapping), "observe", type(observed).__name__, "must return a dict of arrays by name")
     for name in observed:
-        require(isinstance(name, str) and name != "finite", "observe", name, "must be a name other than `finite`")
+        fits = isinstance(name, str) and name not in (FINITE, STOPPED_AT)
+        require(fits, "observe", name, f"must be a name other than `{FINITE}` and `{STOPPED_AT}`")
     unknown = [name for name in dynamics.undefined if name not in observed]
     require(not unknown, "dynamics.undefined", unknown, f"must be among what observe returns: {', '.join(observed)}")
-    return list(observed)
+    return dict(observed)
 
 
 def unused_scalars(dynamics: Dynamics, key: Any, hyper: Mapping[str, Any]) -> list[str]:

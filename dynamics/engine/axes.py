@@ -265,17 +265,18 @@ def parse_axes(tree: Mapping[str, Any], spec: RunSpec) -> Axes:
 
 
 @cache
-def _fields_that_may_be_infinite(system: type[RunSpec]) -> set[str]:
-    """Return the paths of the fields of a system whose default is infinite; only these accept infinity."""
-    return {path for path, value in specs.flatten(system()).items() if isinstance(value, float) and math.isinf(value)}
+def _infinite_defaults(system: type[RunSpec]) -> set[tuple[str, float]]:
+    """Return the paths of the fields of a system whose default is infinite, with it; only these accept infinity."""
+    return {item for item in specs.flatten(system()).items() if isinstance(item[1], float) and math.isinf(item[1])}
 
 
 def _check_values(spec: RunSpec) -> None:
     """Raise `InputError` for values that no system accepts (NaN, overflow), so that a system's own checks need not."""
     for path, value in specs.flatten(spec).items():
         if isinstance(value, float):
-            finite = math.isfinite(value) or (value == math.inf and path in _fields_that_may_be_infinite(type(spec)))
-            require(finite, path, value, "must be a finite number")
+            require(
+                math.isfinite(value) or (path, value) in _infinite_defaults(type(spec)), path, value, "must be a finite number"
+            )
         elif isinstance(value, int):
             require(-(2**31) <= value < 2**31, path, value, "must be an integer of at most 32 bits")
         elif isinstance(value, tuple):

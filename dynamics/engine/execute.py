@@ -22,8 +22,10 @@ from dynamics.core import spec as specs
 from dynamics.core.devices import available_cores
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.lanes import step_together
-from dynamics.core.simulate import advance, drive, start
+from dynamics.core.segments import advance, advance_pursuit, start, start_pursuit
+from dynamics.core.simulate import drive
 from dynamics.core.spec import RunSpec
+from dynamics.core.stop_spec import StopSpec
 from dynamics.engine.checkpoint import CheckpointHook
 from dynamics.engine.plan import Group, Plan
 from dynamics.errors import is_out_of_memory
@@ -73,11 +75,16 @@ def map_over_ensemble(function: Callable, lanes: int) -> Callable:
     return lambda *args: lax.map(lambda a: function(*a), args, batch_size=lanes if lanes > 1 else None)
 
 
-def build_programs(dynamics: Dynamics, lanes: int, size: int, devices: list | None = None) -> Programs:
+def build_programs(
+    dynamics: Dynamics, lanes: int, size: int, devices: list | None = None, stop: StopSpec | None = None
+) -> Programs:
     """Return uncompiled programs for `size` runs, rounded up so that every device has the same number of full lanes.
 
-    lanes: runs per device that step together; devices: by default all local ones
+    lanes: runs per device that step together; devices: by default all local ones; stop: the goal at which runs end
     """
+    begin_run, advance_run = start, advance
+    if stop:
+        begin_run, advance_run = start_pursuit, lambda dynamics, *rest: advance_pursuit(dynamics, stop, *rest)
     devices = devices or jax.local_devices()
     devices = devices[: max(1, min(len(devices), size))]
     per_device = -(-size // len(devices))
@@ -87,10 +94,11 @@ def build_programs(dynamics: Dynamics, lanes: int, size: int, devices: list | No
     runs, same = PartitionSpec(ENSEMBLE_AXIS), PartitionSpec()
 
     def start_all(keys, hyper, shared):
-        return map_over_ensemble(lambda k, h: start(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
+        return map_over_ensemble(lambda k, h: begin_run(dynamics, k, {**h, **shared}), lanes)(keys, hyper)
 
     def advance_all(keys, fixed, state, begin, end, record):
-        return map_over_ensemble(lambda k, f, s: advance(dynamics, k, f, s, begin, end, record), lanes)(keys, fixed, state)
+        one = lambda k, f, s: advance_run(dynamics, k, f, s, begin, end, record)  # noqa: E731
+        return map_over_ensemble(one, lanes)(keys, fixed, state)
 
     def shard(function, in_specs):
         return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=runs, check_vma=False)
@@ -139,7 +147,7 @@ def _bytes(compiled: Any, *, resident: bool = True) -> float:
 
 def stack_hyperparameters(runs: tuple[RunSpec, ...], size: int) -> dict[str, np.ndarray]:
     """Return the swept scalars and sizes of the runs as arrays (size,) by name, padded by repeating the last run."""
-    columns = [specs.hyper(run) for run in runs]
+    columns = [{**specs.hyper(run), **specs.goal(run)} for run in runs]
     dtype = np.dtype(runs[0].precision)
     sizes = set(runs[0].shape_fields)
     return {
@@ -224,7 +232,7 @@ class Executor:
 
         def compiled() -> Programs:
             with jax.enable_x64(group.static.precision == "float64"), step_together(group.lanes):
-                programs = build_programs(group.static.dynamics(), group.lanes, size)
+                programs = build_programs(group.static.dynamics(), group.lanes, size, stop=group.static.stop)
                 cores_per_device.set(max(1, available_cores() // programs.devices))  # few runs leave devices idle
                 return compile_programs(programs, *place_arguments(runs, programs.size, programs.sharding))
 
@@ -262,12 +270,14 @@ class Executor:
         def segment(state: Any, begin: np.int32, end: np.int32, record: bool):
             return programs.advance(given.keys, fixed, state, begin, end, record)
 
-        trajectory = drive(segment, state, group.schedule, watch, hook, resume_state)
+        stops = bool(group.static.stop)
+        trajectory = drive(segment, state, group.schedule, watch, hook, resume_state, stops=stops)
         trajectory = trajectory._replace(
             records={name: value[:count] for name, value in trajectory.records.items()},
             finite=trajectory.finite[:count],
             state=jax.tree.map(lambda leaf: leaf[:count], trajectory.state),
             undefined=programs.undefined,
+            stopped_at=None if trajectory.stopped_at is None else trajectory.stopped_at[:count],
         )
         return ChunkResult(group.program, runs, trajectory, time.perf_counter() - started - compile_seconds, compile_seconds)
 

@@ -53,6 +53,8 @@ def cost_of(run: RunSpec) -> Cost:
     cost = run.cost()
     fits = isinstance(cost, Cost) and all(isinstance(part, Real) and 0 <= part < math.inf for part in cost)
     require(fits, f"cost of {run.system}", cost, "must be a dyn.Cost of finite numbers, none below 0")
+    if run.stop.every:
+        cost = cost._replace(flops_per_step=cost.flops_per_step + run.flops_per_check() / run.stop.every)
     return cost
 
 
@@ -108,6 +110,8 @@ class Group:
         """
         left_out = ("seed", "steps", *(f for f in specs.paths(self.static) if f.startswith("record.")))
         left_out += specs.swept(type(self.static))
+        if not self.static.stop:
+            left_out += tuple(path for path in specs.paths(self.static) if path.startswith("stop."))
         fields = {p: v for p, v in specs.flatten(self.static).items() if p not in left_out}
         anew = {"revision": revision()} if revision() else {}
         return specs.content_hash({"system": self.static.system, **fields, **anew})

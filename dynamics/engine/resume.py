@@ -1,7 +1,8 @@
 """Extend stored runs: a longer run resumes from the final state of the same run with fewer steps.
 
 This needs the final states of the shorter runs (`save_final=true`) and records at every step where the longer runs are
-to be recorded. Then nothing is computed twice, and the records equal those of a run of full length.
+to be recorded. Then nothing is computed twice, and the records equal those of a run of full length. Runs that end at a
+goal start from the beginning: how often in a row they have passed it is not stored.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def resume_from_shorter_runs(
 
     schedule: the steps to be recorded; state: an ensemble state of the same structure and shapes
     """
+    if runs[0].stop:
+        return None
     try:
         return _resume_from_shorter_runs(store, runs, schedule, state)
     except (OSError, ValueError, KeyError):  # removed or damaged meanwhile: start from the beginning

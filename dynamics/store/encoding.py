@@ -18,13 +18,16 @@ if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs no
 
 
 def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the run table and the record table of a chunk; a diverged run has no records after it diverged."""
+    """Return the run table and the record table of a chunk; a diverged run has no records after it diverged.
+
+    One that stopped at its goal has the records of its whole schedule: from `stopped_at` on they repeat what was seen there.
+    """
     from dynamics.core import spec as specs
 
     trajectory, runs = result.trajectory, result.runs
     ids = [specs.run_id(run) for run in runs]
     steps, finite, status, diverged_at = trajectory.steps, trajectory.finite, trajectory.status, trajectory.diverged_at
-    not_finite_at = trajectory.not_finite_at
+    not_finite_at, stopped_at = trajectory.not_finite_at, trajectory.stopped_at
     kept = np.where(finite.all(1), len(steps), np.argmin(finite, axis=1) + 1)
     shared = {
         "group": result.program,
@@ -43,7 +46,8 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
             "status": str(status[i]),
             "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
             "not_finite_at": int(not_finite_at[i]) if not_finite_at[i] >= 0 else None,
-            "steps_done": int(steps[kept[i] - 1]),
+            **({} if stopped_at is None else {"stopped_at": int(stopped_at[i]) if stopped_at[i] >= 0 else None}),
+            "steps_done": int(steps[kept[i] - 1] if stopped_at is None or stopped_at[i] < 0 else stopped_at[i]),
             **shared,
         }
         for i, run in enumerate(runs)
@@ -54,7 +58,7 @@ def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
         "step": np.broadcast_to(steps, mask.shape)[mask],
     }
     columns |= {name: value[mask] for name, value in trajectory.records.items()}
-    steps_at = {"diverged_at": pl.Int64, "not_finite_at": pl.Int64}  # also where no run has one
+    steps_at = {f"{event}_at": pl.Int64 for event in ("diverged", "not_finite", "stopped")}  # also where no run has one
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=steps_at), pl.DataFrame(columns)
 
 

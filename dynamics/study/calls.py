@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.spec import RunSpec
+from dynamics.core.stop_spec import StopSpec
 from dynamics.errors import InputError, choose, require, suggest
 from dynamics.store.store import Store
 from dynamics.study.experiments import experiment_names
@@ -50,6 +52,7 @@ def sweep_request(
     name: str | None,
     output: str | os.PathLike[str],
     settings: Mapping[str, Any],
+    stop: StopSpec | None = None,
 ) -> tuple[Request, Store | None]:
     """Return the runs of a sweep, and its store where that is not a folder of `output`."""
     from dynamics.study.sweeps import spec_request
@@ -60,16 +63,21 @@ def sweep_request(
     require(name is None or isinstance(name, str), "name", name, "must be a text")
     if precision is not None:
         choose("precision", precision, dict.fromkeys(specs.PRECISIONS))
+    require(stop is None or isinstance(stop, StopSpec), "stop", stop, "must be a dyn.Stop")
     if isinstance(subject, Dynamics):
         require(schedule is not None, "schedule", schedule, "give the steps to record, such as (0, 10, 100)")
         assert schedule is not None
         require(name is None, "name", name, "is for sweeps of a spec; a plain Dynamics is not stored")
-        return triple_request(subject, given, seeds, schedule, precision or "float32", frame)
+        return triple_request(
+            subject, given, seeds, schedule, precision or "float32", frame, StopSpec() if stop is None else stop
+        )
     allowed = "must be a spec such as dyn.Training(...), or a dyn.Dynamics"
     require(isinstance(subject, RunSpec), "subject", type(subject).__name__, allowed)
     if precision is not None:
         require("precision" not in given, "precision", precision, "is an axis already")
         given["precision"] = precision
+    if stop is not None:
+        subject = replace(subject, stop=stop)
     return spec_request(subject, given, seeds, schedule, name, frame), None
 
 
@@ -95,7 +103,8 @@ def any_request(subject: Subject, axes: Axes | None, options: Mapping[str, Any])
         return experiment_request(subject, axes, own.pop("size", None), output, own), None
     seeds, schedule = own.pop("seeds", 1), own.pop("schedule", None)
     precision, name = own.pop("precision", None), own.pop("name", None)
-    return sweep_request(subject, axes, seeds, schedule, precision, name, output, own)
+    stop = own.pop("stop", None)
+    return sweep_request(subject, axes, seeds, schedule, precision, name, output, own, stop)
 
 
 def _joined(axes: Axes | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dynamics.core.devices import prepare
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.recording import check_schedule
 from dynamics.core.spec import RunSpec
+from dynamics.core.stop_spec import StopSpec
 from dynamics.engine.plan import Plan
 from dynamics.errors import InputError, require
 from dynamics.study.calls import (
@@ -75,6 +76,7 @@ def sweep(
     seeds: int | Sequence[int] = 1,
     schedule: Sequence[int] | None = None,
     precision: str | None = None,
+    stop: StopSpec | None = None,
     name: str | None = None,
     output: str | os.PathLike[str] = ".",
     progress: bool = False,
@@ -88,6 +90,7 @@ def sweep(
     seeds: how many, or which; of a spec, `seed` may be an axis as well
     schedule: the steps to record, increasing (a triple needs it; a spec has `steps` and `record`, which it overrides)
     precision: `float32` or `float64`; if left out that of the spec, and `float32` for a triple
+    stop: a `dyn.Stop`, the goal at which a run ends; `stop.below` or `stop.above` may be an axis
     name, output: a spec's runs are stored in `output`/results/sweeps/`name` (by default its system's name) and known
         by their identity, so that a repetition computes nothing and a larger grid only what is new. A triple has no
         identity, for its code can change: its results lie in a temporary folder that goes with the study
@@ -104,7 +107,7 @@ def sweep(
     prepare()
     check_progress(progress)
     steps = None if schedule is None else check_schedule(schedule)
-    request, store = sweep_request(subject, axes, seeds, steps, precision, name, output, settings)
+    request, store = sweep_request(subject, axes, seeds, steps, precision, name, output, settings, stop)
     study = compute(request, store, progress=progress, is_experiment=False)
     if steps is not None and 0 not in steps:
         study = replace(study, records=study.records.filter(study.records["step"] > 0))

@@ -31,8 +31,9 @@ class Study(StudyContents):
 
     runs: one row a run and panel: `panel`, `run`, every config field by dotted path, `status`, provenance. `status` is
         `ok`, `diverged` (the state was not finite at some record), `not_finite` (only a measure was not, first at
-        `not_finite_at`) or `failed` (could not be computed: see `reason`)
-    records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined
+        `not_finite_at`), `reached` (it stopped at its goal, at `stopped_at`) or `failed` (could not be computed: see `reason`)
+    records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined; after
+        `stopped_at` they repeat what was seen there, as the state does not move any more
     specs: every requested run by its identity
     store: the folder that the tables come from
     is_experiment: whether the study is one of the experiments, which have a figure and claims

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,13 +23,15 @@ from dynamics.core.dynamics import Dynamics
 from dynamics.core.plain_values import plain_value
 from dynamics.core.recording import RecordSpec, check_schedule
 from dynamics.core.spec import RunSpec
+from dynamics.core.stop_spec import GOAL, StopSpec
 from dynamics.core.triple_checks import check_triple, unused_scalars
 from dynamics.engine import axes
 from dynamics.errors import choose, require
 from dynamics.store.store import Store
 from dynamics.study.request import Request, StudySpec
 
-RESERVED = {"panel", "run", "step", "finite", "status", "reason", *dir(RunSpec), "triple"}
+COLUMNS = {"panel", "run", "step", "finite", "status", "reason", "stopped_at", "triple"}
+RESERVED = COLUMNS | {*dir(RunSpec), *(f.name for f in fields(RunSpec))}
 _HELD: WeakValueDictionary[int, HeldDynamics] = WeakValueDictionary()
 _numbers = itertools.count(1)
 
@@ -77,10 +79,12 @@ def triple_request(
     schedule: Sequence[int],
     precision: str,
     settings: StudySpec,
+    stop: StopSpec,
 ) -> tuple[Request, TemporaryStore]:
     """Return the runs of a sweep over the scalars of a triple's `hyper`, and a store for them.
 
-    values: a list, range or array by name is an axis, a number the same for all runs; `zip` advances axes together.
+    values: a list, range or array by name is an axis, a number the same for all runs; `zip` advances axes together; the
+        goal's `stop.below` and `stop.above` are no scalars of `hyper` but may be axes too
     Raises `InputError` for a name or value that is not allowed, and whatever the triple's own functions raise.
     """
     choose("precision", precision, dict.fromkeys(specs.PRECISIONS))
@@ -90,6 +94,7 @@ def triple_request(
     together = tree.get("zip", [])
     entries = [together] if isinstance(together, Mapping) else together
     names = tuple(dict.fromkeys([*(n for n in tree if n != "zip"), *(n for entry in entries for n in entry)]))
+    names = tuple(name for name in names if name not in GOAL)
     for name in names:
         require(name.isidentifier(), "hyper", name, "a scalar of hyper is named as a variable is")
         require(name not in RESERVED, "hyper", name, "is a word of the suite's own; call it something else")
@@ -103,7 +108,7 @@ def triple_request(
     _HELD[number] = held
     store = TemporaryStore(held)
     record = RecordSpec(num=0, at=list(steps))
-    base = triple_spec(names)(triple=number, steps=steps[-1], record=record, precision=precision)
+    base = triple_spec(names)(triple=number, steps=steps[-1], record=record, precision=precision, stop=stop)
     runs = axes.expand_runs(base, axes.parse_axes({"seed": seed_list, **tree}, base))
     for run in runs:
         run.check()

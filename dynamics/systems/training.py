@@ -162,6 +162,10 @@ class TrainingSpec(RunSpec):
         """Return the estimated cost of one run, see `training_cost`."""
         return training_cost.estimate_cost(self)
 
+    def flops_per_check(self) -> float:
+        watched = [name for name in self.measured if name == self.stop.measure]  # one that gives several is not told apart
+        return (replace(self, measures=tuple(watched)) if watched else self).cost().flops_per_record  # type: ignore[arg-type]
+
 
 class TrainState(NamedTuple):
     """The state of a training run: params; the rule's state; step, how many were taken."""

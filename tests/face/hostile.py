@@ -83,6 +83,16 @@ CALLS = {
         keyword=(lambda: simulate(seed=3), "simulate seed = 3: no such argument"),
     ),
     **of(
+        "Stop",
+        number=(lambda: dyn.Stop(measure=1), "stop.measure = 1: must be a name"),
+        text=(lambda: dyn.Stop("x", below="low"), "stop.below = 'low': must be a number"),
+        infinite=(lambda: dyn.Stop("x", below=INF), "stop.below = inf: must be a number"),
+        checks=(lambda: dyn.Stop("x", checks=0), "stop.checks = 0: must be an integer from 1"),
+        fraction=(lambda: dyn.Stop("x", every=0.5), "stop.every = 0.5: must be an integer"),
+        keyword=(lambda: dyn.Stop("x", under=1.0), "stop.under = 1.0: no such field"),
+        mapping=(lambda: simulate(stop={"measure": "x", "below": 1.0}), "stop = {'measure': 'x', 'below': 1.0}: must be a"),
+    ),
+    **of(
         "Dynamics",
         functions=(lambda: simulate(dynamics=dyn.Dynamics(1, 2, 3)), "dynamics.init = 1: must be a function"),
         state_alone=(lambda: simulate(dynamics=HALVE._replace(init=lambda key, h: h["x0"])), "init = 'ShapeDtypeStruct'"),

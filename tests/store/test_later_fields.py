@@ -12,6 +12,7 @@ from oracles import change
 from dynamics.core import spec as specs
 from dynamics.core.recording import RecordSpec
 from dynamics.core.spec import RunSpec, added_field, unhashed_field
+from dynamics.core.stop_spec import GOAL
 from dynamics.data.problem import DataSpec
 from dynamics.data.views import ViewSpec
 from dynamics.engine.axes import expand_runs, parse_axes
@@ -85,14 +86,14 @@ def test_where_something_lies_is_no_part_of_what_it_is():
     assert specs.run_id(here) == specs.run_id(there) == specs.run_id(Moved()) == specs.run_id(Before())
     assert specs.run_id(change(here, rate=0.1)) != specs.run_id(here)
     assert specs.family(here) != specs.family(there)  # a program reads one of them
-    assert specs.latecomers(Moved) == {"folder": ""}
+    assert specs.latecomers(Moved) == specs.latecomers(Before) | {"folder": ""}
 
 
 def test_later_fields_are_swept_put_and_static_like_any_other():
     base = After()
     runs = expand_runs(base, parse_axes({"slope": [0.25, 0.5], "part": {"shape": ["round", "flat"]}}, base))
     assert [(run.slope, run.part.shape) for run in runs] == [(0.25, "round"), (0.25, "flat"), (0.5, "round"), (0.5, "flat")]
-    assert specs.swept(After) == ("rate", "slope")
+    assert specs.swept(After) == (*GOAL, "rate", "slope")
     assert specs.get(specs.put(base, {"part.shape": "flat"}), "part.shape") == "flat"
     assert specs.family(base) != specs.family(change(base, part__shape="flat"))
     assert specs.family(base) == specs.family(change(base, slope=0.5))
