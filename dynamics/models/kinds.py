@@ -6,13 +6,15 @@ import math
 from typing import Any
 
 from dynamics.data.views import list_views
+from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Model
+from dynamics.models.initial_laws import FLAX_DEFAULT, INITS, ORTHOGONAL
 from dynamics.models.linear import build_linear_model
 from dynamics.models.locally_connected import build_locally_connected
-from dynamics.models.mlp import MLP_ACTIVATIONS, build_mlp
+from dynamics.models.mlp import build_mlp
 from dynamics.models.model_spec import MODELS, Grid, ModelKind, ModelSpec
 from dynamics.models.several_outputs import build_several_outputs
-from dynamics.models.two_layer import ACTIVATIONS, INITS, build_two_layer
+from dynamics.models.two_layer import build_two_layer
 
 ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
 
@@ -63,8 +65,20 @@ def count_one_hidden_layer_parameters(spec: ModelSpec, grid: Grid, outputs: int)
 
 def count_mlp_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
     """Return the number of parameters of a fully connected network of `depth` hidden layers."""
-    width = int(spec.width)
-    return width * (math.prod(grid) + 1 + (spec.depth - 1) * (width + 1) + 1) + 1
+    width, bias = int(spec.width), int(spec.bias)
+    hidden = width * (math.prod(grid) + bias + (spec.depth - 1) * (width + bias))
+    return hidden + max(outputs, 1) * (width + bias)
+
+
+def list_mlp_paddings(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the sizes in which zeros may be appended to a fully connected network: all if it is drawn unit by unit."""
+    return ("data.num_samples",) if spec.layer_init in (FLAX_DEFAULT, ORTHOGONAL) else ALL_SIZES
+
+
+def build_fully_connected(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
+    """Return the fully connected network of a config."""
+    more: dict[str, Any] = {"outputs": outputs, "init": spec.layer_init, "bias": spec.bias}
+    return build_mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype, **more)
 
 
 def shared_filter_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
@@ -108,15 +122,18 @@ MODELS.add(
         lambda spec, grid, dtype, outputs: build_linear_model(math.prod(grid), dtype),
         pads=ALL_SIZES,
         parameters=lambda spec, grid, outputs: math.prod(grid),
+        output_bias=lambda spec: False,
     ),
 )
 MODELS.add(
     "mlp",
     ModelKind(
-        lambda spec, grid, dtype, outputs: build_mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype),
-        MLP_ACTIVATIONS,
-        pads=("data.num_samples",),
+        build_fully_connected,
+        ACTIVATIONS,
+        pads=list_mlp_paddings,
         parameters=count_mlp_parameters,
+        several_outputs=True,
+        output_bias=lambda spec: spec.bias,
     ),
-    uses=("width", "activation", "depth"),
+    uses=("width", "activation", "depth", "layer_init", "bias", "readout_scale"),
 )

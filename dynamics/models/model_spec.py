@@ -18,6 +18,8 @@ from dynamics.core.usage import fill_in
 from dynamics.data.views import ViewSpec, view_shape
 from dynamics.errors import InputError, choose, require
 from dynamics.models.base import Batch, Model
+from dynamics.models.initial_laws import FLAX_DEFAULT
+from dynamics.models.mlp import MLP_INITS
 
 __all__ = ["MODELS", "Batch", "Grid", "Model", "ModelKind", "ModelSpec", "resolve_width"]
 
@@ -32,25 +34,27 @@ class ModelKind:
     activations, inits: the names that `model.activation` and `model.init` may have; None where the kind has no use for
     them
     pads: the sizes in which zeros (samples of no weight, neurons, coordinates) may be appended without changing any
-    number
+    number; a function of the spec where that depends on it
     parameters(spec, grid, outputs): how many there are; counted from the initialised network where it is None
     flops_per_sample(spec, grid, outputs): of a gradient, for the plan; six a parameter where it is None
     several_outputs: whether it can have more than one
     patches: whether its neurons see views of a sample and not the whole
     one_hidden_layer: whether it is one layer of units with a linear readout (`Model.neurons`, `layout`, `half_spaces`)
     shared_filters: whether each of its neurons looks at all that it sees of a sample with the same weights
+    output_bias(spec): whether a constant is added to its output, whose curvature is that of the loss
     """
 
     build: Callable[[ModelSpec, Grid, Any, int], Model]
     activations: Collection[str] | None = None
     inits: Collection[str] | None = None
-    pads: tuple[str, ...] = ()
+    pads: tuple[str, ...] | Callable[[ModelSpec], tuple[str, ...]] = ()
     parameters: Callable[[ModelSpec, Grid, int], int] | None = None
     flops_per_sample: Callable[[ModelSpec, Grid, int], float] | None = None
     several_outputs: bool = False
     patches: bool = False
     one_hidden_layer: bool = False
     shared_filters: bool = False
+    output_bias: Callable[[ModelSpec], bool] = lambda spec: True
 
 
 COMMON = ("gradient", "init_scale")
@@ -78,6 +82,9 @@ class ModelSpec(CheckedFields):
         "shared", choices=("shared", "unit"), doc="one readout weight a filter, or one for each position too"
     )
     pooling: str = added_field("mean", choices=("mean", "sum"), doc="over the views of a sample")
+    layer_init: str = added_field(FLAX_DEFAULT, choices=MLP_INITS, doc="law of a deep network's initial parameters")
+    bias: bool = added_field(True, doc="whether the layers of a deep network have biases")
+    readout_scale: float = added_field(1.0, at_least=0, doc="factor on the initial parameters of a deep network's last layer")
 
     def check_names(self) -> None:
         """Refuse a width that is no number and no multiple of n, and activations and initialisations that no kind has."""
@@ -120,6 +127,12 @@ class ModelSpec(CheckedFields):
             else:
                 value = getattr(self, name)
                 require(value == getattr(type(self), name), f"model.{name}", value, only)
+
+    @property
+    def pads(self) -> tuple[str, ...]:
+        """Return the sizes in which the network may be padded, see `ModelKind.pads`."""
+        known = MODELS[self.kind].pads
+        return known(self) if callable(known) else known
 
     def rows(self, grid: Grid) -> tuple[int, int]:
         """Return (views of a sample that each neuron sees, numbers in each without the leading 1)."""

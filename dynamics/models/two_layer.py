@@ -21,9 +21,7 @@ The theory writes w . x - b; the sign of b is a convention.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +30,9 @@ from jax import lax
 
 from dynamics.core.dynamics import Hyper
 from dynamics.kernels import gates
+from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout, seen_norm
+from dynamics.models.initial_laws import INITS
 from dynamics.models.row_streams import (
     Layer,
     RowStream,
@@ -54,73 +54,6 @@ class TwoLayer(NamedTuple):
     hidden: jax.Array
     readout: jax.Array
     offset: jax.Array
-
-
-class Activation(NamedTuple):
-    """An activation function phi and its derivative phi'.
-
-    At the ReLU's kink phi' = 0, as in jax.nn.relu (whose own rule is lost in a scan differentiated twice).
-    """
-
-    value: Callable[[jax.Array], jax.Array]
-    slope: Callable[[jax.Array], jax.Array]
-
-
-def _normal_cdf(z: jax.Array) -> jax.Array:
-    """Return the normal distribution function, written alike in phi and phi', so that it is evaluated once for both."""
-    return 0.5 * (1 + jax.scipy.special.erf(z * math.sqrt(0.5)))
-
-
-def _gelu_slope(z: jax.Array) -> jax.Array:
-    density = jnp.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    return _normal_cdf(z) + z * density
-
-
-ACTIVATIONS = {
-    "relu": Activation(lambda z: jnp.where(z <= 0, 0, z), lambda z: (z > 0).astype(z.dtype)),
-    "gelu": Activation(lambda z: z * _normal_cdf(z), _gelu_slope),
-}
-
-
-Draw = Callable[[jax.Array, tuple[int, ...], jax.Array, Any], jax.Array]
-
-
-class Init(NamedTuple):
-    """How the weights and biases of a layer of fan-in m are drawn: bound or standard deviation in terms of m.
-
-    outer: the weights of the readout, where they are drawn otherwise
-    """
-
-    weight: Draw
-    bias: Draw
-    outer: Draw | None = None
-
-    @property
-    def readout(self) -> Draw:
-        return self.outer or self.weight
-
-
-def _uniform(bound: Callable[[jax.Array], jax.Array]):
-    return lambda key, shape, fan_in, dtype: bound(fan_in) * jax.random.uniform(key, shape, dtype, -1, 1)
-
-
-def _normal(gain: float) -> Draw:
-    return lambda key, shape, fan_in, dtype: (gain / fan_in) ** 0.5 * jax.random.normal(key, shape, dtype)
-
-
-def _no_bias(key, shape, fan_in, dtype):
-    return jnp.zeros(shape, dtype)
-
-
-INITS = {
-    # torch.nn.Linear's own: weights and biases uniform on +-1/sqrt(fan_in)
-    "torch_default": Init(_uniform(lambda m: m**-0.5), _uniform(lambda m: m**-0.5)),
-    # He et al. 2015, gain sqrt(2) in both layers, biases zero
-    "kaiming_normal": Init(_normal(2.0), _no_bias),
-    # the same in the hidden layer, readout N(0, 1/fan_in) (Liang et al. 2026b)
-    "kaiming_lecun": Init(_normal(2.0), _no_bias, _normal(1.0)),
-    "kaiming_uniform": Init(_uniform(lambda m: (6 / m) ** 0.5), _no_bias),
-}
 
 
 def build_two_layer(

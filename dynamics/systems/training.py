@@ -18,6 +18,7 @@ from dynamics.errors import require
 from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding
 from dynamics.measures.view import RunData, View, prepare_run_data
 from dynamics.models import stepping
+from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LOSSES, LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
@@ -57,13 +58,14 @@ class TrainingSpec(RunSpec):
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        padding, homogeneous = common_padding(self.measured), self.model.activation == "relu"
+        padding, activation = common_padding(self.measured), ACTIVATIONS.get(self.model.activation)
+        homogeneous = activation is not None and activation.flat_at_zero
         if padding == "none":
             return ()
         if self.outputs or (padding == "homogeneous" and not homogeneous):
             return ("data.num_samples",)
         pads = LAWS[self.data.law].pads and self.target.pads
-        return tuple(size for size in MODELS[self.model.kind].pads if pads or size != "data.input_dim")
+        return tuple(size for size in self.model.pads if pads or size != "data.input_dim")
 
     @property
     def outputs(self) -> int:
@@ -137,7 +139,8 @@ class TrainingSpec(RunSpec):
 
     def warnings(self) -> list[str]:
         o, limit = self.optimizer, 1 / self.loss_factor
-        biased = self.model.kind != "linear" and self.loss.kind == "squared"  # the output bias alone has curvature 2 * factor
+        has_bias = MODELS[self.model.kind].output_bias(self.model)  # which alone has curvature 2 * factor
+        biased = has_bias and self.loss.kind == "squared"
         stays = o.schedule.kind in (CONSTANT, "warmup")
         if o.kind == "gd" and o.batch_size == 0 and biased and stays and o.learning_rate >= limit:
             return [

@@ -130,7 +130,7 @@ def test_linear_model_sharpness_is_that_of_the_exact_hessian(rng, factor):
 
 def test_mlp_sharpness_equals_dense_and_its_kernel_the_jacobians(rng):
     model = build("mlp", 2, 4, 2)
-    params = jax.jit(model.init)(jax.random.key(1), {"model.init_scale": jnp.asarray(1.5)})
+    params = jax.jit(model.init)(jax.random.key(1), {"model.init_scale": jnp.asarray(1.5), "model.readout_scale": 1.0})
     x, y = rng.normal(size=(7, 2)), 2 * rng.normal(size=7)
     from_kernel, from_products, hessian = curvatures("mlp", 2, 4, 2)(params, x, y, 1.0)
     assert from_products.value == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-10)
@@ -177,7 +177,7 @@ def test_hessian_products_are_those_of_the_dense_matrix(rng):
 
     @jax.jit
     def both(x, y, v):
-        params = model.init(jax.random.key(0), {"model.init_scale": jnp.asarray(1.0)})
+        params = model.init(jax.random.key(0), {"model.init_scale": jnp.asarray(1.0), "model.readout_scale": 1.0})
         loss = loss_on(model, model.prepare(x, y, jnp.full(5, 0.2)), 1.0)
         return build_hessian_product(loss, params)(v), dense_hessian(loss, params)
 

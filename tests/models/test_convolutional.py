@@ -245,7 +245,7 @@ BAD = {
         {"model__kind": "mlp", "model__activation": "tanh"},
         f"model.views.scheme = 'sliding': {OTHERS}",
     ),
-    "no such activation": ({"model__activation": "tanh"}, "model.activation = 'tanh': choose one of gelu, relu"),
+    "no such activation": ({"model__activation": "sine"}, "model.activation = 'sine': choose one of erf, gelu"),
     **{
         name: (
             {"measures": [name], "model": ModelSpec("linear", 1)},

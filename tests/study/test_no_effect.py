@@ -73,6 +73,8 @@ OTHER = {  # another value than the default, where adding to it would not do
     "model.gradient": "autodiff",
     "model.readout": "unit",
     "model.pooling": "sum",
+    "model.layer_init": "orthogonal",
+    "model.bias": False,
     "model.views.scheme": "disjoint",
     "loss.normalization": "half",
     "optimizer.decay": "weights",
