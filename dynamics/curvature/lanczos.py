@@ -155,9 +155,10 @@ def default_tolerance(size: int, dtype: Any) -> float:
     return min(usual, max(GAP * RANDOM_SHARE / math.sqrt(size), ROUNDING * float(jnp.finfo(dtype).eps)))
 
 
-def add_random_share(start: jax.Array) -> jax.Array:
-    """Return the direction of `start` (N,) plus `RANDOM_SHARE` times a random one, always the same; that alone for zeros."""
-    noise, size = jax.random.normal(jax.random.key(0), start.shape, start.dtype), jnp.linalg.norm(start)
+def add_random_share(start: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Return the direction of `start` (N,) plus `RANDOM_SHARE` times a random one, the key's; that alone for zeros."""
+    key = jax.random.key(0) if key is None else key
+    noise, size = jax.random.normal(key, start.shape, start.dtype), jnp.linalg.norm(start)
     return RANDOM_SHARE * noise / jnp.linalg.norm(noise) + start / jnp.where(size > 0, size, 1)
 
 

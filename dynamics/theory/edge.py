@@ -14,3 +14,16 @@ def stability_threshold(kind: str, momentum: float) -> float:
     """
     thresholds = {"gd": 2.0, "momentum": 2 + 2 * momentum, "nesterov": (2 + 2 * momentum) / (1 + 2 * momentum)}
     return thresholds[kind]
+
+
+def averaged_momentum_threshold(beta1: float) -> float:
+    """Return the largest stable eta * S of heavy ball with m <- b m + (1 - b) g: (2 + 2b) / (1 - b), 38 at b = 0.9.
+
+    theta <- theta - eta m on a quadratic is heavy ball with the rate (1 - b) eta. It is Adam's threshold too, once its
+    means have forgotten their start, with S the largest eigenvalue of P^-1 H for its preconditioner P while P changes
+    little within an oscillation (Cohen et al. 2022); RMSProp's is that at b = 0.
+
+    >>> [round(averaged_momentum_threshold(b), 6) for b in (0.0, 0.9)]
+    [2.0, 38.0]
+    """
+    return (2 + 2 * beta1) / (1 - beta1)
