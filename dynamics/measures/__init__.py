@@ -1,5 +1,25 @@
 """What can be seen of a training run: measures by name, each with what it needs and what it costs."""
 
-from dynamics.measures import activation, balance, classes, eigenvalues, norms, risk, stability_checks
+from dynamics.measures import (
+    activation,
+    balance,
+    classes,
+    eigenvalues,
+    norms,
+    optimizer_curvature,
+    risk,
+    spectrum,
+    stability_checks,
+)
 
-__all__ = ["activation", "balance", "classes", "eigenvalues", "norms", "risk", "stability_checks"]
+__all__ = [
+    "activation",
+    "balance",
+    "classes",
+    "eigenvalues",
+    "norms",
+    "optimizer_curvature",
+    "risk",
+    "spectrum",
+    "stability_checks",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 from dynamics.core.checked_arguments import check_arguments
 from dynamics.core.checked_fields import deferred_checks
 from dynamics.core.given_arrays import map_leaves, read_array
+from dynamics.core.plain_values import coerce
+from dynamics.core.spec import check_options, copy_spec
 from dynamics.data.law import DataSpec
 from dynamics.data.problem import Problem, Samples
 from dynamics.data.targets import TargetSpec
-from dynamics.errors import choose, require
+from dynamics.errors import choose, require, suggest
 from dynamics.measures.given_net import (
     cast,
     check_class_labels,
@@ -29,7 +31,7 @@ from dynamics.measures.given_net import (
     read_number,
     split_net,
 )
-from dynamics.measures.table import MEASURES, check_measures
+from dynamics.measures.table import MEASURES, MeasureSpec, check_measures
 from dynamics.measures.view import View, prepare_run_data
 from dynamics.models.base import Model, flat_batch
 from dynamics.models.losses import FACTORS, LOSSES, LossSpec
@@ -48,6 +50,7 @@ class Setting:
     loss: LossSpec
     optimizer: OptimizerSpec
     outputs: int
+    measure_options: MeasureSpec
 
 
 @check_arguments("measure", types=False)
@@ -65,6 +68,7 @@ def measure(
     test: tuple[Any, Any] | None = None,
     noise_std: float = 0.0,
     precision: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the columns of these measures for a network at its parameters, as Python numbers where they are scalars.
 
@@ -82,6 +86,7 @@ def measure(
     clean: labels without noise, as `clean_train_error` wants them; test: fresh (inputs, clean labels) for risks and
         gaps; noise_std: of the labels' noise, in `generalization_gap`
     precision: `float32` or `float64`; the widest of the arrays that are given, unless said
+    options: of the measures, such as `{"top_k": 3}`, as `measure_options` in a config
 
     One program is compiled for each shape and choice of measures, and used again for the next net. Raises `InputError`
     for shapes that do not go together, numbers that are not finite or that the precision does not hold, and measures
@@ -94,7 +99,7 @@ def measure(
     >>> print({name: round(value, 4) for name, value in seen.items()})
     {'one_sided_path_norm': 0.6312, 'path_norm': 3.0, 'train_loss': 0.0375, 'weighted_path_norm': 0.1209}
     """
-    names = _names(measures)
+    names, chosen = _names(measures), _read_options(options)
     choose("normalization", normalization, dict.fromkeys(FACTORS))
     choose("loss", loss, LOSSES)
     params, apply = split_net(net)
@@ -131,13 +136,16 @@ def measure(
             check_two_layer(params, *train[:2])
         else:
             check_predictions(params, apply, *train[:2])
-        setting = _setting(train, fresh, clean is not None, normalization, loss, activation, noise_std, rate, apply is None)
+        setting = _setting(
+            train, fresh, clean is not None, normalization, loss, activation, noise_std, rate, apply is None, chosen
+        )
         setting.loss.check(setting.outputs)
         check_measures(names, setting)
         scalars = {"data.noise_std": noise_std, "optimizer.learning_rate": rate}
+        scalars |= {f"measure_options.{f.name}": v for f, v in _swept(chosen)}
         hyper = {name: np.asarray(value, dtype) for name, value in scalars.items()}
         fresh = (train[0], train[2]) if fresh is None else fresh  # no measure that was let through looks at them
-        found = _take(params, train, fresh, hyper, names, apply, activation, setting.loss.factor(setting.outputs), loss)
+        found = _take(params, train, fresh, hyper, names, apply, activation, setting.loss.factor(setting.outputs), loss, chosen)
         found = {name: np.asarray(value) for name, value in found.items()}
     return {name: value.item() if value.ndim == 0 else value for name, value in found.items()}
 
@@ -153,7 +161,28 @@ def _names(measures: Any) -> tuple[str, ...]:
     return tuple(sorted(set(texts)))
 
 
-def _setting(train, fresh, is_clean, normalization, loss, activation, noise_std, rate, two_layer) -> Setting:
+def _read_options(options: Any) -> MeasureSpec:
+    """Return the measures' options, checked; those that are not given are at their defaults."""
+    given = {} if options is None else options
+    allowed = "must be a mapping of names to values"
+    require(isinstance(given, Mapping) and all(isinstance(name, str) for name in given), "options", options, allowed)
+    known = {f.name: f.type for f in fields(MeasureSpec)}
+    for name, value in given.items():
+        require(name in known, f"options.{name}", value, f"no such option{suggest(name, known)}")
+    defaults = MeasureSpec()
+    values = {name: coerce(f"options.{name}", value, type(getattr(defaults, name))) for name, value in given.items()}
+    chosen = copy_spec(defaults, values)
+    check_options(chosen, "options")
+    return chosen
+
+
+def _swept(options: MeasureSpec) -> list[tuple[Any, float]]:
+    """Return the options that are swept in a run, each with its value: those of a user's measures."""
+    found = [(f, getattr(options, f.name)) for f in fields(options) if not f.metadata.get("static")]
+    return [(f, value) for f, value in found if isinstance(value, float)]
+
+
+def _setting(train, fresh, is_clean, normalization, loss, activation, noise_std, rate, two_layer, options) -> Setting:
     """Return what the measures' needs are judged by; these specs describe what is given and are not to be run."""
     with deferred_checks():
         return Setting(
@@ -163,11 +192,12 @@ def _setting(train, fresh, is_clean, normalization, loss, activation, noise_std,
             LossSpec(normalization, loss),
             OptimizerSpec(learning_rate=rate),
             train[1].shape[1] if train[1].ndim == 2 else 0,
+            options,
         )
 
 
-@partial(jax.jit, static_argnames=("names", "apply", "activation", "factor", "kind"))
-def _take(params, train, test, hyper, names, apply, activation, factor, kind) -> dict[str, jax.Array]:
+@partial(jax.jit, static_argnames=("names", "apply", "activation", "factor", "kind", "options"))
+def _take(params, train, test, hyper, names, apply, activation, factor, kind, options) -> dict[str, jax.Array]:
     """Return the columns of these measures, in one program a shape."""
     x, y, clean = train
     dtype, count = x.dtype, len(x)
@@ -189,7 +219,8 @@ def _take(params, train, test, hyper, names, apply, activation, factor, kind) ->
     fresh_x, fresh_y = test
     fresh = Samples(fresh_x, fresh_y, fresh_y, jnp.full(len(fresh_x), 1 / len(fresh_x), dtype))
     hyper = {**hyper, **{name: jnp.int32(size) for name, size in sizes.items()}}
-    view = View(model, params, prepare_run_data(model, Problem(samples, fresh), hyper, jax.random.key(0)), factor, kind)
+    fixed = prepare_run_data(model, Problem(samples, fresh), hyper, jax.random.key(0))
+    view = View(model, params, fixed, factor, kind, options=options)
     found: dict[str, jax.Array] = {}
     for name in names:
         found |= MEASURES[name](view)

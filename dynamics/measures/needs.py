@@ -8,20 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dynamics.core.registry import Registry
 from dynamics.data.law import DataSpec
 from dynamics.data.targets import TargetSpec
 from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import MODELS, ModelKind, ModelSpec
+from dynamics.optimizers.preconditioners import PRECONDITIONERS
 from dynamics.optimizers.rules import OptimizerSpec
 
 
 class MeasuredRun(Protocol):
     """The settings that needs are judged by. A `TrainingSpec` has them; `measure` makes them up for a net of one's own.
 
-    outputs: how many outputs the network has, 0 for a scalar
+    outputs: how many outputs the network has, 0 for a scalar; measure_options: a `MeasureSpec`
     """
 
     @property
@@ -36,6 +37,8 @@ class MeasuredRun(Protocol):
     def optimizer(self) -> OptimizerSpec: ...
     @property
     def outputs(self) -> int: ...
+    @property
+    def measure_options(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,14 @@ NEEDS.update(
         "relu": Need(lambda run: run.model.activation == "relu", "model.activation = relu: its theory is of kinks"),
         "clean_labels": Need(lambda run: run.target.kind != "", "labels without noise: a target.kind, or clean=labels"),
         "fresh_samples": Need(lambda run: run.data.num_test > 0, "samples to test on: data.num_test, or test=(inputs, labels)"),
+        "preconditioner": Need(
+            lambda run: run.optimizer.kind in PRECONDITIONERS,
+            lambda: f"a run of optimizer.kind = {' or '.join(PRECONDITIONERS)}, whose own state it is of",
+        ),
+        "batches": Need(
+            lambda run: 0 < (run.measure_options.batch_sharpness_size or run.optimizer.batch_size) <= run.data.num_samples,
+            "batches of at most n samples: optimizer.batch_size, or measure_options.batch_sharpness_size",
+        ),
         "learning_rate": Need(lambda run: not math.isnan(run.optimizer.learning_rate), "a learning rate: learning_rate=0.1"),
     }
 )

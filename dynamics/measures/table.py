@@ -23,11 +23,13 @@ class Work(NamedTuple):
     name: equal names are one computation
     passes: its products, in those of one full-batch gradient
     holds_products: whether it keeps arrays of the linearised gradient, as products with the Hessian do
+    vectors: how many arrays like the parameters it keeps then, the basis of its Krylov space
     """
 
     name: str
     passes: float
     holds_products: bool = False
+    vectors: int = 65
 
 
 GAUSS_NEWTON = Work("Lanczos on the Gauss-Newton kernel", 15)
@@ -36,12 +38,18 @@ HALF_SPACES = Work("sums over the half-spaces of every unit", 3)
 
 
 @dataclass(frozen=True)
+class MeasureSpec(CheckedFields):
+    """Fields that registered measures bring with them, the suite's as a user's: how many eigenvalues, say."""
+
+
+@dataclass(frozen=True)
 class Measure:
     """A measure that configs may name; called with a `View` it returns named scalars, the columns of the records.
 
     function: View -> {column: scalar}
     needs: names of `NEEDS`; a run that lacks one is refused before anything is computed
-    cost: what it computes beyond a prediction on the training and the test samples
+    cost: what it computes beyond a prediction on the training and the test samples; a function of the `MeasureSpec` where
+        that depends on its options
     padding: under which padding its numbers stay. `exact`: any, by samples without weight, zero coordinates and zero
         neurons. `homogeneous`: so if zero neurons have no slope, which holds for the ReLU. `none`: runs that are
         measured by it are never padded, which is always right and the default.
@@ -51,7 +59,7 @@ class Measure:
 
     function: Callable[[View], dict[str, jax.Array]]
     needs: tuple[str, ...] = ()
-    cost: tuple[Work, ...] = ()
+    cost: tuple[Work, ...] | Callable[[MeasureSpec], tuple[Work, ...]] = ()
     padding: str = "none"
     undefined: tuple[str, ...] = ()
 
@@ -61,12 +69,9 @@ class Measure:
         choose("padding", self.padding, dict.fromkeys(PADDINGS))
 
     def __call__(self, view: View) -> dict[str, jax.Array]:
+        if view.options is None:
+            view.options = MeasureSpec()
         return self.function(view)
-
-
-@dataclass(frozen=True)
-class MeasureSpec(CheckedFields):
-    """Fields that registered measures bring with them; the suite's have none."""
 
 
 MEASURES: Registry[Measure] = Registry("measure", "measure_options", lambda: MeasureSpec, selector="measures")
@@ -101,9 +106,11 @@ def check_measures(names: Iterable[str], run: MeasuredRun) -> None:
                 raise InputError("measures", name, f"needs {NEEDS[need].message}")
 
 
-def distinct_work(names: Iterable[str]) -> tuple[Work, ...]:
-    """Return the distinct computations that recording these measures takes, each counted once."""
-    return tuple(dict.fromkeys(work for name in names for work in MEASURES[name].cost))
+def distinct_work(names: Iterable[str], options: MeasureSpec | None = None) -> tuple[Work, ...]:
+    """Return the distinct computations that recording these measures takes with these options, each counted once."""
+    options = MeasureSpec() if options is None else options
+    costs = (MEASURES[name].cost for name in names)
+    return tuple(dict.fromkeys(work for cost in costs for work in (cost(options) if callable(cost) else cost)))
 
 
 def common_padding(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -48,6 +49,14 @@ def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Ar
     )
 
 
+class RuleInForce(NamedTuple):
+    """The rule of the run that is looked at: spec, an `OptimizerSpec`; state, the rule's own; step, how many it took."""
+
+    spec: Any
+    state: Any
+    step: jax.Array
+
+
 class View:
     """A network's parameters beside the data of its run; what several measures need is computed once.
 
@@ -55,6 +64,7 @@ class View:
         loss by its name or spec
     options: what is set of fields that registered measures brought with them (static ones; swept ones are in `hyper`)
     learning_rate: of the step that starts at these parameters; the run's own unless given, as a schedule does
+    rule: the rule that trains the network, None where none is known
     """
 
     def __init__(
@@ -66,12 +76,20 @@ class View:
         descended: str | LossSpec = "squared",
         learning_rate: jax.Array | None = None,
         options: Any = None,
+        rule: RuleInForce | None = None,
     ):
-        self.model, self.params, self.factor, self.options = model, params, factor, options
-        self.hyper, self.problem, self.train, self.clean, self.test, _ = fixed
+        self.model, self.params, self.factor, self.options, self.rule = model, params, factor, options, rule
+        self.hyper, self.problem, self.train, self.clean, self.test, self.order = fixed
         self.descended = resolve_loss_spec(descended, self.hyper)
         self.squared = self.descended.kind == "squared"
         self._learning_rate = learning_rate
+        self._known: dict[str, Any] = {}
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return what `compute` returns, computed once for all measures that ask for it by this name."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     @property
     def learning_rate(self) -> jax.Array:

@@ -16,7 +16,7 @@ from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
 from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding
-from dynamics.measures.view import RunData, View, prepare_run_data
+from dynamics.measures.view import RuleInForce, RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Batch, Model
@@ -153,7 +153,8 @@ class TrainingSpec(RunSpec):
         """Return what measures see of a run in this state; its learning rate is that of the step which starts there."""
         rate = scheduled_rate(self.optimizer.schedule.kind, fixed.hyper, state.step, self.steps)
         model = self.network(fixed.hyper)
-        return View(model, state.params, fixed, self.loss_factor, self.loss, rate, self.measure_options)
+        rule = RuleInForce(self.optimizer, state.rule, state.step)
+        return View(model, state.params, fixed, self.loss_factor, self.loss, rate, self.measure_options, rule)
 
     def derived_columns(self) -> dict[str, Any]:
         return {"loss_factor": self.loss_factor}

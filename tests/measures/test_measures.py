@@ -50,7 +50,11 @@ def example(rng):
     return random_net(rng, D, WIDTH), x, clean + NOISE * rng.normal(size=N), clean, fresh, np.sin(fresh[:, 0])
 
 
-ELSEWHERE = ("balance", "accuracy", "clean_accuracy")  # measures with a test of their own in another file
+MATRICES = ("hessian", "gauss_newton", "fisher")
+SPECTRA = tuple(f"{matrix}_{word}" for matrix in MATRICES for word in ("top", "trace", "frobenius"))
+SPECTRA += ("hessian_bottom", "spectral_density", "layer_sharpness", "fisher_sharpness", "gradient_noise_sharpness")
+SPECTRA += ("gradient_noise_trace", "batch_sharpness", "preconditioned_sharpness")
+ELSEWHERE = ("balance", "accuracy", "clean_accuracy", *SPECTRA)  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above
 
 
