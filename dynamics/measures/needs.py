@@ -92,6 +92,7 @@ NEEDS.update(
             lambda run: 0 < (run.measure_options.batch_sharpness_size or run.optimizer.batch_size) <= run.data.num_samples,
             "batches of at most n samples: optimizer.batch_size, or measure_options.batch_sharpness_size",
         ),
+        "start": Need(lambda run: hasattr(run, "steps"), "a training run, whose first parameters it compares with"),
         "learning_rate": Need(lambda run: not math.isnan(run.optimizer.learning_rate), "a learning rate: learning_rate=0.1"),
     }
 )

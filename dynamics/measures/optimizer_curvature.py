@@ -16,8 +16,9 @@ from dynamics.curvature.batch_quotients import batch_sharpness as mean_quotient
 from dynamics.curvature.batch_quotients import draw_batches, gradient_norms
 from dynamics.curvature.lanczos import top_eigenpair
 from dynamics.curvature.matrices import precondition
+from dynamics.measures.needs import MeasuredRun
 from dynamics.measures.spectrum import random_key
-from dynamics.measures.table import MEASURES, Measure, MeasureSpec, Work
+from dynamics.measures.table import MEASURES, Measure, Work
 from dynamics.measures.view import View
 from dynamics.measures.view_products import batch_gradient, build_product
 from dynamics.optimizers.preconditioners import PRECONDITIONERS
@@ -95,9 +96,9 @@ def _largest(matrix: str, name: str):
     return largest
 
 
-def _batches_work(options: MeasureSpec) -> tuple[Work, ...]:
+def _batches_work(run: MeasuredRun) -> tuple[Work, ...]:
     # of any size: at most all samples a batch, a gradient and a product
-    return (Work("quotients of batches", 3 * options.batch_sharpness_batches / 4),)  # type: ignore[attr-defined]
+    return (Work("quotients of batches", 3 * run.measure_options.batch_sharpness_batches / 4),)
 
 
 MEASURES.add(

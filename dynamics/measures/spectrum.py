@@ -19,7 +19,8 @@ from dynamics.curvature.matrices import layer_blocks, restrict_product
 from dynamics.curvature.spectral_density import SpectralDensity, estimate_density
 from dynamics.curvature.trace_estimates import MatrixMoments, estimate_moments
 from dynamics.errors import require
-from dynamics.measures.table import MEASURES, Measure, MeasureSpec, Work
+from dynamics.measures.needs import MeasuredRun
+from dynamics.measures.table import MEASURES, Measure, Work
 from dynamics.measures.view import View
 from dynamics.measures.view_products import build_product, flat_params
 
@@ -106,25 +107,25 @@ def layer_sharpness(view: View) -> Columns:
     return columns
 
 
-def _ends_work(matrix: str, end: str) -> Callable[[MeasureSpec], tuple[Work, ...]]:
-    def cost(options: MeasureSpec) -> tuple[Work, ...]:
-        k = getattr(options, "top_k", 5)
+def _ends_work(matrix: str, end: str) -> Callable[[MeasuredRun], tuple[Work, ...]]:
+    def cost(run: MeasuredRun) -> tuple[Work, ...]:
+        k = run.measure_options.top_k
         return (Work(f"{end} of the {matrix}", 20 + 8 * k, True, default_products(k) + k + 5),)
 
     return cost
 
 
-def _moments_work(matrix: str) -> Callable[[MeasureSpec], tuple[Work, ...]]:
-    def cost(options: MeasureSpec) -> tuple[Work, ...]:
-        products = options.trace_probes + 2 * options.trace_sketch  # type: ignore[attr-defined]
-        return (Work(f"moments of the {matrix}", products, True, 2 * options.trace_sketch + 5),)  # type: ignore[attr-defined]
+def _moments_work(matrix: str) -> Callable[[MeasuredRun], tuple[Work, ...]]:
+    def cost(run: MeasuredRun) -> tuple[Work, ...]:
+        probes, sketch = run.measure_options.trace_probes, run.measure_options.trace_sketch
+        return (Work(f"moments of the {matrix}", probes + 2 * sketch, True, 2 * sketch + 5),)
 
     return cost
 
 
-def _density_work(options: MeasureSpec) -> tuple[Work, ...]:
-    products = options.density_products  # type: ignore[attr-defined]
-    return (Work("density of the Hessian", options.density_probes * products, True, products + 10),)  # type: ignore[attr-defined]
+def _density_work(run: MeasuredRun) -> tuple[Work, ...]:
+    probes, products = run.measure_options.density_probes, run.measure_options.density_products
+    return (Work("density of the Hessian", probes * products, True, products + 10),)
 
 
 def _pick(*names: str) -> dict:

@@ -24,12 +24,14 @@ class Work(NamedTuple):
     passes: its products, in those of one full-batch gradient
     holds_products: whether it keeps arrays of the linearised gradient, as products with the Hessian do
     vectors: how many arrays like the parameters it keeps then, the basis of its Krylov space
+    numbers: how many numbers it holds beside arrays over samples, units or parameters
     """
 
     name: str
     passes: float
     holds_products: bool = False
     vectors: int = 65
+    numbers: float = 0
 
 
 GAUSS_NEWTON = Work("Lanczos on the Gauss-Newton kernel", 15)
@@ -48,8 +50,8 @@ class Measure:
 
     function: View -> {column: scalar}
     needs: names of `NEEDS`; a run that lacks one is refused before anything is computed
-    cost: what it computes beyond a prediction on the training and the test samples; a function of the `MeasureSpec` where
-        that depends on its options
+    cost: what it computes beyond a prediction on the training and the test samples; a function of the run where that
+        depends on its sizes or on the measure's options
     padding: under which padding its numbers stay. `exact`: any, by samples without weight, zero coordinates and zero
         neurons. `homogeneous`: so if zero neurons have no slope, which holds for the ReLU. `none`: runs that are
         measured by it are never padded, which is always right and the default.
@@ -59,7 +61,7 @@ class Measure:
 
     function: Callable[[View], dict[str, jax.Array]]
     needs: tuple[str, ...] = ()
-    cost: tuple[Work, ...] | Callable[[MeasureSpec], tuple[Work, ...]] = ()
+    cost: tuple[Work, ...] | Callable[[MeasuredRun], tuple[Work, ...]] = ()
     padding: str = "none"
     undefined: tuple[str, ...] = ()
 
@@ -106,11 +108,15 @@ def check_measures(names: Iterable[str], run: MeasuredRun) -> None:
                 raise InputError("measures", name, f"needs {NEEDS[need].message}")
 
 
-def distinct_work(names: Iterable[str], options: MeasureSpec | None = None) -> tuple[Work, ...]:
-    """Return the distinct computations that recording these measures takes with these options, each counted once."""
-    options = MeasureSpec() if options is None else options
+def distinct_work(names: Iterable[str], run: MeasuredRun) -> tuple[Work, ...]:
+    """Return the distinct computations that recording these measures takes in a run, each counted once."""
     costs = (MEASURES[name].cost for name in names)
-    return tuple(dict.fromkeys(work for cost in costs for work in (cost(options) if callable(cost) else cost)))
+    return tuple(dict.fromkeys(work for cost in costs for work in (cost(run) if callable(cost) else cost)))
+
+
+def keeps_start(names: Iterable[str]) -> bool:
+    """Return whether one of these measures compares with the parameters that a run began with."""
+    return any("start" in MEASURES[name].needs for name in names)
 
 
 def common_padding(names: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.curvature.gauss_newton import gauss_newton_sharpness, lift_eigenvector
 from dynamics.curvature.hessian import hessian_sharpness
 from dynamics.curvature.lanczos import TopEigenpair
+from dynamics.curvature.tangent_kernels import tangent_kernel
 from dynamics.data.problem import Problem, Samples
 from dynamics.errors import choose, require
 from dynamics.models.base import Batch, Model, Neurons, UnitLayout
@@ -26,6 +27,7 @@ class RunData(NamedTuple):
     hyper: its swept scalars and true sizes; problem: its samples in the plain layout; order: the key of its minibatches
     train, test: the samples in the model's layout, those to test on with clean labels
     clean: the clean training labels in the same layout
+    start: the parameters that the run began with, if a measure compares with them
     """
 
     hyper: Hyper
@@ -34,6 +36,7 @@ class RunData(NamedTuple):
     clean: jax.Array
     test: Batch
     order: jax.Array
+    start: Any = None
 
 
 def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> RunData:
@@ -79,7 +82,8 @@ class View:
         rule: RuleInForce | None = None,
     ):
         self.model, self.params, self.factor, self.options, self.rule = model, params, factor, options, rule
-        self.hyper, self.problem, self.train, self.clean, self.test, self.order = fixed
+        self.hyper, self.problem, self.train, self.clean, self.test, self.order, self._start = fixed
+        self._fixed = fixed
         self.descended = resolve_loss_spec(descended, self.hyper)
         self.squared = self.descended.kind == "squared"
         self._learning_rate = learning_rate
@@ -97,6 +101,13 @@ class View:
         given = self._learning_rate is not None or "optimizer.learning_rate" in self.hyper
         require(given, "learning_rate", None, "what is compared with 2 / eta needs one: give learning_rate=0.1")
         return self.hyper["optimizer.learning_rate"] if self._learning_rate is None else self._learning_rate
+
+    @cached_property
+    def initial(self) -> View:
+        """The view of the parameters that the run began with, for measures with the need `start`."""
+        allowed = "the run does not keep its first parameters: register the measure with needs=('start',)"
+        require(self._start is not None, "initial", None, allowed)
+        return View(self.model, self._start, self._fixed, self.factor, self.descended, self._learning_rate, self.options)
 
     @cached_property
     def prediction(self) -> jax.Array:
@@ -153,6 +164,16 @@ class View:
     def gauss_newton(self) -> TopEigenpair:
         """Top eigenpair of the Gauss-Newton matrix, its vector over samples."""
         return gauss_newton_sharpness(self.model, self.params, self.train, self.factor)
+
+    @cached_property
+    def tangent_kernel(self) -> jax.Array:
+        """The kernel <df(x)/dtheta, df(x')/dtheta> between training samples in the model's layout; of C outputs the mean."""
+        return tangent_kernel(self.model, self.params, self.train)
+
+    @cached_property
+    def test_tangent_kernel(self) -> jax.Array:
+        """The same between fresh samples (rows) and training samples (columns)."""
+        return tangent_kernel(self.model, self.params, self.train, self.test)
 
     @cached_property
     def sharpness(self) -> TopEigenpair:

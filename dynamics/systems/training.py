@@ -15,7 +15,7 @@ from dynamics.core.spec import RunSpec, option
 from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
 from dynamics.errors import require
-from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding
+from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding, keeps_start
 from dynamics.measures.view import RuleInForce, RunData, View, prepare_run_data
 from dynamics.models import stepping
 from dynamics.models.activations import ACTIVATIONS
@@ -198,6 +198,7 @@ def build_training(spec: TrainingSpec) -> Dynamics:
     factor = spec.loss_factor
     closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"
     measures = [MEASURES[name] for name in spec.measured]
+    compares = keeps_start(spec.measured)
     batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
     backend = choose_backend(spec) if closed_form else stepping.PLAIN
 
@@ -217,7 +218,7 @@ def build_training(spec: TrainingSpec) -> Dynamics:
         problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
         model = spec.network(hyper)
         params = model.init(model_key, hyper)
-        fixed = prepare_run_data(model, problem, hyper, order_key)
+        fixed = prepare_run_data(model, problem, hyper, order_key)._replace(start=params if compares else None)
         return fixed, TrainState(params, rule(model, hyper, params).init(params), jnp.int32(0))
 
     def step(state: TrainState, fixed: RunData, key: jax.Array) -> TrainState:

@@ -14,7 +14,7 @@ import jax
 from dynamics.core.dynamics import Cost
 from dynamics.kernels import gates
 from dynamics.measures.needs import MeasuredRun
-from dynamics.measures.table import GAUSS_NEWTON, MeasureSpec, distinct_work
+from dynamics.measures.table import GAUSS_NEWTON, distinct_work, keeps_start
 from dynamics.models.model_spec import MODELS
 from dynamics.models.row_streams import BLOCK_BYTES, are_too_many, block_bytes, needs_stream
 from dynamics.optimizers.rules import RULES
@@ -35,8 +35,6 @@ class PricedRun(MeasuredRun, Protocol):
     def precision(self) -> str: ...
     @property
     def measured(self) -> tuple[str, ...]: ...
-    @property
-    def measure_options(self) -> MeasureSpec: ...
 
 
 def estimate_cost(spec: PricedRun) -> Cost:
@@ -47,7 +45,7 @@ def estimate_cost(spec: PricedRun) -> Cost:
     views, seen = spec.model.rows(spec.data.grid)
     shared = MODELS[spec.model.kind].shared_filters
     per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
-    works, speed = distinct_work(spec.measured, spec.measure_options), estimate_speed(spec, size)
+    works, speed = distinct_work(spec.measured, spec), estimate_speed(spec, size)
     record = (n + t) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
     resident, working = count_bytes(spec)
     return Cost(RULES[spec.optimizer.kind].gradients * size * per_sample, record, resident, working, speed)
@@ -62,15 +60,17 @@ def count_bytes(spec: PricedRun) -> tuple[float, float]:
     laid_out = sum(count * (d if lies_plain(spec, count) else views * (seen + 1)) for count in (n, t))
     drawn = (n + t) * (d + 2 * labels + 1) + laid_out + (n + t) * (labels + 1) + n * labels
     read = laid_out + (n + t) * (labels + 1) + STATES * parameters
-    works = distinct_work(spec.measured, spec.measure_options)
+    works = distinct_work(spec.measured, spec)
     curvature = 0.0
     if any(work.holds_products for work in works):
         basis = max(work.vectors for work in works if work.holds_products)
         curvature = (basis + STEPS) * parameters
     elif GAUSS_NEWTON in works:
         curvature = BASIS * n + STEPS / 2 * parameters
-    steps = itemsize * (read + curvature) + activation_bytes(spec)
-    return itemsize * (drawn + STATES * parameters), max(itemsize * DRAWN * drawn, steps)
+    held = sum(work.numbers for work in works)
+    steps = itemsize * (read + curvature + held) + activation_bytes(spec)
+    states = STATES + keeps_start(spec.measured)
+    return itemsize * (drawn + states * parameters), max(itemsize * DRAWN * drawn, steps)
 
 
 def activation_bytes(spec: PricedRun) -> float:
@@ -78,7 +78,7 @@ def activation_bytes(spec: PricedRun) -> float:
     n, t, itemsize, kind = spec.data.num_samples, spec.data.num_test, _itemsize(spec), MODELS[spec.model.kind]
     views, seen = spec.model.rows(spec.data.grid)
     width = int(spec.model.width) if "width" in MODELS.entry(spec.model.kind).used_fields(spec.model) else 1
-    works = distinct_work(spec.measured, spec.measure_options)
+    works = distinct_work(spec.measured, spec)
     holds = any(work.holds_products for work in works)
     if spec.outputs and kind.patches:
         passed = n * (seen + 1) * width * itemsize

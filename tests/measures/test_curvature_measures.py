@@ -234,7 +234,7 @@ def test_more_eigenvalues_cost_more_and_one_search_is_priced_once():
     assert many.cost().flops_per_record > 3 * few.cost().flops_per_record
     assert many.cost().bytes_working > few.cost().bytes_working
     both = ["hessian_trace", "hessian_frobenius"]
-    assert distinct_work(both) == distinct_work(both[:1]) and MEASURES["hessian_top"].padding == "none"
+    assert distinct_work(both, RUN) == distinct_work(both[:1], RUN) and MEASURES["hessian_top"].padding == "none"
 
 
 def test_an_option_that_does_not_exist_or_fit_is_told(rng):

@@ -49,12 +49,16 @@ def test_needs_of_the_suite_are_words_of_the_vocabulary_and_each_is_used():
 
 def test_work_that_measures_share_is_done_once():
     names = ["sharpness", "stability_checks", "path_norms", "gauss_newton_sharpness"]
-    assert sorted(work.passes for work in distinct_work(names)) == [3, 15, 20]
+    assert sorted(work.passes for work in distinct_work(names, RUN)) == [3, 15, 20]
     n, each = 8, 6 * (4 * 3 + 4)
     base = change(RUN, measures=["train_loss"]).cost().flops_per_record
     for chosen, passes in ((["sharpness"], 20), (["stability_checks", "sharpness"], 38), (["path_norms"], 3)):
         assert change(RUN, measures=chosen).cost().flops_per_record - base == pytest.approx(passes * n * each)
-    assert distinct_work(["train_loss"]) == () and distinct_work(["stability_checks"]) == (GAUSS_NEWTON, HESSIAN, HALF_SPACES)
+    assert distinct_work(["train_loss"], RUN) == () and distinct_work(["stability_checks"], RUN) == (
+        GAUSS_NEWTON,
+        HESSIAN,
+        HALF_SPACES,
+    )
 
 
 def test_four_gradients_are_four_times_the_step():
@@ -107,7 +111,7 @@ def test_pieces_of_ones_own_have_numbers_needs_and_costs(own):
         change(RUN, measures=["train_loss", "large_readouts"]),
         {"loss.kind": "huber", "loss.delta": 0.2, "optimizer.kind": "noisy", "optimizer.temperature": 0.0},
     )
-    assert spec.paddable == () and [work.passes for work in distinct_work(spec.measures)] == [2.0]
+    assert spec.paddable == () and [work.passes for work in distinct_work(spec.measures, spec)] == [2.0]
     assert {"measure_options.floor", "loss.delta", "optimizer.temperature"} <= set(specs.swept(TrainingSpec))
     with pytest.raises(InputError, match="measures = 'large_readouts': needs"):
         change(spec, model=ModelSpec("linear", 1)).check()
