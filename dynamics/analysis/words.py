@@ -14,6 +14,7 @@ from dynamics.analysis.figures import *
 from dynamics.analysis.gaps import *
 from dynamics.analysis.intervals import *
 from dynamics.analysis.neuron_tables import *
+from dynamics.analysis.overlays import *
 from dynamics.analysis.rate_claims import *
 from dynamics.analysis.rate_figures import *
 from dynamics.analysis.rate_pages import *
@@ -22,3 +23,4 @@ from dynamics.analysis.slope_groups import *
 from dynamics.analysis.slopes import *
 from dynamics.analysis.stability_claims import *
 from dynamics.study.tables import *
+from dynamics.theory.order_parameters import *
