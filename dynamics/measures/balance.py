@@ -56,4 +56,4 @@ def balance(view: View) -> dict[str, jax.Array]:
 
 
 MEANS = ("imbalance_mean", "weights_imbalance_mean")  # over no neuron, where none carries the function
-MEASURES.add("balance", Measure(balance, ("shared_filters", "single_output"), padding="exact", undefined=MEANS))
+MEASURES.add("balance", Measure(balance, ("shared_filters", "single_output", "one_rate"), padding="exact", undefined=MEANS))

@@ -15,6 +15,7 @@ from dynamics.data.law import DataSpec
 from dynamics.data.targets import TargetSpec
 from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import MODELS, ModelKind, ModelSpec
+from dynamics.models.parametrization import STANDARD
 from dynamics.optimizers.preconditioners import PRECONDITIONERS
 from dynamics.optimizers.rules import OptimizerSpec
 
@@ -82,6 +83,10 @@ NEEDS.update(
         ),
         "added_noise": Need(lambda run: run.data.flip_probability == 0, "label noise that is added: data.flip_probability = 0"),
         "relu": Need(lambda run: run.model.activation == "relu", "model.activation = relu: its theory is of kinks"),
+        "one_rate": Need(
+            lambda run: run.model.parametrization == STANDARD,
+            "model.parametrization = standard: its theory is of one learning rate and no multipliers",
+        ),
         "clean_labels": Need(lambda run: run.target.kind != "", "labels without noise: a target.kind, or clean=labels"),
         "fresh_samples": Need(lambda run: run.data.num_test > 0, "samples to test on: data.num_test, or test=(inputs, labels)"),
         "preconditioner": Need(

@@ -84,7 +84,7 @@ MEASURES.update(
         "path_norms": Measure(path_norms, OF_KINKS, (HALF_SPACES,), "exact"),
         "stability_checks": Measure(
             stability_checks,
-            (*OF_KINKS, "squared_loss", "learning_rate"),
+            (*OF_KINKS, "squared_loss", "learning_rate", "one_rate"),
             (GAUSS_NEWTON, HESSIAN, HALF_SPACES),
             "homogeneous",
             ("corollary_slack",),

@@ -71,6 +71,7 @@ class Model(NamedTuple):
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
     neurons(params): its units; layout: which weights they share; None for a model without such units
     seen_norm(inputs (n, d)): the largest norm (n,) of what a unit sees of a sample
+    layer_rates: factors on the learning rate that broadcast to the parameters, for each family of rules; None for one rate
     """
 
     init: Callable[[jax.Array, Hyper], Params]
@@ -83,6 +84,7 @@ class Model(NamedTuple):
     neurons: Callable[[Params], Neurons] | None = None
     layout: UnitLayout | None = None
     seen_norm: Callable[[jax.Array], jax.Array] = lambda inputs: jnp.linalg.norm(inputs, axis=1)
+    layer_rates: dict[str, Any] | None = None
 
 
 def seen_norm(views: np.ndarray | None) -> Callable[[jax.Array], jax.Array]:

@@ -11,10 +11,11 @@ from dynamics.models.base import Model
 from dynamics.models.initial_laws import FLAX_DEFAULT, INITS, ORTHOGONAL
 from dynamics.models.linear import build_linear_model
 from dynamics.models.locally_connected import build_locally_connected
-from dynamics.models.mlp import build_mlp
+from dynamics.models.mlp import DenseLayer, build_mlp
 from dynamics.models.model_spec import MODELS, Grid, ModelKind, ModelSpec
-from dynamics.models.several_outputs import build_several_outputs
-from dynamics.models.two_layer import build_two_layer
+from dynamics.models.parametrization import PARAMETRIZATIONS, STANDARD, parametrize_layers, parametrize_two_layer
+from dynamics.models.several_outputs import SeveralOutputs, build_several_outputs
+from dynamics.models.two_layer import TwoLayer, build_two_layer
 
 ALL_SIZES = ("data.input_dim", "data.num_samples", "model.width")
 
@@ -29,6 +30,15 @@ def build_shared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model
     return build_two_layer(
         size, int(spec.width), spec.activation, spec.init, dtype, kernels=kernels, views=seen, pooling=spec.pooling
     )
+
+
+def build_flat(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
+    """Return the two-layer network that sees a whole sample, in the parametrisation of the config."""
+    model = build_shared(spec, grid, dtype, outputs)
+    if spec.parametrization == STANDARD:
+        return model
+    sizes = math.prod(grid), int(spec.width), spec.base_width
+    return parametrize_two_layer(model, spec.parametrization, SeveralOutputs if outputs else TwoLayer, *sizes, dtype)
 
 
 def build_unshared(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
@@ -72,13 +82,29 @@ def count_mlp_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
 
 def list_mlp_paddings(spec: ModelSpec) -> tuple[str, ...]:
     """Return the sizes in which zeros may be appended to a fully connected network: all if it is drawn unit by unit."""
-    return ("data.num_samples",) if spec.layer_init in (FLAX_DEFAULT, ORTHOGONAL) else ALL_SIZES
+    exact = spec.layer_init in (FLAX_DEFAULT, ORTHOGONAL)
+    return ("data.num_samples",) if exact else list_two_layer_paddings(spec)
+
+
+def list_two_layer_paddings(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the sizes in which zeros may be appended: samples alone where factors of the parametrisation go with sizes."""
+    return ALL_SIZES if spec.parametrization == STANDARD else ("data.num_samples",)
+
+
+def list_parametrization_fields(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the fields that a parametrisation uses."""
+    return ("parametrization", "base_width") if PARAMETRIZATIONS[spec.parametrization].has_base else ("parametrization",)
 
 
 def build_fully_connected(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
     """Return the fully connected network of a config."""
     more: dict[str, Any] = {"outputs": outputs, "init": spec.layer_init, "bias": spec.bias}
-    return build_mlp(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype, **more)
+    size, width = math.prod(grid), int(spec.width)
+    model = build_mlp(size, width, spec.depth, spec.activation, dtype, **more)
+    if spec.parametrization == STANDARD:
+        return model
+    fan_ins = (size, *(width,) * spec.depth)
+    return parametrize_layers(model, spec.parametrization, DenseLayer, fan_ins, width, spec.base_width, spec.bias)
 
 
 def shared_filter_flops(spec: ModelSpec, grid: Grid, outputs: int) -> float:
@@ -96,7 +122,11 @@ SHARED = {
     "one_hidden_layer": True,
     "shared_filters": True,
 }
-MODELS.add("two_layer", ModelKind(build_shared, pads=ALL_SIZES, **SHARED), uses=("width", "activation", "init"))
+MODELS.add(
+    "two_layer",
+    ModelKind(build_flat, pads=list_two_layer_paddings, **SHARED),
+    uses=lambda spec: ("width", "activation", "init", *list_parametrization_fields(spec)),
+)
 MODELS.add(
     "convolutional",
     ModelKind(build_shared, pads=("data.num_samples", "model.width"), patches=True, **SHARED),
@@ -135,5 +165,8 @@ MODELS.add(
         several_outputs=True,
         output_bias=lambda spec: spec.bias,
     ),
-    uses=("width", "activation", "depth", "layer_init", "bias", "readout_scale"),
+    uses=lambda spec: (
+        *("width", "activation", "depth", "layer_init", "bias", "readout_scale"),
+        *list_parametrization_fields(spec),
+    ),
 )

@@ -62,7 +62,7 @@ def build_mlp(
         else:
             layers = draw_by_unit(key, sizes, init, hyper, dtype, scalar=not outputs)
         scale = hyper["model.init_scale"]
-        layers = [DenseLayer(scale * b if bias else None, scale * w) for b, w in layers]
+        layers = [DenseLayer(scale * b if bias and b is not None else None, scale * w) for b, w in layers]
         layers[-1] = jax.tree.map(lambda p: hyper["model.readout_scale"] * p, layers[-1])
         return tuple(layers)
 
@@ -128,4 +128,4 @@ def draw_by_flax(key: jax.Array, sizes: tuple[int, ...], dtype: Any) -> list[Den
 
     drawn = Net().init(key, jnp.zeros((1, sizes[0]), dtype))["params"]
     named = (drawn[f"Dense_{i}"] for i in range(len(sizes) - 1))
-    return [DenseLayer(layer["bias"], layer["kernel"]) for layer in named]
+    return [DenseLayer(jnp.asarray(layer["bias"]), jnp.asarray(layer["kernel"])) for layer in named]

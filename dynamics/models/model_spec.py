@@ -20,6 +20,7 @@ from dynamics.errors import InputError, choose, require
 from dynamics.models.base import Batch, Model
 from dynamics.models.initial_laws import FLAX_DEFAULT
 from dynamics.models.mlp import MLP_INITS
+from dynamics.models.parametrization import PARAMETRIZATIONS, STANDARD
 
 __all__ = ["MODELS", "Batch", "Grid", "Model", "ModelKind", "ModelSpec", "resolve_width"]
 
@@ -83,6 +84,10 @@ class ModelSpec(CheckedFields):
     )
     pooling: str = added_field("mean", choices=("mean", "sum"), doc="over the views of a sample")
     layer_init: str = added_field(FLAX_DEFAULT, choices=MLP_INITS, doc="law of a deep network's initial parameters")
+    parametrization: str = added_field(
+        STANDARD, choices=tuple(PARAMETRIZATIONS), doc="how initial weights, multipliers and learning rates go with the width"
+    )
+    base_width: int = added_field(1, at_least=1, doc="width at which mup is the standard parametrisation")
     bias: bool = added_field(True, doc="whether the layers of a deep network have biases")
     readout_scale: float = added_field(1.0, at_least=0, doc="factor on the initial parameters of a deep network's last layer")
 

@@ -26,6 +26,7 @@ from dynamics.core.registry import Registry
 from dynamics.core.spec import check_options, option
 from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
+from dynamics.optimizers.layer_rates import LAYER_RATES, scale_by_learning_rate, scale_leaves
 from dynamics.optimizers.schedules import CONSTANT, ScheduleSpec
 
 Gradient = Callable[[Any], Any]
@@ -100,8 +101,13 @@ class OptimizerSpec(CheckedFields):
             allowed = f"optimizer.kind = {self.kind} takes steps of one length; choose {CONSTANT}"
             require(self.schedule.kind == CONSTANT, "optimizer.schedule.kind", self.schedule.kind, allowed)
 
-    def rule(self, hyper: Hyper, mask: Any) -> Rule:
-        """Return the rule of a run with these scalars; mask: see `RuleKind`."""
+    def rule(self, hyper: Hyper, mask: Any, layer_rates: Any = None) -> Rule:
+        """Return the rule of a run with these scalars; mask: see `RuleKind`.
+
+        layer_rates: factors on the learning rate that broadcast to the parameters, None for one rate
+        """
+        if layer_rates is not None:
+            hyper = {**hyper, LAYER_RATES: layer_rates}
         return RULES[self.kind].build(fill_in(self, "optimizer", hyper), hyper, mask)
 
 
@@ -124,7 +130,7 @@ def chain(hyper: Hyper, mask: Any, core: optax.GradientTransformation, *, decoup
     """Return the rule that clips, adds weight decay (after `core` if `decoupled`), applies `core` and scales."""
     clip = optax.clip_by_global_norm(hyper["optimizer.clip_norm"])
     decay = _decay(hyper["optimizer.weight_decay"], mask)
-    rate = optax.scale(-hyper["optimizer.learning_rate"])
+    rate = scale_by_learning_rate(hyper)
     return from_optax(optax.chain(clip, core, decay, rate) if decoupled else optax.chain(clip, decay, core, rate))
 
 
@@ -145,7 +151,8 @@ def gradient_flow(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
 
     def update(params, state, gradient, *, step, key):
         def velocity(p):
-            return jax.tree.map(lambda g, q, m: -(g + decay * m * q), gradient(p), p, mask)
+            descent = jax.tree.map(lambda g, q, m: -(g + decay * m * q), gradient(p), p, mask)
+            return scale_leaves(descent, hyper.get(LAYER_RATES))
 
         def move(scale, k):
             return jax.tree.map(lambda p, v: p + scale * v, params, k)

@@ -118,6 +118,9 @@ class FlatSearchSpec(RunSpec):
         require(self.model.kind == "two_layer", "model.kind", self.model.kind, "must be two_layer: the flat set is the paper's")
         require(self.model.activation == "relu", "model.activation", self.model.activation, "must be relu")
         require(
+            self.model.parametrization == "standard", "model.parametrization", self.model.parametrization, "must be standard"
+        )
+        require(
             0 < self.learning_rate < 2, "learning_rate", self.learning_rate, "must be in (0, 2): every net has sharpness >= 1"
         )
         require(self.bound >= 1, "bound", self.bound, "must be at least 1: the theorem's M is max(D, |f|, 1)")

@@ -14,7 +14,7 @@ from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec, option
 from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
-from dynamics.errors import require
+from dynamics.errors import InputError, require
 from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding, keeps_start
 from dynamics.measures.view import RuleInForce, RunData, View, prepare_run_data
 from dynamics.models import stepping
@@ -22,6 +22,8 @@ from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LOSSES, LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
+from dynamics.models.parametrization import STANDARD
+from dynamics.optimizers.layer_rates import FAMILIES
 from dynamics.optimizers.rules import OptimizerSpec, Rule
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
 from dynamics.systems import register, training_cost
@@ -107,6 +109,9 @@ class TrainingSpec(RunSpec):
         if self.loss.of_classes:
             self.check_classes()
         self.optimizer.check(self.data.num_samples, self.steps)
+        if self.model.parametrization != STANDARD and self.optimizer.kind not in FAMILIES:
+            allowed = f"has one learning rate for all layers; model.parametrization = {self.model.parametrization} wants"
+            raise InputError("optimizer.kind", self.optimizer.kind, f"{allowed} one of {', '.join(sorted(FAMILIES))}")
         check_measures(self.measured, self)
 
     def check_classes(self) -> None:
@@ -204,7 +209,8 @@ def build_training(spec: TrainingSpec) -> Dynamics:
 
     def rule(model: Model, hyper: Hyper, params: Any) -> Rule:
         decays = model.is_weight(params) if spec.optimizer.decay == "weights" else jax.tree.map(jnp.ones_like, params)
-        return spec.optimizer.rule(hyper, decays)
+        rates = None if model.layer_rates is None else model.layer_rates[FAMILIES[spec.optimizer.kind]]
+        return spec.optimizer.rule(hyper, decays, rates)
 
     def gradient(model: Model, hyper: Hyper, params: Any, batch: Batch) -> Any:
         closed = stepping.fused_gradient if backend == stepping.GRADIENT else model.squared_gradient
@@ -253,6 +259,7 @@ def build_training(spec: TrainingSpec) -> Dynamics:
 def choose_backend(spec: TrainingSpec) -> str:
     """Return the fastest backend for the steps of this run; `plain` where no kernel supports it."""
     layered = spec.model.kind == "two_layer" and spec.model.activation == "relu" and not spec.outputs
+    layered = layered and spec.model.parametrization == STANDARD
     if not layered or spec.precision != "float32" or spec.optimizer.batch_size:
         return stepping.PLAIN
     closed = spec.network().squared_gradient

@@ -57,7 +57,10 @@ def test_fields_without_a_use_are_found(values, ignored):
 
 def test_every_field_of_the_suites_specs_is_of_use_to_some_piece():
     """A field that no piece declares would count as ignored in every run."""
-    settings = {DataSpec: [DataSpec(), DataSpec(stand_in="dead_leaves")]}
+    settings = {
+        DataSpec: [DataSpec(), DataSpec(stand_in="dead_leaves")],
+        ModelSpec: [ModelSpec(), ModelSpec(parametrization="mup")],
+    }
     for registry in REGISTRIES:
         if registry.spec is None or not registry.spec.__module__.startswith("dynamics."):
             continue

@@ -28,6 +28,7 @@ RUN = TrainingSpec(
 WITHOUT = {  # a run that lacks what the need asks for
     "one_hidden_layer": {"model": ModelSpec("linear", 1)},
     "shared_filters": {"model": ModelSpec("mlp", 3)},
+    "one_rate": {"model": ModelSpec(width=3, parametrization="mup")},
     "relu": {"model__activation": "gelu"},
 }
 

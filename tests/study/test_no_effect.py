@@ -75,6 +75,7 @@ OTHER = {  # another value than the default, where adding to it would not do
     "model.pooling": "sum",
     "model.layer_init": "orthogonal",
     "model.bias": False,
+    "model.parametrization": "mup",
     "model.views.scheme": "disjoint",
     "loss.normalization": "half",
     "optimizer.decay": "weights",

@@ -278,6 +278,7 @@ def test_observed_gap_is_that_of_the_best_net(programs, x64):
         ("descent_steps", -1),
         ("data.num_test", 1),
         ("model.activation", "gelu"),
+        ("model.parametrization", "ntk"),
         ("model.kind", "linear"),
     ],
 )
