@@ -192,6 +192,19 @@ def clipped(g, clip):
     return g if norm < clip else g * clip / norm
 
 
+NOISELESS = {  # where a rule with noise is one without
+    "label_noise_sgd": {"label_noise": 0.0},
+    "langevin": {"inverse_temperature": np.inf},
+    "psgld": {"inverse_temperature": np.inf},
+}
+UNCLIPPED = ("gradient_flow", "langevin", "psgld")
+
+
+def ascend(p: np.ndarray, slope: np.ndarray, h: OptimizerSpec) -> np.ndarray:
+    """Where SAM takes its gradient."""
+    return p + h.radius * slope / (np.linalg.norm(slope) if h.normalized else 1)
+
+
 def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, steps: int, rates=None) -> list[np.ndarray]:
     """The parameters after 0 to `steps` steps; rates: the learning rate of each, that of `h` unless given."""
     seen, first, second = [p], np.zeros_like(p), np.zeros_like(p)
@@ -206,7 +219,8 @@ def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, 
             p = p + h.learning_rate / 6 * (a + 2 * b + 2 * c + d)
             seen.append(p)
             continue
-        u = clipped(g(p), h.clip_norm)
+        u = g(ascend(p, g(p), h) if kind == "sam" else p)
+        u = u if kind in UNCLIPPED else clipped(u, h.clip_norm)
         if kind != "adamw":
             u = u + h.weight_decay * m * p
         if kind in ("momentum", "nesterov"):
@@ -222,7 +236,10 @@ def steps_of_rule(kind: str, h: OptimizerSpec, p: np.ndarray, g, m: np.ndarray, 
         elif kind == "signgd":
             u = np.sign(u)
         else:
-            assert kind == "gd"
+            assert kind in ("gd", "sam", *NOISELESS)
+        if kind == "psgld":  # at infinite temperature it is PyTorch's RMSprop
+            second = h.beta2 * second + (1 - h.beta2) * u**2
+            u = u / (np.sqrt(second) + h.epsilon)
         p = p - rate * u
         if kind == "adamw":  # decoupled: the decay sees neither the moments nor the preconditioner
             p = p - rate * h.weight_decay * m * seen[-1]

@@ -14,7 +14,7 @@ from dynamics.core.options import option
 from dynamics.core.spec import RunSpec
 from dynamics.data.problem import DataSpec
 from dynamics.models.base import plain_model
-from dynamics.optimizers.rules import Rule
+from dynamics.optimizers.update_rule import Rule
 from dynamics.systems import register
 
 
@@ -93,7 +93,7 @@ def own_system() -> None:
 
 def own_optimizer() -> None:
     @register.optimizer(
-        "sluggish", uses=("clip_norm",), fields={"drag": option(0.5, at_least=0, below=1), "signed": option(False)}
+        "sluggish", uses=("clip_norm",), pads=True, fields={"drag": option(0.5, at_least=0, below=1), "signed": option(False)}
     )
     def build_sluggish(spec, hyper, mask):
         def update(params, state, gradient, *, step, key):

@@ -94,4 +94,4 @@ LAWS.add(
     build_isotropic_law(_patch_radius, lambda data: sphere_patch_forms(data.ambient_dim), check=_check_patch),
     uses=("ambient_dim",),
 )
-LAWS.add("grid", Law(_grid, pads=True))
+LAWS.add("grid", Law(_grid, pads=True, endless=False))

@@ -51,6 +51,8 @@ class Law(NamedTuple):
     parts_mean_something: whether the source says what each part stands for
     resolve(data): the data with what their files say of them (digest, coordinates); None where there is nothing to
         find out
+    endless: whether every sample is drawn anew from its key, so that a step may have fresh ones; a law with shared
+        arrays is of finitely many samples, whatever this says
     """
 
     source: Callable[[jax.Array, DataSpec, Hyper, Any], Source]
@@ -62,6 +64,12 @@ class Law(NamedTuple):
     pads: bool = False
     parts_mean_something: bool = False
     resolve: Callable[[DataSpec], DataSpec] | None = None
+    endless: bool = True
+
+    @property
+    def has_fresh_samples(self) -> bool:
+        """Whether as many independent samples as one likes may be drawn."""
+        return self.endless and self.shared_arrays is None
 
 
 COMMON = ("input_dim", "num_samples", "num_test", "scale", "noise_std", "flip_probability", "shuffle_parts")

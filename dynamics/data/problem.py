@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from dynamics.core.dynamics import Hyper
 from dynamics.data.law import LAWS, DataSpec, draw_samples
 from dynamics.data.targets import TARGETS, TargetContext, TargetSpec
 
-__all__ = ["TARGETS", "DataSpec", "Problem", "Samples", "TargetSpec", "draw_problem"]
+__all__ = ["TARGETS", "DataSpec", "Problem", "Samples", "TargetSpec", "draw_fresh_samples", "draw_problem"]
 
 
 class Samples(NamedTuple):
@@ -35,13 +36,17 @@ class Problem(NamedTuple):
     test: Samples
 
 
-def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hyper, dtype: Any) -> Problem:
-    """Draw data and teacher from the run's key; shapes are `data`'s, true sizes and scalars are `hyper`'s.
+Sampler = Callable[..., Samples]  # key, noise_key, count, size, fresh: `size` samples of which `count` are valid
 
-    Inputs, teacher, noise, test samples and what is random of the law have keys of their own, so all runs of one seed
-    share them whatever else differs, and the samples at a smaller n are the first ones of a larger n.
+
+def prepare_sampler(
+    data: DataSpec, target: TargetSpec, target_key: jax.Array, law_key: jax.Array, hyper: Hyper, dtype: Any
+) -> Sampler:
+    """Return what draws samples of a run's law and teacher, whatever is random of these being drawn from their keys.
+
+    Called as sampler(key, noise_key, count, size, fresh=...): `size` samples, the first `count` of them valid and the
+    rest padding; fresh: as test samples are drawn.
     """
-    inputs_key, target_key, noise_key, test_key, law_key = (jax.random.fold_in(key, i) for i in range(5))
     source = LAWS[data.law].source(law_key, data, hyper, dtype)
     setting = TargetContext(hyper["data.input_dim"], data, target, source.parts, dtype, hyper)
     truth = TARGETS[target.kind].draw(target_key, setting)
@@ -66,7 +71,36 @@ def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hype
         meant = used.reshape(-1, *[1] * (clean.ndim - 1))
         return Samples(hyper["data.scale"] * x, jnp.where(meant, labels + noise, 0), jnp.where(meant, clean, 0), weights)
 
+    return draw
+
+
+def draw_problem(data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hyper, dtype: Any) -> Problem:
+    """Draw data and teacher from the run's key; shapes are `data`'s, true sizes and scalars are `hyper`'s.
+
+    Inputs, teacher, noise, test samples and what is random of the law have keys of their own, so all runs of one seed
+    share them whatever else differs, and the samples at a smaller n are the first ones of a larger n.
+    """
+    inputs_key, target_key, noise_key, test_key, law_key = (jax.random.fold_in(key, i) for i in range(5))
+    draw = prepare_sampler(data, target, target_key, law_key, hyper, dtype)
     return Problem(
         draw(inputs_key, noise_key, hyper["data.num_samples"], data.num_samples, fresh=False),
-        draw(test_key, jax.random.fold_in(test_key, 2**30), data.num_test, data.num_test, fresh=True),
+        draw(test_key, _noise_key(test_key), data.num_test, data.num_test, fresh=True),
     )
+
+
+def draw_fresh_samples(
+    data: DataSpec, target: TargetSpec, key: jax.Array, hyper: Hyper, dtype: Any, step: jax.Array, size: int
+) -> Samples:
+    """Return the `size` samples that online training has for its step number `step` (), independent of all others.
+
+    Law, teacher, noise and flipped labels are those of the training samples of `draw_problem` with the same key; the
+    samples of a smaller batch are the first ones of a larger one.
+    """
+    target_key, law_key, stream_key = (jax.random.fold_in(key, i) for i in (1, 4, 5))
+    draw, step_key = prepare_sampler(data, target, target_key, law_key, hyper, dtype), jax.random.fold_in(stream_key, step)
+    return draw(step_key, _noise_key(step_key), size, size, fresh=False)
+
+
+def _noise_key(key: jax.Array) -> jax.Array:
+    """Return the key of the label noise of samples with this key, which none of their inputs has."""
+    return jax.random.fold_in(key, 2**30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dynamics.measures.needs import TRAINING_SAMPLES
 from dynamics.measures.table import MEASURES, Measure
 from dynamics.measures.view import View
 
@@ -27,5 +28,5 @@ def clean_accuracy(view: View) -> dict[str, jax.Array]:
     return {"clean_train_accuracy": share_right(view.prediction, view.clean, view.train.weights)}
 
 
-MEASURES.add("clean_accuracy", Measure(clean_accuracy, ("classes", "clean_labels"), padding="exact"))
+MEASURES.add("clean_accuracy", Measure(clean_accuracy, ("classes", "clean_labels", TRAINING_SAMPLES), padding="exact"))
 MEASURES.add("accuracy", Measure(accuracy, ("classes", "fresh_samples"), padding="exact"))

@@ -69,6 +69,7 @@ def of_models(has: Callable[[ModelKind], bool]) -> Need:
     return Need(is_met, lambda: f"model.kind = {' or '.join(name for name, kind in MODELS.items() if has(kind))}")
 
 
+TRAINING_SAMPLES = "training_samples"
 NEEDS: Registry[Need] = Registry("need")
 NEEDS.update(
     {
@@ -98,6 +99,10 @@ NEEDS.update(
             "batches of at most n samples: optimizer.batch_size, or measure_options.batch_sharpness_size",
         ),
         "start": Need(lambda run: hasattr(run, "steps"), "a training run, whose first parameters it compares with"),
+        TRAINING_SAMPLES: Need(
+            lambda run: not run.optimizer.is_online,
+            "samples that are trained on: optimizer.sampling = epoch or replacement; online there is excess_risk",
+        ),
         "learning_rate": Need(lambda run: not math.isnan(run.optimizer.learning_rate), "a learning rate: learning_rate=0.1"),
     }
 )

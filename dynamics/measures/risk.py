@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dynamics.measures.needs import TRAINING_SAMPLES
 from dynamics.measures.table import MEASURES, Measure
 from dynamics.measures.view import View
 from dynamics.models.losses import LOSSES, squared_norms
@@ -41,9 +42,11 @@ def test_loss(view: View) -> dict[str, jax.Array]:
 MEASURES.update(
     {
         "train_loss": Measure(train_loss, padding="exact"),
-        "clean_train_error": Measure(clean_train_error, ("values", "clean_labels"), padding="exact"),
+        "clean_train_error": Measure(clean_train_error, ("values", "clean_labels", TRAINING_SAMPLES), padding="exact"),
         "excess_risk": Measure(excess_risk, ("values", "fresh_samples"), padding="exact"),
-        "generalization_gap": Measure(generalization_gap, ("values", "added_noise", "fresh_samples"), padding="exact"),
+        "generalization_gap": Measure(
+            generalization_gap, ("values", "added_noise", "fresh_samples", TRAINING_SAMPLES), padding="exact"
+        ),
         "test_loss": Measure(test_loss, ("fresh_samples",), padding="exact"),
     }
 )

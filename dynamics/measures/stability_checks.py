@@ -22,6 +22,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dynamics.measures.needs import TRAINING_SAMPLES
 from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, Measure
 from dynamics.measures.view import View
 from dynamics.stability.weight import one_sided_weight
@@ -84,7 +85,7 @@ MEASURES.update(
         "path_norms": Measure(path_norms, OF_KINKS, (HALF_SPACES,), "exact"),
         "stability_checks": Measure(
             stability_checks,
-            (*OF_KINKS, "squared_loss", "learning_rate", "one_rate"),
+            (*OF_KINKS, "squared_loss", "learning_rate", "one_rate", TRAINING_SAMPLES),
             (GAUSS_NEWTON, HESSIAN, HALF_SPACES),
             "homogeneous",
             ("corollary_slack",),

@@ -1,7 +1,8 @@
 """Update rules by name: optax transformations built with traced hyperparameters, and the few rules optax lacks.
 
-A rule may ask for the gradient wherever it likes, so rules that look ahead (SAM, Runge-Kutta) need no special path. It
-finds the learning rate that is in force at its step under `optimizer.learning_rate`, whatever the schedule.
+A rule may ask for the gradient wherever it likes and on labels of its own, so rules that look ahead (SAM, Runge-Kutta)
+or add noise need no special path. It finds the learning rate that is in force at its step under
+`optimizer.learning_rate`, whatever the schedule.
 
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import optax
@@ -23,30 +24,15 @@ import optax
 from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
 from dynamics.core.registry import Registry
-from dynamics.core.spec import check_options, option
+from dynamics.core.spec import added_field, check_options, option
 from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
+from dynamics.optimizers.averaging import AVERAGES, NO_AVERAGE, UNIFORM, average_parameters
 from dynamics.optimizers.layer_rates import LAYER_RATES, scale_by_learning_rate, scale_leaves
 from dynamics.optimizers.schedules import CONSTANT, ScheduleSpec
+from dynamics.optimizers.update_rule import Rule
 
-Gradient = Callable[[Any], Any]
-
-
-class Update(Protocol):
-    """One step of a rule: returns the next (params, state).
-
-    gradient(params): of the training loss, on the step's minibatch if there is one; step: (), the steps taken so far
-    key: random, of this run and this step alone
-    """
-
-    def __call__(self, params: Any, state: Any, gradient: Gradient, *, step: jax.Array, key: jax.Array) -> tuple[Any, Any]: ...
-
-
-class Rule(NamedTuple):
-    """A rule with its numbers filled in. init(params): its first state; update: see `Update`."""
-
-    init: Callable[[Any], Any]
-    update: Update
+EPOCH, REPLACEMENT, FRESH = "epoch", "replacement", "fresh"  # where a minibatch comes from
 
 
 @dataclass(frozen=True)
@@ -58,15 +44,20 @@ class RuleKind:
     uses: the fields of `OptimizerSpec` that it reads besides `COMMON`
     gradients: how many gradients a step asks for
     scheduled: whether the learning rate may change from step to step
+    pads: whether its numbers stay where samples, inputs or neurons are padded: not if it draws noise of their shape
+    of_values: whether it is for losses of values alone: noise that is added to shares of classes leaves no shares
     """
 
     build: Callable[[OptimizerSpec, Hyper, Any], Rule]
     uses: tuple[str, ...] = ("clip_norm",)
     gradients: int = 1
     scheduled: bool = True
+    pads: bool = True
+    of_values: bool = False
 
 
-COMMON = ("learning_rate", "weight_decay", "decay", "batch_size", "schedule")
+BATCHES, AVERAGING = ("batch_size", "sampling"), ("average", "average_decay", "average_start")
+COMMON = ("learning_rate", "weight_decay", "decay", "schedule", *BATCHES, *AVERAGING)
 RULES: Registry[RuleKind] = Registry("optimizer", "optimizer", lambda: OptimizerSpec, common=COMMON)
 
 
@@ -88,14 +79,29 @@ class OptimizerSpec(CheckedFields):
     beta1: float = option(0.9, at_least=0, below=1, doc="decay of the mean of gradients")
     beta2: float = option(0.999, at_least=0, below=1, doc="decay of the mean of squared gradients")
     epsilon: float = option(1e-8, above=0, doc="added to the root of the mean of squares, or under it (rmsprop)")
-    batch_size: int = option(0, at_least=0, doc="samples a step, without replacement within an epoch; 0 for all")
+    batch_size: int = option(0, at_least=0, doc="samples a step; 0 for all")
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    sampling: str = added_field(
+        EPOCH,
+        choices=(EPOCH, REPLACEMENT, FRESH),
+        doc="a batch's samples: without replacement within an epoch, with replacement, or new ones of the law every step",
+    )
+    label_noise: float = added_field(0.1, at_least=0, doc="standard deviation of what is added to the labels at every step")
+    inverse_temperature: float = added_field(1e4, above=0, infinite=True, doc="beta of the measure exp(-beta L); inf: no noise")
+    radius: float = added_field(0.05, at_least=0, doc="rho, how far up the gradient the next one is taken")
+    normalized: bool = added_field(True, doc="whether that is rho in length, whatever the gradient's, or rho times it")
+    average: str = added_field(
+        NO_AVERAGE, choices=AVERAGES, doc="average of the parameters that is measured too: exponential (ema) or uniform"
+    )
+    average_decay: float = added_field(0.999, at_least=0, below=1, doc="decay of the exponential average")
+    average_start: float = added_field(0.0, at_least=0, doc="steps before the average begins", unit="steps")
 
     def check(self, num_samples: int, steps: int) -> None:
         """Raise `InputError` for a value that is not allowed in a run of so many steps on so many samples."""
         rule, batch = choose("optimizer.kind", self.kind, RULES), self.batch_size
         check_options(self, "optimizer")
-        require(batch <= num_samples, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
+        fits = batch <= num_samples or self.sampling != EPOCH
+        require(fits, "optimizer.batch_size", batch, f"must be from 0 to n = {num_samples}")
         self.schedule.check(steps)
         if not rule.scheduled:
             allowed = f"optimizer.kind = {self.kind} takes steps of one length; choose {CONSTANT}"
@@ -108,7 +114,21 @@ class OptimizerSpec(CheckedFields):
         """
         if layer_rates is not None:
             hyper = {**hyper, LAYER_RATES: layer_rates}
-        return RULES[self.kind].build(fill_in(self, "optimizer", hyper), hyper, mask)
+        built = RULES[self.kind].build(fill_in(self, "optimizer", hyper), hyper, mask)
+        if self.average == NO_AVERAGE:
+            return built
+        return average_parameters(built, self.average, hyper)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether every step has new samples of the law, so that the training samples are none of the steps'."""
+        return self.batch_size > 0 and self.sampling == FRESH
+
+    def unused_fields(self) -> dict[str, str]:
+        """Return the fields by path without use at these choices, each with the path of the field that makes it so."""
+        unused = {"optimizer.sampling": "optimizer.batch_size"} if self.batch_size == 0 else {}
+        without = {NO_AVERAGE: ("average_decay", "average_start"), UNIFORM: ("average_decay",)}.get(self.average, ())
+        return unused | {f"optimizer.{name}": "optimizer.average" for name in without}
 
 
 def from_optax(transform: optax.GradientTransformation) -> Rule:

@@ -11,8 +11,9 @@ from dynamics.core.registry import Registry, origin_of
 from dynamics.errors import require
 from dynamics.measures.table import MEASURES, PADDINGS, Measure, Work
 from dynamics.models.losses import LOSSES, Loss
-from dynamics.optimizers.rules import RULES, Rule, RuleKind, chain
+from dynamics.optimizers.rules import RULES, RuleKind, chain
 from dynamics.optimizers.schedules import SCHEDULES, Schedule
+from dynamics.optimizers.update_rule import Rule
 
 F = TypeVar("F", bound=Callable[..., Any])
 Fields = Mapping[str, Any]
@@ -42,6 +43,7 @@ def optimizer(
     fields: Fields | None = None,
     gradients: int = 1,
     scheduled: bool = True,
+    pads: bool = False,
     version: int = 1,
 ) -> Callable[[F], F]:
     """Register an update rule, `optimizer.kind=<name>`.
@@ -54,6 +56,8 @@ def optimizer(
     gradients.
 
     gradients: how many gradients a step asks for; scheduled: whether the learning rate may change from step to step
+    pads: whether its numbers stay where samples, inputs or neurons are padded by zeros, so that runs of several sizes can
+        share a program: not so if it draws noise of their shape
 
         @dyn.register.optimizer(fields={"mix": dyn.option(0.99, at_least=0, below=1)})
         def lion(spec, hyper, mask):
@@ -67,7 +71,7 @@ def optimizer(
             made = function(spec, hyper, mask)
             return made if isinstance(made, Rule) else chain(hyper, mask, made)
 
-        return RuleKind(build, tuple(uses), gradients, scheduled)
+        return RuleKind(build, tuple(uses), gradients, scheduled, pads)
 
     return register_piece(RULES, make, name, uses, fields, version)
 

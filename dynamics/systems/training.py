@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -14,7 +14,8 @@ from dynamics.core.dynamics import Cost, Dynamics, Hyper
 from dynamics.core.spec import RunSpec, option
 from dynamics.data.law import LAWS
 from dynamics.data.problem import TARGETS, DataSpec, TargetSpec, draw_problem
-from dynamics.errors import InputError, require
+from dynamics.errors import InputError, choose, require
+from dynamics.measures.needs import TRAINING_SAMPLES
 from dynamics.measures.table import DEFAULT, MEASURES, MeasureNames, MeasureSpec, check_measures, common_padding, keeps_start
 from dynamics.measures.view import RuleInForce, RunData, View, prepare_run_data
 from dynamics.models import stepping
@@ -23,13 +24,16 @@ from dynamics.models.base import Batch, Model
 from dynamics.models.losses import LOSSES, LossSpec, mean_loss, resolve_loss_spec
 from dynamics.models.model_spec import MODELS, ModelSpec, resolve_width
 from dynamics.models.parametrization import STANDARD
+from dynamics.optimizers.averaging import NO_AVERAGE
 from dynamics.optimizers.layer_rates import FAMILIES
-from dynamics.optimizers.rules import OptimizerSpec, Rule
+from dynamics.optimizers.rules import RULES, OptimizerSpec
 from dynamics.optimizers.schedules import CONSTANT, scheduled_rate
-from dynamics.systems import register, training_cost
+from dynamics.optimizers.update_rule import Rule
+from dynamics.systems import minibatches, register, training_cost
 
 NORMS = ("gradient_norm", "weight_norm")
 DEFAULT_MEASURES = ("train_loss", "clean_train_error", "excess_risk", "generalization_gap", *NORMS)
+AVERAGE = "average_"  # before the columns of the averaged parameters
 DEFAULT_OF_CLASSES = ("train_loss", "test_loss", "accuracy", "clean_accuracy", *NORMS)
 
 
@@ -61,8 +65,8 @@ class TrainingSpec(RunSpec):
     @property
     def paddable(self) -> tuple[str, ...]:
         padding, activation = common_padding(self.measured), ACTIVATIONS.get(self.model.activation)
-        homogeneous = activation is not None and activation.flat_at_zero
-        if padding == "none":
+        homogeneous, rule = activation is not None and activation.flat_at_zero, RULES.get(self.optimizer.kind)
+        if padding == "none" or (rule is not None and not rule.pads):
             return ()
         if self.outputs or (padding == "homogeneous" and not homogeneous):
             return ("data.num_samples",)
@@ -79,6 +83,8 @@ class TrainingSpec(RunSpec):
         """Return the measures by name, `default` being those for the loss that is descended."""
         kind = LOSSES.get(self.loss.kind)
         usual = DEFAULT_OF_CLASSES if kind is not None and kind.of_classes else DEFAULT_MEASURES
+        if self.optimizer.is_online:
+            usual = tuple(name for name in usual if TRAINING_SAMPLES not in MEASURES[name].needs)
         return tuple(dict.fromkeys(own for name in self.measures for own in (usual if name == DEFAULT else (name,))))
 
     @property
@@ -112,6 +118,9 @@ class TrainingSpec(RunSpec):
         if self.model.parametrization != STANDARD and self.optimizer.kind not in FAMILIES:
             allowed = f"has one learning rate for all layers; model.parametrization = {self.model.parametrization} wants"
             raise InputError("optimizer.kind", self.optimizer.kind, f"{allowed} one of {', '.join(sorted(FAMILIES))}")
+        endless = LAWS[self.data.law].has_fresh_samples or not self.optimizer.is_online
+        finite = f"data.law = {self.data.law} has finitely many samples; choose epoch or replacement"
+        require(endless, "optimizer.sampling", self.optimizer.sampling, finite)
         check_measures(self.measured, self)
 
     def check_classes(self) -> None:
@@ -123,9 +132,12 @@ class TrainingSpec(RunSpec):
             f"loss.kind = {kind} has no minimum with noise added to its labels: set it to 0; data.flip_probability flips them"
         )
         require(noise == 0, "data.noise_std", noise, allowed)
+        rule, allowed = self.optimizer.kind, f"adds noise to labels that are values; those of loss.kind = {kind} are classes"
+        require(not choose("optimizer.kind", rule, RULES).of_values, "optimizer.kind", rule, allowed)
 
     def unused_fields(self) -> dict[str, str]:
         unused, loss = super().unused_fields(), self.loss.kind
+        unused |= self.optimizer.unused_fields()
         if self.optimizer.weight_decay == 0:
             unused["optimizer.decay"] = "optimizer.weight_decay"
         if self.data.shuffle_parts and LAWS[self.data.law].num_parts(self.data) < 2:
@@ -154,12 +166,15 @@ class TrainingSpec(RunSpec):
             ]
         return []
 
-    def view(self, state: TrainState, fixed: RunData) -> View:
-        """Return what measures see of a run in this state; its learning rate is that of the step which starts there."""
+    def view(self, state: TrainState, fixed: RunData, *, average: bool = False) -> View:
+        """Return what measures see of a run in this state; its learning rate is that of the step which starts there.
+
+        average: of the average of its parameters, which a run with an `optimizer.average` has
+        """
         rate = scheduled_rate(self.optimizer.schedule.kind, fixed.hyper, state.step, self.steps)
         model = self.network(fixed.hyper)
-        rule = RuleInForce(self.optimizer, state.rule, state.step)
-        return View(model, state.params, fixed, self.loss_factor, self.loss, rate, self.measure_options, rule)
+        params, rule = state.rule.mean if average else state.params, RuleInForce(self.optimizer, state.rule, state.step)
+        return View(model, params, fixed, self.loss_factor, self.loss, rate, self.measure_options, rule)
 
     def derived_columns(self) -> dict[str, Any]:
         return {"loss_factor": self.loss_factor}
@@ -184,19 +199,6 @@ class TrainState(NamedTuple):
     step: jax.Array
 
 
-def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, padded: int, size: int) -> jax.Array:
-    """Return the indices (size,) of the minibatch at `step`.
-
-    Every epoch is a new order, drawn without replacement.
-
-    An epoch has num_samples // size batches; what is left over waits for another epoch's shuffle.
-    """
-    per_epoch = num_samples // size
-    draws = jax.random.uniform(jax.random.fold_in(order, step // per_epoch), (padded,), jnp.float32)
-    shuffled = jnp.argsort(jnp.where(jnp.arange(padded) < num_samples, draws, jnp.inf))
-    return jax.lax.dynamic_slice_in_dim(shuffled, (step % per_epoch) * size, size)
-
-
 def build_training(spec: TrainingSpec) -> Dynamics:
     """Return the dynamics of a training run at the spec's shapes and kinds; its scalars come through `hyper`."""
     dtype = jnp.dtype(spec.precision)
@@ -204,7 +206,7 @@ def build_training(spec: TrainingSpec) -> Dynamics:
     closed_form = spec.model.gradient == "closed_form" and spec.loss.kind == "squared"
     measures = [MEASURES[name] for name in spec.measured]
     compares = keeps_start(spec.measured)
-    batch_size, schedule = spec.optimizer.batch_size, spec.optimizer.schedule.kind
+    schedule, averages = spec.optimizer.schedule.kind, spec.optimizer.average != NO_AVERAGE
     backend = choose_backend(spec) if closed_form else stepping.PLAIN
 
     def rule(model: Model, hyper: Hyper, params: Any) -> Rule:
@@ -224,19 +226,20 @@ def build_training(spec: TrainingSpec) -> Dynamics:
         problem = draw_problem(spec.data, spec.target, data_key, hyper, dtype)
         model = spec.network(hyper)
         params = model.init(model_key, hyper)
-        fixed = prepare_run_data(model, problem, hyper, order_key)._replace(start=params if compares else None)
+        fixed = prepare_run_data(model, problem, hyper, minibatches.choose_key(spec, data_key, order_key))
+        fixed = fixed._replace(start=params if compares else None)
         return fixed, TrainState(params, rule(model, hyper, params).init(params), jnp.int32(0))
 
     def step(state: TrainState, fixed: RunData, key: jax.Array) -> TrainState:
-        model, batch = spec.network(fixed.hyper), fixed.train
-        if batch_size:
-            x, y, _, _ = fixed.problem.train
-            count = fixed.hyper["data.num_samples"]
-            index = draw_epoch_batch(fixed.order, state.step, count, spec.data.num_samples, batch_size)
-            batch = model.prepare(x[index], y[index], jnp.full((batch_size,), 1 / batch_size, dtype))
+        model = spec.network(fixed.hyper)
+        batch = minibatches.draw_batch(spec, model, fixed, state.step, dtype)
         hyper = {**fixed.hyper, "optimizer.learning_rate": scheduled_rate(schedule, fixed.hyper, state.step, spec.steps)}
         update = rule(model, hyper, state.params).update
-        slope = partial(gradient, model, hyper, batch=batch)
+
+        def slope(params: Any, relabel: Callable[[jax.Array], jax.Array] | None = None) -> Any:
+            own = batch if relabel is None else batch._replace(labels=relabel(batch.labels))
+            return gradient(model, hyper, params, own)
+
         params, rule_state = update(state.params, state.rule, slope, step=state.step, key=key)
         return TrainState(params, rule_state, state.step + 1)
 
@@ -245,6 +248,9 @@ def build_training(spec: TrainingSpec) -> Dynamics:
         seen: dict[str, jax.Array] = {"loss_factor": jnp.asarray(factor, dtype)}
         for measure in measures:
             seen |= measure(view)
+        if averages:
+            view = spec.view(state, fixed, average=True)
+            seen |= {AVERAGE + column: value for measure in measures for column, value in measure(view).items()}
         return seen
 
     def leap(state: TrainState, fixed: RunData, steps: jax.Array) -> TrainState:
@@ -253,6 +259,7 @@ def build_training(spec: TrainingSpec) -> Dynamics:
         return TrainState(params, state.rule, state.step + steps)
 
     undefined = tuple(column for measure in measures for column in measure.undefined)
+    undefined += tuple(AVERAGE + column for column in undefined if averages)
     return Dynamics(init, step, observe, leap if backend == stepping.DESCEND else None, undefined)
 
 
@@ -264,5 +271,6 @@ def choose_backend(spec: TrainingSpec) -> str:
         return stepping.PLAIN
     closed = spec.network().squared_gradient
     assert closed is not None
-    data, descends = spec.data, spec.optimizer.kind == "gd" and spec.optimizer.schedule.kind == CONSTANT
+    data, o = spec.data, spec.optimizer
+    descends = o.kind == "gd" and o.schedule.kind == CONSTANT and o.average == NO_AVERAGE
     return stepping.choose_backend(data.num_samples, int(spec.model.width), data.input_dim, closed, descends=descends)

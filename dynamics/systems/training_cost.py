@@ -17,6 +17,7 @@ from dynamics.measures.needs import MeasuredRun
 from dynamics.measures.table import GAUSS_NEWTON, distinct_work, keeps_start
 from dynamics.models.model_spec import MODELS
 from dynamics.models.row_streams import BLOCK_BYTES, are_too_many, block_bytes, needs_stream
+from dynamics.optimizers.averaging import NO_AVERAGE
 from dynamics.optimizers.rules import RULES
 
 DRAWN = 1.6  # what drawing the data takes beside them, in multiples of them: 0.6 for one run at once, 2 to 3 for several
@@ -47,8 +48,14 @@ def estimate_cost(spec: PricedRun) -> Cost:
     per_sample = views * k * (4 * (seen + 1) + 4) if shared else 6 * parameters
     works, speed = distinct_work(spec.measured, spec), estimate_speed(spec, size)
     record = (n + t) * per_sample / 3 + sum(work.passes * n * per_sample for work in works)
+    record *= 1 + averages(spec)
     resident, working = count_bytes(spec)
     return Cost(RULES[spec.optimizer.kind].gradients * size * per_sample, record, resident, working, speed)
+
+
+def averages(spec: PricedRun) -> bool:
+    """Return whether an average of the parameters is kept and measured too."""
+    return spec.optimizer.average != NO_AVERAGE
 
 
 def count_bytes(spec: PricedRun) -> tuple[float, float]:
@@ -56,10 +63,10 @@ def count_bytes(spec: PricedRun) -> tuple[float, float]:
     n, t, d, itemsize = spec.data.num_samples, spec.data.num_test, spec.data.input_dim, _itemsize(spec)
     parameters = spec.model.parameters(spec.data.grid, spec.outputs)
     views, seen = spec.model.rows(spec.data.grid)
-    labels = max(spec.outputs, 1)
+    labels, states = max(spec.outputs, 1), STATES + 2 * averages(spec)  # the average and what rounding took from it
     laid_out = sum(count * (d if lies_plain(spec, count) else views * (seen + 1)) for count in (n, t))
     drawn = (n + t) * (d + 2 * labels + 1) + laid_out + (n + t) * (labels + 1) + n * labels
-    read = laid_out + (n + t) * (labels + 1) + STATES * parameters
+    read = laid_out + (n + t) * (labels + 1) + states * parameters
     works = distinct_work(spec.measured, spec)
     curvature = 0.0
     if any(work.holds_products for work in works):
@@ -69,7 +76,7 @@ def count_bytes(spec: PricedRun) -> tuple[float, float]:
         curvature = BASIS * n + STEPS / 2 * parameters
     held = sum(work.numbers for work in works)
     steps = itemsize * (read + curvature + held) + activation_bytes(spec)
-    states = STATES + keeps_start(spec.measured)
+    states += keeps_start(spec.measured)
     return itemsize * (drawn + states * parameters), max(itemsize * DRAWN * drawn, steps)
 
 

@@ -18,7 +18,8 @@ from dynamics.measures.needs import NEEDS
 from dynamics.measures.table import GAUSS_NEWTON, HALF_SPACES, HESSIAN, MEASURES, common_padding, distinct_work
 from dynamics.models.losses import LOSSES
 from dynamics.models.model_spec import ModelSpec
-from dynamics.optimizers.rules import RULES, Rule
+from dynamics.optimizers.rules import RULES
+from dynamics.optimizers.update_rule import Rule
 from dynamics.systems import register
 from dynamics.systems.training import TrainingSpec
 

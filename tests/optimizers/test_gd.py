@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import FACTOR, assert_trees_close, change, hyper_of, key_of, net_gradient, steps_of_rule, to_numpy
+from oracles import FACTOR, NOISELESS, assert_trees_close, change, hyper_of, key_of, net_gradient, steps_of_rule, to_numpy
 from scipy.linalg import expm
 
 from dynamics.core import spec as specs
@@ -18,7 +18,8 @@ from dynamics.models.losses import LossSpec
 from dynamics.models.model_spec import ModelSpec
 from dynamics.models.two_layer import TwoLayer
 from dynamics.optimizers.rules import RULES, OptimizerSpec
-from dynamics.systems.training import TrainingSpec, TrainState, draw_epoch_batch
+from dynamics.systems.minibatches import draw_epoch_batch
+from dynamics.systems.training import TrainingSpec, TrainState
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -206,14 +207,14 @@ def gradient_at(fixed, params: TwoLayer, index=slice(None)) -> TwoLayer:
 
 
 WEIGHTS_ALONE = np.concatenate([np.zeros(5), np.ones(10), np.ones(5), [0.0]])  # hidden biases, weights, readout, offset
-SCALARS = OptimizerSpec(learning_rate=0.05, momentum=0.8, beta1=0.7, beta2=0.95, epsilon=1e-3)
+SCALARS = OptimizerSpec(learning_rate=0.05, momentum=0.8, beta1=0.7, beta2=0.95, epsilon=1e-3, radius=0.3)
 
 
 @pytest.mark.parametrize("clip", [np.inf, 0.3])
 @pytest.mark.parametrize("decay, weight_decay", [("all", 0.0), ("all", 0.4), ("weights", 0.4)])
 @pytest.mark.parametrize("kind", RULES)
 def test_every_rule_follows_numpy_step_for_step(kind, decay, weight_decay, clip):
-    h = change(SCALARS, kind=kind, decay=decay, weight_decay=weight_decay, clip_norm=float(clip))
+    h = change(SCALARS, kind=kind, decay=decay, weight_decay=weight_decay, clip_norm=float(clip), **NOISELESS.get(kind, {}))
     fixed, params = trained(change(NETWORK, optimizer=h), 10)
     begin = flat([leaf[0] for leaf in params])
     mask = WEIGHTS_ALONE if decay == "weights" else np.ones(21)

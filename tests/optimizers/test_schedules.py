@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from oracles import change, hyper_of, key_of, net_gradient, steps_of_rule, to_numpy
+from oracles import NOISELESS, change, hyper_of, key_of, net_gradient, steps_of_rule, to_numpy
 
 from dynamics.core import spec as specs
 from dynamics.core.simulate import simulate, start
@@ -114,7 +114,8 @@ def flat(params: TwoLayer) -> np.ndarray:
 @pytest.mark.parametrize("kind", [kind for kind, rule in RULES.items() if rule.scheduled])
 def test_every_rule_takes_the_scheduled_rate_of_its_step(kind):
     """Whole runs, recorded at each step, against numpy; the rule's state must be the same as with a constant rate."""
-    spec = change(NETWORK, optimizer__kind=kind, steps=6, measures=["weight_norm"])
+    spec = change(NETWORK, optimizer=change(NETWORK.optimizer, kind=kind, **NOISELESS.get(kind, {})))
+    spec = change(spec, steps=6, measures=["weight_norm"])
     fixed, begin, seen = run(spec)
     x, y = fixed.problem.train.inputs, fixed.problem.train.labels
 

@@ -79,11 +79,13 @@ OTHER = {  # another value than the default, where adding to it would not do
     "model.views.scheme": "disjoint",
     "loss.normalization": "half",
     "optimizer.decay": "weights",
+    "optimizer.sampling": "replacement",
+    "optimizer.average": "uniform",
     "record.spacing": "linear",
     "labels": "linear",
 }
 NUMBERS_STAY = {"data.shuffle_parts", "optimizer.decay"}  # without a use they change the program, and none of its numbers
-OTHERS_USE = {"model.gradient", "optimizer.batch_size"}  # how the step is put together
+OTHERS_USE = {"model.gradient", "optimizer.batch_size", "optimizer.sampling"}  # how the step is put together
 SKIPPED = {
     "data.root",
     "data.file",
@@ -170,12 +172,16 @@ def program_of(run: dyn.RunSpec, level: str) -> tuple[str, list[bytes]]:
         batch = Batch(inputs, inputs, jnp.ones(5))
         return traced(lambda f: mean_loss(run.loss, run.loss.factor(4), lambda _, batch: f, params, batch), inputs)
 
-    def step(params, time):
+    def step(params, time, key):
         rate = scheduled_rate(run.optimizer.schedule.kind, hyper, time, run.steps)
         rule = run.optimizer.rule({**hyper, "optimizer.learning_rate": rate}, {"w": jnp.ones(3)})
-        return rule.update(params, rule.init(params), lambda p: jax.tree.map(jnp.sin, p), step=time, key=key)
 
-    return traced(step, params, jnp.int32(5))
+        def gradient(p, relabel=jnp.asarray):
+            return jax.tree.map(lambda leaf: relabel(jnp.sin(leaf)), p)
+
+        return rule.update(params, rule.init(params), gradient, step=time, key=key)
+
+    return traced(step, params, jnp.int32(5), key)
 
 
 def refusal(run: dyn.RunSpec) -> str:
