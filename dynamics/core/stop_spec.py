@@ -62,10 +62,9 @@ class StopSpec(CheckedFields):
             require(not math.isnan(getattr(self, name)), f"stop.{name}", math.nan, "must be a number")
         require(self.below < math.inf, "stop.below", self.below, "is passed at once; must be finite")
         require(self.above > -math.inf, "stop.above", self.above, "is passed at once; must be finite")
-        sides = (self.below > -math.inf) + (self.above < math.inf)
-        if sides != 1:
-            both = f"below {self.below:g} and above {self.above:g}" if sides else "neither below nor above"
-            raise InputError("stop", both, "give one of stop.below and stop.above, a finite number")
+        low, high = self.below > -math.inf, self.above < math.inf
+        require(low or high, "stop.measure", self.measure, "needs a goal: give one of stop.below and stop.above")
+        require(not (low and high), "stop.above", self.above, f"stands beside stop.below = {self.below:g}: give one of them")
         require(self.checks >= 1, "stop.checks", self.checks, "must be at least 1")
         require(0 <= self.every <= steps, "stop.every", self.every, f"must be from 0 to steps = {steps}")
 

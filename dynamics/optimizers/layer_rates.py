@@ -16,7 +16,7 @@ from dynamics.models.parametrization import ADAM, SGD
 
 LAYER_RATES = "factors on the learning rate, a tree like the parameters"  # the entry of a rule's scalars that holds them
 FAMILIES = {  # of the rules that take them; any other has one learning rate
-    **dict.fromkeys(("gd", "momentum", "nesterov", "gradient_flow"), SGD),
+    **dict.fromkeys(("gd", "momentum", "nesterov", "gradient_flow", "adaptive_flow", "stiff_flow"), SGD),
     **dict.fromkeys(("adam", "adamw", "rmsprop", "torch_rmsprop", "signgd"), ADAM),
 }
 

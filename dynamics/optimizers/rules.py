@@ -9,6 +9,9 @@ the parameters is added (to all of them, or to weights alone, as `decay` says; f
 preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's, which are
 PyTorch's too but for RMSProp: with v <- beta2 v + (1 - beta2) g^2 from v = 0, `rmsprop` takes g / sqrt(v + epsilon), and
 `torch_rmsprop` takes PyTorch's g / (sqrt(v) + epsilon), whose usual decay is beta2 = 0.99.
+
+Flows go `learning_rate` further in time at every step: `gradient_flow` by one Runge-Kutta step, `adaptive_flow` and
+`stiff_flow` by as many as keep `tolerance`, the second where learning_rate * sharpness is large (`adaptive_steps`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from dynamics.core.checked_fields import CheckedFields
 from dynamics.core.dynamics import Hyper
@@ -27,6 +32,7 @@ from dynamics.core.registry import Registry
 from dynamics.core.spec import added_field, check_options, option
 from dynamics.core.usage import fill_in
 from dynamics.errors import choose, require
+from dynamics.optimizers.adaptive_steps import CHEBYSHEV, DORMAND_PRINCE, Method, begin, integrate
 from dynamics.optimizers.averaging import AVERAGES, NO_AVERAGE, UNIFORM, average_parameters
 from dynamics.optimizers.layer_rates import LAYER_RATES, scale_by_learning_rate, scale_leaves
 from dynamics.optimizers.schedules import CONSTANT, ScheduleSpec
@@ -95,8 +101,9 @@ class OptimizerSpec(CheckedFields):
     )
     average_decay: float = added_field(0.999, at_least=0, below=1, doc="decay of the exponential average")
     average_start: float = added_field(0.0, at_least=0, doc="steps before the average begins", unit="steps")
+    tolerance: float = added_field(1e-3, above=0, below=1, doc="relative error that a flow may have for its adaptive steps")
 
-    def check(self, num_samples: int, steps: int) -> None:
+    def check(self, num_samples: int, steps: int, precision: str = "float64") -> None:
         """Raise `InputError` for a value that is not allowed in a run of so many steps on so many samples."""
         rule, batch = choose("optimizer.kind", self.kind, RULES), self.batch_size
         check_options(self, "optimizer")
@@ -106,6 +113,10 @@ class OptimizerSpec(CheckedFields):
         if not rule.scheduled:
             allowed = f"optimizer.kind = {self.kind} takes steps of one length; choose {CONSTANT}"
             require(self.schedule.kind == CONSTANT, "optimizer.schedule.kind", self.schedule.kind, allowed)
+        if self.kind in FLOWS:
+            least = FLOWS[self.kind].least_tolerance(float(jnp.finfo(precision).eps))
+            allowed = f"must be at least {least:.2g} with optimizer.kind = {self.kind} and precision = {precision}"
+            require(self.tolerance >= least, "optimizer.tolerance", self.tolerance, allowed)
 
     def rule(self, hyper: Hyper, mask: Any, layer_rates: Any = None) -> Rule:
         """Return the rule of a run with these scalars; mask: see `RuleKind`.
@@ -186,6 +197,34 @@ def gradient_flow(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
     return Rule(lambda params: (), update)
 
 
+FLOWS = {"adaptive_flow": DORMAND_PRINCE, "stiff_flow": CHEBYSHEV}
+
+
+def _adaptive(method: Method) -> Callable[[OptimizerSpec, Hyper, Any], Rule]:
+    """Return the builder of the flow d theta/dt = -grad L by adaptive steps that keep `tolerance`, see `adaptive_steps`.
+
+    A step of the run takes it `learning_rate` further in time. A state whose step is given up is NaN: the run diverged.
+    """
+
+    def build(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
+        time, decay, tolerance = (hyper[f"optimizer.{name}"] for name in ("learning_rate", "weight_decay", "tolerance"))
+
+        def update(params, state, gradient, *, step, key):
+            flat, unravel = ravel_pytree(params)
+
+            def velocity(y):
+                point = unravel(y)
+                descent = jax.tree.map(lambda g, q, m: -(g + decay * m * q), gradient(point), point, mask)
+                return ravel_pytree(scale_leaves(descent, hyper.get(LAYER_RATES)))[0]
+
+            flat, pace = integrate(method, velocity, flat, time, tolerance, state)
+            return unravel(flat), pace
+
+        return Rule(lambda params: begin(ravel_pytree(params)[0], time), update)
+
+    return build
+
+
 MOMENTUM, ADAM, RMS = ("clip_norm", "momentum"), ("clip_norm", "beta1", "beta2", "epsilon"), ("clip_norm", "beta2", "epsilon")
 
 
@@ -204,5 +243,7 @@ RULES.update(
         "torch_rmsprop": RuleKind(lambda spec, h, m: chain(h, m, _rms(h, eps_in_sqrt=False)), RMS),
         "signgd": RuleKind(lambda spec, h, m: chain(h, m, optax.scale_by_sign())),
         "gradient_flow": RuleKind(gradient_flow, (), gradients=4, scheduled=False),
+        "adaptive_flow": RuleKind(_adaptive(DORMAND_PRINCE), ("tolerance",), gradients=7, scheduled=False),
+        "stiff_flow": RuleKind(_adaptive(CHEBYSHEV), ("tolerance",), gradients=12, scheduled=False),
     }
 )

@@ -114,7 +114,7 @@ class TrainingSpec(RunSpec):
         self.loss.check(self.outputs)
         if self.loss.of_classes:
             self.check_classes()
-        self.optimizer.check(self.data.num_samples, self.steps)
+        self.optimizer.check(self.data.num_samples, self.steps, self.precision)
         if self.model.parametrization != STANDARD and self.optimizer.kind not in FAMILIES:
             allowed = f"has one learning rate for all layers; model.parametrization = {self.model.parametrization} wants"
             raise InputError("optimizer.kind", self.optimizer.kind, f"{allowed} one of {', '.join(sorted(FAMILIES))}")

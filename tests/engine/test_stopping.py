@@ -231,8 +231,11 @@ def test_a_goal_is_part_of_a_runs_identity_and_its_absence_is_not():
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"measure": "y", "below": 0.1}, "stop.measure = 'y': is not recorded; choose one of inverse, x"),
     "vector": ({"measure": "both", "below": 0.1}, "stop.measure = 'both': is no single number; choose one of inverse, x"),
-    "neither": ({"measure": "x"}, "stop = 'neither below nor above': give one of stop.below and stop.above"),
-    "both": ({"measure": "x", "below": 0.1, "above": 3.0}, "stop = 'below 0.1 and above 3': give one of"),
+    "neither": ({"measure": "x"}, "stop.measure = 'x': needs a goal: give one of stop.below and stop.above"),
+    "both": (
+        {"measure": "x", "below": 0.1, "above": 3.0},
+        "stop.above = 3.0: stands beside stop.below = 0.1: give one of them",
+    ),
     "nan": ({"measure": "x", "below": math.nan}, "stop.below = nan: must be a number"),
     "none": ({"below": 0.1}, "stop.below = 0.1: has no effect without stop.measure"),
     "every": ({"measure": "x", "below": 0.1, "every": 30}, "stop.every = 30: must be from 0 to steps = 20"),

@@ -62,6 +62,8 @@ NEEDED = {  # what a piece cannot do without
     "warmup": {"optimizer.schedule.warmup_steps": 3.0},
     "linear": {"model.width": "4n"},
     "gradient_flow": {"optimizer.weight_decay": 0.5},
+    "adaptive_flow": {"optimizer.weight_decay": 0.5},
+    "stiff_flow": {"optimizer.weight_decay": 0.5},
 }
 OTHER = {  # another value than the default, where adding to it would not do
     "data.normalization": "cifar10",
