@@ -1,9 +1,9 @@
 """Averages of the parameters over the steps of a run, kept beside them: exponential (EMA) and uniform (SWA).
 
 With theta_t the parameters after t steps and s = `average_start`, the average is theta_t up to step s. After it
-`ema` takes average <- decay * average + (1 - decay) * theta_t (Polyak and Juditsky 1992 with constant gain; without
-bias correction, since it begins at theta_s), and `uniform` is the mean of theta_s, ..., theta_t, every step counted
-(Izmailov et al. 2018 with a cycle of one step). The steps themselves see nothing of it.
+`ema` takes average <- decay * average + (1 - decay) * theta_t (Tarvainen and Valpola 2017; without bias correction,
+since it begins at theta_s), and `uniform` is the mean of theta_s, ..., theta_t, every step counted (Polyak and Juditsky
+1992; SWA, Izmailov et al. 2018, with a cycle of one step). The steps themselves see nothing of it.
 """
 
 from __future__ import annotations
