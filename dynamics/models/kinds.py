@@ -8,6 +8,7 @@ from typing import Any
 from dynamics.data.views import list_views
 from dynamics.models.activations import ACTIVATIONS
 from dynamics.models.base import Model
+from dynamics.models.diagonal_linear import build_diagonal_linear
 from dynamics.models.initial_laws import FLAX_DEFAULT, INITS, ORTHOGONAL
 from dynamics.models.linear import build_linear_model
 from dynamics.models.locally_connected import build_locally_connected
@@ -154,6 +155,16 @@ MODELS.add(
         parameters=lambda spec, grid, outputs: math.prod(grid),
         output_bias=lambda spec: False,
     ),
+)
+MODELS.add(
+    "diagonal_linear",
+    ModelKind(
+        lambda spec, grid, dtype, outputs: build_diagonal_linear(math.prod(grid), spec.depth, spec.form, dtype),
+        pads=ALL_SIZES,
+        parameters=lambda spec, grid, outputs: math.prod(grid) * (2 if spec.form == "difference" else spec.depth + 1),
+        output_bias=lambda spec: False,
+    ),
+    uses=("depth", "form"),
 )
 MODELS.add(
     "mlp",

@@ -18,6 +18,7 @@ from dynamics.core.usage import fill_in
 from dynamics.data.views import ViewSpec, view_shape
 from dynamics.errors import InputError, choose, require
 from dynamics.models.base import Batch, Model
+from dynamics.models.diagonal_linear import DIAGONAL_FORMS
 from dynamics.models.initial_laws import FLAX_DEFAULT
 from dynamics.models.mlp import MLP_INITS
 from dynamics.models.parametrization import PARAMETRIZATIONS, STANDARD
@@ -83,6 +84,9 @@ class ModelSpec(CheckedFields):
         "shared", choices=("shared", "unit"), doc="one readout weight a filter, or one for each position too"
     )
     pooling: str = added_field("mean", choices=("mean", "sum"), doc="over the views of a sample")
+    form: str = added_field(
+        "difference", choices=DIAGONAL_FORMS, doc="of a diagonal linear network's weights: u^D - v^D or a product of D layers"
+    )
     layer_init: str = added_field(FLAX_DEFAULT, choices=MLP_INITS, doc="law of a deep network's initial parameters")
     parametrization: str = added_field(
         STANDARD, choices=tuple(PARAMETRIZATIONS), doc="how initial weights, multipliers and learning rates go with the width"
