@@ -3,6 +3,7 @@
 from dynamics.core.system_table import SYSTEMS
 from dynamics.systems import (  # noqa: F401
     cap_packing,
+    coordinate_check,
     depth_search,
     deviation_search,
     flat_search,
