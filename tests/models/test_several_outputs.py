@@ -79,15 +79,25 @@ def test_predictions_and_gradients_of_both_losses_are_those_of_numpy(rng, spec, 
     _, squared = expected(wide, spec, x, 2 * (f - y) / SAMPLES)
     _, entropy = expected(wide, spec, x, (softmax(f) - classes) / SAMPLES)
     tolerance = 2e-5 if dtype == "float32" else 1e-12
-    with jax.enable_x64(dtype == "float64"):
+
+    @jax.jit
+    def both_ways(params, x, y, classes, weights):
+        found = []
         for gradient in ("closed_form", "autodiff"):
             model = replace(spec, gradient=gradient).build((DIM,), jnp.dtype(dtype), OUTPUTS)
-            weights = np.full(SAMPLES, 1 / SAMPLES, dtype)
-            close(jnp.concatenate(list(model.apply(params, model.prepare(x, y, weights))))[:SAMPLES], f, tolerance)
-            for kind, labels, wanted in (("squared", y, squared), ("cross_entropy", classes, entropy)):
+
+            def slope(kind, labels, model=model):
                 batch = model.prepare(x, labels, weights)
-                seen = jax.jit(jax.grad(lambda p, b=batch, k=kind, m=model: mean_loss(k, 1.0, m.apply, p, b)))(params)
-                close(seen, wanted, tolerance)
+                return jax.grad(lambda p: mean_loss(kind, 1.0, model.apply, p, batch))(params)
+
+            predictions = jnp.concatenate(list(model.apply(params, model.prepare(x, y, weights))))[:SAMPLES]
+            found.append((predictions, slope("squared", y), slope("cross_entropy", classes)))
+        return found
+
+    with jax.enable_x64(dtype == "float64"):
+        for seen in both_ways(params, x, y, classes, np.full(SAMPLES, 1 / SAMPLES, dtype)):
+            for actual, desired in zip(seen, (f, squared, entropy), strict=True):
+                close(actual, desired, tolerance)
 
 
 def test_samples_that_fill_up_a_block_have_no_say(rng):
@@ -98,8 +108,9 @@ def test_samples_that_fill_up_a_block_have_no_say(rng):
     model = spec.build((DIM,), jnp.dtype("float32"), OUTPUTS)
     x, y = rng.normal(size=(SAMPLES, DIM)).astype(np.float32), rng.normal(size=(SAMPLES, OUTPUTS)).astype(np.float32)
     training = TrainingSpec(data=DataSpec(input_dim=DIM, num_samples=SAMPLES), model=spec)
-    params = model.init(key_of(training), hyper_of(training))
+    params = jax.jit(model.init)(key_of(training), hyper_of(training))
 
+    @jax.jit
     def gradient(x, y):
         batch = model.prepare(x, y, np.full(len(x), 1 / SAMPLES, np.float32))
         return jax.grad(lambda p: mean_loss("squared", 1.0, model.apply, p, batch))(params)
@@ -111,7 +122,7 @@ def test_samples_that_fill_up_a_block_have_no_say(rng):
 @pytest.mark.parametrize("spec", NETS, ids=lambda m: f"{m.kind}-{m.views.scheme}{m.views.size}-{m.pooling}-{m.activation}")
 def test_a_configs_count_of_parameters_is_what_a_net_has(spec):
     training = TrainingSpec(data=DataSpec(input_dim=DIM), model=spec)
-    params = spec.build((DIM,), jnp.dtype("float32"), OUTPUTS).init(key_of(training), hyper_of(training))
+    params = jax.eval_shape(spec.build((DIM,), jnp.dtype("float32"), OUTPUTS).init, key_of(training), hyper_of(training))
     assert spec.parameters((DIM,), OUTPUTS) == sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
