@@ -33,16 +33,19 @@ def test_cross_entropy_is_the_negative_logarithm_of_the_softmax_and_its_gradient
     """By finite differences; of one-hot labels and of any chances; far outputs do not overflow."""
     f, chances = 3 * rng.normal(size=(6, 4)), rng.dirichlet(np.ones(4), size=6)
     weights = np.append(np.full(5, 1 / 5), 0)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(f, *batch):
+        return mean_loss("cross_entropy", 1.0, lambda p, b: p, f, Batch(*batch))
+
     for labels in (np.eye(4)[rng.integers(4, size=6)], chances):
-        batch = to_jax((np.zeros(6), labels, weights))
-
-        def of(f, batch=batch):
-            return mean_loss("cross_entropy", 1.0, lambda p, b: p, f, Batch(*batch))
-
-        assert of(jnp.asarray(f)) == pytest.approx(weights @ softmax_loss(f, labels), rel=1e-12)
+        batch = np.zeros(6), labels, weights
+        value, gradient = loss(f, *batch)
+        assert value == pytest.approx(weights @ softmax_loss(f, labels), rel=1e-12)
         slope = optimize.approx_fprime(f.ravel(), lambda p, y=labels: weights @ softmax_loss(p.reshape(6, 4), y), 1e-7)
-        np.testing.assert_allclose(np.ravel(jax.grad(of)(jnp.asarray(f))), slope, atol=1e-6)
-        assert np.isfinite(of(jnp.asarray(1e4 * f)))
+        np.testing.assert_allclose(np.ravel(gradient), slope, atol=1e-6)
+        assert np.isfinite(loss(1e4 * f, *batch)[0])
 
 
 def outputs_of(params: SeveralOutputs, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,9 +123,13 @@ def test_the_gap_of_several_outputs_counts_the_noise_of_each(rng):
     x, fresh = rng.normal(size=(SAMPLES, DIM)), rng.normal(size=(count, DIM))
     y, clean = np.ones((SAMPLES, 3)), np.zeros((count, 3))
     train, test = (Samples(*to_jax((a, b, b, np.full(len(a), 1 / len(a))))) for a, b in ((x, y), (fresh, clean)))
-    hyper = {"data.noise_std": jnp.asarray(noise)}
-    view = View(model, to_jax(params), prepare_run_data(model, Problem(train, test), hyper, jax.random.key(0)), 1.0)
-    gap = float(MEASURES["generalization_gap"](view)["generalization_gap"])
+
+    @jax.jit
+    def gap_of(params, problem, hyper):
+        view = View(model, params, prepare_run_data(model, problem, hyper, jax.random.key(0)), 1.0)
+        return MEASURES["generalization_gap"](view)["generalization_gap"]
+
+    gap = float(gap_of(to_jax(params), Problem(train, test), {"data.noise_std": jnp.asarray(noise)}))
     f = [np.maximum(with_one(a) @ params.hidden[0], 0) @ params.readout[0] for a in (x, fresh)]
     errors = np.sum((f[1] + noise * rng.normal(size=(count, 3))) ** 2, axis=1)
     tolerance = 4 * errors.std() / np.sqrt(count)

@@ -32,6 +32,12 @@ def model_in_blocks(monkeypatch, d, width, blocks, activation="relu", init="torc
     return build_two_layer(d, width, activation, init, jnp.float64)
 
 
+def closed_gradient(model, params, *samples, factor=1.0):
+    """What the model makes of (x, y, weights), as one program."""
+    whole = jax.jit(lambda params, *samples: model.squared_gradient(params, model.prepare(*samples), factor))
+    return to_numpy(whole(to_jax(params), *samples))
+
+
 def plain_gradient(params, x, y, weights, factor, activation):
     """Autodiff through the loss written in one line: no blocks, no leading ones."""
 
@@ -71,8 +77,8 @@ def test_predictions_are_those_of_numpy_in_any_number_of_blocks(monkeypatch, rng
     params, x = random_net(rng, 3, 6), rng.normal(size=(11, 3))
     for blocks in (1, 2, 4, 11):
         model = model_in_blocks(monkeypatch, 3, 6, blocks, activation)
-        batch = model.prepare(jnp.asarray(x), jnp.zeros(11), jnp.full(11, 1 / 11))
-        seen = np.asarray(model.apply(to_jax(params), batch)).reshape(-1)
+        predict = jax.jit(lambda params, *samples, model=model: model.apply(params, model.prepare(*samples)))
+        seen = np.ravel(predict(to_jax(params), x, np.zeros(11), np.full(11, 1 / 11)))
         assert seen.size == blocks * math.ceil(11 / blocks)
         np.testing.assert_allclose(seen[:11], net_output(params, x, activation), rtol=1e-13)
 
@@ -91,16 +97,16 @@ def test_real_block_size_leads_to_several_blocks_and_the_same_gradient(monkeypat
     monkeypatch.setattr(row_streams, "BLOCK_BYTES", 1024)
     params, x, y = random_net(rng, 2, 16), rng.normal(size=(30, 2)), rng.normal(size=30)
     model = build_two_layer(2, 16, "relu", "torch_default", jnp.float64)
-    batch = model.prepare(*to_jax((x, y, np.full(30, 1 / 30))))
-    assert batch.labels.shape == (4, 8)
-    close(model.squared_gradient(to_jax(params), batch, 1.0), net_gradient(params, x, y, np.full(30, 1 / 30), 1.0))
+    samples = x, y, np.full(30, 1 / 30)
+    assert jax.eval_shape(model.prepare, *samples).labels.shape == (4, 8)
+    close(closed_gradient(model, params, *samples), net_gradient(params, x, y, np.full(30, 1 / 30), 1.0))
 
 
 def test_gradient_agrees_with_central_differences(rng):
     params, x, y = random_net(rng, 2, 4), rng.normal(size=(9, 2)), rng.normal(size=9)
     weights, h = np.full(9, 1 / 9), 1e-6
     model = build_two_layer(2, 4, "relu", "torch_default", jnp.float64)
-    closed = to_numpy(model.squared_gradient(to_jax(params), model.prepare(*to_jax((x, y, weights))), 0.5))
+    closed = closed_gradient(model, params, x, y, weights, factor=0.5)
 
     def loss(hidden, readout, offset):
         return 0.5 * np.mean((net_output(TwoLayer(hidden, readout, offset), x) - y) ** 2)
@@ -122,8 +128,7 @@ def test_dead_neurons_have_exactly_zero_gradient(rng, activation):
     params.hidden[:, 1::2] = np.array([-100.0, 1.0, -1.0])[:, None]  # far on the silent side
     x, y = rng.uniform(-1, 1, size=(8, 2)), rng.normal(size=8)
     model = build_two_layer(2, 5, activation, "torch_default", jnp.float64)
-    batch = model.prepare(*to_jax((x, y, np.full(8, 1 / 8))))
-    gradient = to_numpy(model.squared_gradient(to_jax(params), batch, 1.0))
+    gradient = closed_gradient(model, params, x, y, np.full(8, 1 / 8))
     assert not gradient.hidden[:, 1::2].any()
     assert not gradient.readout[1::2].any()
     assert gradient.hidden[:, ::2].any() and gradient.readout[::2].all()
@@ -136,11 +141,16 @@ def test_at_the_kink_the_slope_is_zero_in_the_closed_form_and_in_autodiff_alike(
     x[:3] = 0  # pre-activations exactly 0 for every neuron
     weights = np.full(6, 1 / 6)
     model = build_two_layer(2, 4, "relu", "torch_default", jnp.float64)
-    batch = model.prepare(*to_jax((x, y, weights)))
     expected = net_gradient(params, x, y, weights, 1.0)
-    close(model.squared_gradient(to_jax(params), batch, 1.0), expected)
-    through_apply = jax.grad(lambda p: jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(to_jax(params))
-    close(through_apply, expected)
+    close(closed_gradient(model, params, x, y, weights), expected)
+
+    @jax.jit
+    @jax.grad
+    def through_apply(p):
+        batch = model.prepare(x, y, weights)
+        return jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2)
+
+    close(through_apply(to_jax(params)), expected)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -149,7 +159,7 @@ def test_duplicated_neurons_move_together(rng, activation):
     params.hidden[:, 4], params.readout[4] = params.hidden[:, 1], params.readout[1]
     x, y, weights = rng.normal(size=(10, 3)), rng.normal(size=10), np.full(10, 0.1)
     model = build_two_layer(3, 6, activation, "torch_default", jnp.float64)
-    gradient = to_numpy(model.squared_gradient(to_jax(params), model.prepare(*to_jax((x, y, weights))), 1.0))
+    gradient = closed_gradient(model, params, x, y, weights)
     close(gradient, net_gradient(params, x, y, weights, 1.0, activation))
     np.testing.assert_allclose(gradient.hidden[:, 4], gradient.hidden[:, 1], rtol=1e-14)
     np.testing.assert_allclose(gradient.readout[4], gradient.readout[1], rtol=1e-14)
@@ -163,7 +173,7 @@ def test_padding_has_exactly_zero_gradient_and_changes_no_other(monkeypatch, rng
     wide = TwoLayer(np.pad(params.hidden, ((0, 2), (0, 4))), np.pad(params.readout, (0, 4)), params.offset)
     padded = (np.pad(x, ((0, 5), (0, 2))), np.pad(y, (0, 5)), np.pad(np.full(n, 1 / n), (0, 5)))
     model = model_in_blocks(monkeypatch, d + 2, width + 4, blocks, activation)
-    gradient = to_numpy(model.squared_gradient(to_jax(wide), model.prepare(*to_jax(padded)), 1.0))
+    gradient = closed_gradient(model, wide, *padded)
     assert not gradient.hidden[d + 1 :].any() and not gradient.hidden[:, width:].any() and not gradient.readout[width:].any()
     kept = TwoLayer(gradient.hidden[: d + 1, :width], gradient.readout[:width], gradient.offset)
     close(kept, net_gradient(params, x, y, np.full(n, 1 / n), 1.0, activation))
@@ -172,8 +182,7 @@ def test_padding_has_exactly_zero_gradient_and_changes_no_other(monkeypatch, rng
 def test_mse_has_twice_the_gradient_of_half(rng):
     params, x, y = random_net(rng, 2, 5), rng.normal(size=(8, 2)), rng.normal(size=8)
     model = build_two_layer(2, 5, "relu", "torch_default", jnp.float64)
-    batch = model.prepare(*to_jax((x, y, np.full(8, 1 / 8))))
-    mse, half = (model.squared_gradient(to_jax(params), batch, factor) for factor in (1.0, 0.5))
+    mse, half = (closed_gradient(model, params, x, y, np.full(8, 1 / 8), factor=factor) for factor in (1.0, 0.5))
     assert_trees_close(mse, jax.tree.map(lambda g: 2 * g, half), rtol=0)
     # the offset's own entry, by hand: d/dc mean (f - y)^2 = 2 mean (f - y)
     assert float(mse.offset) == pytest.approx(2 * np.mean(net_output(params, x) - y), rel=1e-13)
@@ -184,13 +193,15 @@ def test_mse_has_twice_the_gradient_of_half(rng):
 def test_linear_model_gradient_equals_autodiff_and_the_normal_equations(rng, n, d, factor):
     w, x, y, weights = rng.normal(size=d), rng.normal(size=(n, d)), rng.normal(size=n), rng.uniform(size=n)
     model = build_linear_model(d, jnp.float64)
-    batch = model.prepare(*to_jax((x, y, weights)))
-    closed = model.squared_gradient(jnp.asarray(w), batch, factor)
-    close(closed, 2 * factor * x.T @ (weights * (x @ w - y)))
-    close(
-        closed,
-        jax.grad(lambda p: factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2))(jnp.asarray(w)),
-    )
+
+    @jax.jit
+    @jax.grad
+    def autodiff(p):
+        batch = model.prepare(x, y, weights)
+        return factor * jnp.sum(batch.weights * (model.apply(p, batch) - batch.labels) ** 2)
+
+    for seen in (closed_gradient(model, w, x, y, weights, factor=factor), autodiff(jnp.asarray(w))):
+        close(seen, 2 * factor * x.T @ (weights * (x @ w - y)))
 
 
 @pytest.mark.parametrize("leaf", range(3))

@@ -24,15 +24,15 @@ COLUMNS = ("gauss_newton_sharpness", "sharpness", "residual_sharpness", "path_no
 
 
 @cache
-def program(n, d, width, dtype):
-    """(nets, x, y, weights, factor, learning rate), each with a leading axis of nets -> every column of COLUMNS."""
+def program(n, d, width, dtype, measures):
+    """(nets, x, y, weights, factor, learning rate), each with a leading axis of nets -> every column of these measures."""
     model = build_two_layer(d, width, "relu", "torch_default", dtype)
 
     def look(net, x, y, weights, factor, rate):
         samples = Samples(x, y, y, weights)
         hyper = {"optimizer.learning_rate": rate, "model.width": jnp.int32(width)}
         seen = View(model, net, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), factor)
-        return {name: value for measure in COLUMNS for name, value in MEASURES[measure](seen).items()}
+        return {name: value for measure in measures for name, value in MEASURES[measure](seen).items()}
 
     return jax.jit(jax.vmap(look))
 
@@ -80,15 +80,15 @@ def padded(cases, shape=(N, D, K)):
     return net, stack(lambda c: grow(c.x, n, d)), stack(lambda c: grow(c.y, n)), weights
 
 
-def look_at(cases, shape=(N, D, K), dtype=jnp.float64):
+def look_at(cases, shape=(N, D, K), dtype=jnp.float64, measures=COLUMNS, size=BATCH):
     """Every column for every case, by batches of one size, so that it is one program."""
     found = []
-    for begin in range(0, len(cases), BATCH):
-        batch = cases[begin : begin + BATCH]
-        filled = batch + batch[:1] * (BATCH - len(batch))
+    for begin in range(0, len(cases), size):
+        batch = cases[begin : begin + size]
+        filled = batch + batch[:1] * (size - len(batch))
         arrays = (*padded(filled, shape), np.array([c.factor for c in filled]), np.array([c.rate for c in filled]))
         with jax.enable_x64(dtype == jnp.float64):
-            seen = program(*shape, dtype)(*jax.tree.map(lambda a: jnp.asarray(a, dtype), arrays))
+            seen = program(*shape, dtype, measures)(*jax.tree.map(lambda a: jnp.asarray(a, dtype), arrays))
         found.append({name: np.asarray(value, float)[: len(batch)] for name, value in seen.items()})
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 

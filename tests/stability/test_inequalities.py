@@ -40,7 +40,7 @@ def assert_nothing_violated(cases, dtype=jnp.float64, rounding=1e-10):
 COUNTS = {"fuzz": 0}
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.integers(0, 2**32 - 1))
 def test_no_net_violates_the_inequalities(seed):
     with jax.enable_x64(True):
@@ -49,7 +49,7 @@ def test_no_net_violates_the_inequalities(seed):
 
 def test_the_inequalities_were_checked_thousands_of_times():
     if COUNTS["fuzz"]:  # in the same process
-        assert COUNTS["fuzz"] > 4000
+        assert COUNTS["fuzz"] > 2000
 
 
 def test_trained_nets_do_not_violate_them_and_come_close():
@@ -124,5 +124,5 @@ def test_the_corollary_needs_the_edge():
 def test_32_bits_do_not_violate_them_beyond_the_rounding_that_the_claims_allow():
     from dynamics.analysis.stability_claims import ROUNDING
 
-    cases = [*many(1, 512), *trained_cases()[0]]
-    assert assert_nothing_violated(cases, jnp.float32, ROUNDING["float32"]) > 1500
+    cases = [*many(1, 256), *trained_cases()[0]]
+    assert assert_nothing_violated(cases, jnp.float32, ROUNDING["float32"]) > 800

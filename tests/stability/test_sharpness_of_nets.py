@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from net_cases import BATCH, Case, D, K, N, in_ball, kink_distance, look_at, many, torch_like, train, trained_cases
+from net_cases import COLUMNS, Case, D, K, N, in_ball, kink_distance, look_at, many, torch_like, train, trained_cases
 from oracles import dense_hessian, net_jacobian, random_net, to_jax
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -39,7 +41,7 @@ def check_curvature(cases, seen, tolerance=1e-5):
         assert values[-1] >= 2 * c.factor * (1 - 1e-12)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_sharpness_of_nets_of_any_scale_is_scipys(seed):
     cases = many(seed, 128)
     seen = look_at(cases)
@@ -67,23 +69,27 @@ def test_sharpness_where_residuals_rule_and_many_blocks_nearly_tie():
     """
     n, d, width = shape = (30, 2, 40)
     rng, cases = np.random.default_rng(7), []
-    for i in range(BATCH):
+    for i in range(24):
         net = random_net(rng, d, width)
         net = TwoLayer(net.hidden * 10 ** rng.uniform(-3, 0, size=(d + 1, 1)), 0.01 * net.readout, net.offset)
         y = rng.normal(size=n) * 10 ** rng.uniform(0, 3)
         cases.append(Case(net, in_ball(rng, n, d), y + 10 * np.abs(y).max() * (i % 3 == 0)))
-    seen = look_at(cases, shape)
+    seen = look_at(cases, shape, measures=COLUMNS[:2], size=len(cases))
     top = np.array([linalg.eigvalsh(c.hessian)[-2:] for c in cases])
     np.testing.assert_allclose(seen["sharpness"], top[:, 1], rtol=1e-5)
     assert np.mean(seen["gauss_newton_sharpness"] < 0.1 * top[:, 1]) > 0.4
     assert np.min(1 - top[:, 0] / top[:, 1]) < 1e-4  # such near ties do occur
 
 
+@cache
+def start_and_edge():
+    start = torch_like(np.random.default_rng(11), N, D, K)
+    return start, train([start], [1.2], [8000])[0]
+
+
 def named_cases():
     """The nets that the demand names, by name."""
-    rng = np.random.default_rng(11)
-    start = torch_like(rng, N, D, K)
-    edge = train([start], [1.2], [8000])[0]
+    start, edge = (Case(c.net, c.x, c.y) for c in start_and_edge())
     dead = Case(edge.net._replace(hidden=edge.net.hidden + np.eye(D + 1, 1) * -100), edge.x, edge.y)
     twice = TwoLayer(np.tile(start.net.hidden[:, :4], 2), np.tile(start.net.readout[:4], 2), start.net.offset)
     larger = TwoLayer(

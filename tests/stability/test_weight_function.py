@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from scipy import special
 
 from dynamics.data.closed_forms import BALL, integrate_over_radii, radial_forms
 from dynamics.errors import InputError
-from dynamics.stability.weight import empirical_weight, line_weight, population_weight
+from dynamics.stability import weight as module
+from dynamics.stability.weight import line_weight, population_weight
 
+empirical_weight = jax.jit(module.empirical_weight, static_argnames="sides")
 pytestmark = pytest.mark.usefixtures("x64")
 
 

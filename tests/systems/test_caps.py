@@ -1,18 +1,20 @@
 """The lower bound's caps: closed forms against quadrature and sampling, the packing against a plain one, f_2 on its data."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import dense_hessian, net_jacobian, net_output, path_norms, residual_blocks
 from scipy import integrate, stats
 
 from dynamics.core import spec as specs
-from dynamics.core.simulate import simulate, start
+from dynamics.core.simulate import advance, drive, start
 from dynamics.data.closed_forms import radial_forms
 from dynamics.data.law import draw_inputs
 from dynamics.errors import InputError
-from dynamics.measures.table import MEASURES
-from dynamics.measures.view import view
+from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.ridges import list_ridges, merge_equal_ridges, path_norm
 from dynamics.stability.weight import population_weight
 from dynamics.study.config import compose
@@ -23,7 +25,9 @@ DIMS = [2, 3, 5, 8]
 
 
 def ball(n: int, d: int, seed: int = 0) -> np.ndarray:
-    return np.asarray(draw_inputs("uniform_ball", jax.random.key(seed), n, d, (n, d), jnp.float64))
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * rng.uniform(size=(n, 1)) ** (1 / d)
 
 
 def evaluate(net, x: np.ndarray) -> np.ndarray:
@@ -132,12 +136,24 @@ def traced(spec: CapsSpec) -> dict[str, jax.Array]:
     return {k: jnp.asarray(v, jnp.int32 if k in sizes else spec.precision) for k, v in specs.hyper(spec).items()}
 
 
-def pack(spec: CapsSpec, schedule: tuple[int, ...]):
-    spec = spec.resolve()
+count_samples = jax.jit(samples_per_cap, static_argnums=0)
+
+
+@cache
+def programs(static: CapsSpec):
+    """Of one shape, compiled once."""
+    dynamics = static.dynamics()
+    return jax.jit(partial(start, dynamics)), jax.jit(partial(advance, dynamics))
+
+
+def pack(spec: CapsSpec, schedule: tuple[int, ...], padded=None):
+    """(the spec, what its run keeps, its trajectory); padded: the shape of the program, if not its own."""
+    spec = specs.freeze(spec.resolve())
     spec.check()
-    dynamics, key = specs.static(spec).dynamics(), jax.random.key(spec.seed)
-    fixed, _ = jax.jit(lambda k, h: start(dynamics, k, h))(key, traced(spec))
-    return spec, fixed, simulate(dynamics, key, traced(spec), schedule)
+    begin, segment = programs(specs.static(spec, padded))
+    key = jax.random.key(spec.seed)
+    fixed, state = begin(key, traced(spec))
+    return spec, fixed, drive(lambda state, *span: segment(key, fixed, state, *span), state, schedule)
 
 
 @pytest.mark.parametrize(("d", "n"), [(1, 400), (3, 3000)])
@@ -147,9 +163,14 @@ def test_packing_is_the_greedy_one(d, n, x64):
     eps, atoms = spec.eps, choose_atom_geometry(spec)
     radius = np.arccos(1 - eps**2)
     accepted: list[np.ndarray] = []
-    for t in range(3):
+
+    @jax.jit
+    def propose(t):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 1), t), 0)
-        for u in np.asarray(atoms.propose(key, 256, jnp.asarray(eps)))[: spec.capacity]:
+        return atoms.propose(key, 256, jnp.asarray(eps))
+
+    for t in range(3):
+        for u in np.asarray(propose(t))[: spec.capacity]:
             far = (np.abs(u - v)[0] >= eps**2 if d == 1 else np.arccos(np.clip(u @ v, -1, 1)) >= 2 * radius for v in accepted)
             if all(far):
                 accepted.append(u)
@@ -160,7 +181,7 @@ def test_packing_is_the_greedy_one(d, n, x64):
     x = np.asarray(fixed.samples)[:n]
     assert np.sort(np.linalg.norm(x, axis=1)) == pytest.approx(np.sort(np.linalg.norm(ball_of(spec), axis=1)))
     inside = np.abs(x - centres[:count].T) < eps**2 / 2 if d == 1 else x @ centres[:count].T > 1 - eps**2
-    np.testing.assert_array_equal(np.asarray(samples_per_cap(atoms, run.state, fixed))[:count], inside.sum(0))
+    np.testing.assert_array_equal(np.asarray(count_samples(atoms, run.state, fixed))[:count], inside.sum(0))
     last = {name: float(values[-1]) for name, values in run.records.items()}
     assert last["caps"] == count and last["empty_caps"] == np.sum(inside.sum(0) == 0)
     assert last["held_samples"] == inside.sum() and inside.sum(1).max() == 1
@@ -171,14 +192,13 @@ def test_packing_is_the_greedy_one(d, n, x64):
 def ball_of(spec: CapsSpec) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(spec.seed), 0)
     n, d = spec.num_samples, spec.input_dim
-    return np.asarray(draw_inputs("uniform_ball", key, n, d, (n, d), jnp.float64))
+    return np.asarray(jax.jit(lambda key: draw_inputs("uniform_ball", key, n, d, (n, d), jnp.float64))(key))
 
 
 def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):
     """A small run in a large one's program; coverage is that of random sequential adsorption, far from and near to jamming."""
     small, large = (CapsSpec(input_dim=3, num_samples=n, precision="float64").resolve() for n in (1000, 16000))
-    program = specs.static(small, specs.shape(large)).dynamics()
-    runs = [simulate(program, jax.random.key(0), traced(s), (1, 64)).records for s in (small, large)]
+    runs = [pack(s, (1, 64), specs.shape(large))[2].records for s in (small, large)]
     for name, values in pack(small, (1, 64))[2].records.items():
         np.testing.assert_array_equal(runs[0][name], values, err_msg=name)
     for records in runs:
@@ -208,23 +228,18 @@ def test_f_2_is_unseen_and_flat_on_empty_caps_only(x64):
     """On its data f_2 is 0 and lambda_max is 1, its least value; with the atoms of all caps it is neither."""
     spec, fixed, run = pack(CapsSpec(input_dim=2, num_samples=60, amplitude=2.0, precision="float64"), (8,))
     count = int(run.state.count)
-    centres, x = np.asarray(run.state.centres)[:count], fixed.samples[: spec.num_samples]
-    empty = np.asarray(samples_per_cap(choose_atom_geometry(spec), run.state, fixed))[:count] == 0
+    centres, x = np.asarray(run.state.centres)[:count], np.asarray(fixed.samples)[: spec.num_samples]
+    empty = np.asarray(count_samples(choose_atom_geometry(spec), run.state, fixed))[:count] == 0
     assert 0 < empty.sum() < count
-
-    @jax.jit
-    def seen(net):
-        found = view(net, x, jnp.zeros(len(x)))
-        names = ("sharpness", "gauss_newton_sharpness", "residual_sharpness", "path_norms")
-        return {"largest": jnp.abs(found.prediction).max()} | {k: v for n in names for k, v in MEASURES[n](found).items()}
-
     for chosen, unseen in ((empty, True), (np.ones(count), False)):
         net = theory.build_hard_function(centres, 2.0 * chosen, spec.eps)
-        found = {name: float(value) for name, value in seen(net).items()}
-        for name, blank in (("largest", 0), ("residual_sharpness", 0), ("weighted_path_norm", 0)):
-            assert (found[name] == blank) == unseen
-        for name in ("sharpness", "gauss_newton_sharpness"):
-            assert (abs(found[name] - 1) < 1e-12) == unseen
+        net = TwoLayer(*map(np.asarray, (net.hidden, net.readout, net.offset)))
+        jacobian = net_jacobian(net, x) / np.sqrt(len(x))
+        curvatures = [np.linalg.eigvalsh(m)[-1] for m in (dense_hessian(net, x, np.zeros(len(x)), 0.5), jacobian @ jacobian.T)]
+        for value in (np.abs(net_output(net, x)).max(), np.abs(residual_blocks(net, x, 0, 0.5)).max(), path_norms(net, x)[1]):
+            assert (value == 0) == unseen
+        for value in curvatures:
+            assert (abs(value - 1) < 1e-12) == unseen
 
     values = evaluate(theory.build_hard_function(centres, 2.0 * empty, spec.eps), ball(400_000, 2, seed=9)) ** 2
     assert run.records["risk"][-1] == pytest.approx(values.mean(), abs=4 * values.std() / len(values) ** 0.5)
