@@ -16,7 +16,7 @@ import polars as pl
 SWEEP = [  # with two activations and four kinds of optimizers: eight groups
     *("-m", "experiment=stable_minima/rates", "size=smoke", "~panels.stable", "data.input_dim=2", "data.num_samples=16"),
     *("model.width=16", "measures=[train_loss,weight_norm]", "record.at=[]", "record.num=12", "save_final=true"),
-    *("optimizer.learning_rate=0.01,0.02", "seed=range(0,2)", "checkpoint_seconds=0.2"),
+    *("optimizer.learning_rate=0.01,0.02", "seed=range(0,2)"),
 ]
 
 
@@ -31,6 +31,7 @@ class Bench:
     steps: int = 100_000
     activations: str = "relu,gelu"
     kinds: str = "gd,momentum,adam,signgd"
+    checkpoint_seconds: float = 0.2
 
     @property
     def groups(self) -> int:
@@ -45,6 +46,7 @@ class Bench:
             f"model.activation={self.activations}",
             f"optimizer.kind={self.kinds}",
             f"steps={self.steps}",
+            f"checkpoint_seconds={self.checkpoint_seconds}",
             f"output={output}",
             *more,
         ]

@@ -82,23 +82,32 @@ def damages(bench: Bench, count: int, rng: random.Random) -> dict[str, int]:
 
 
 def damaged_checkpoint(bench: Bench, rng: random.Random) -> dict[str, int]:
-    """Tear the checkpoint of a killed sweep: it is named, and its chunk starts anew."""
-    output = bench.root / "torn"
-    process = bench.start(output)
-    while not (found := list(output.rglob("work/*/checkpoint"))):
-        time.sleep(0.02)
-        assert process.poll() is None, "the sweep was through before a checkpoint was seen"
-    process.kill()
-    process.communicate()
-    found = list(output.rglob("work/*/checkpoint"))
-    for file in found:
+    """Tear the checkpoint of a sweep that was stopped, resumed and killed: it is named, and its chunk starts anew."""
+    output, seen = bench.root / "torn", {}
+    for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        process, there = bench.start(output), {p.name: p.stat().st_mtime_ns for p in parts(output)}
+        while not (found := _list_checkpoints(output)) or found.items() <= seen.items():
+            time.sleep(0.02)
+            assert process.poll() is None, "the sweep was through before a checkpoint was seen"
+        process.send_signal(number)
+        _, err = process.communicate()
+        assert process.returncode == code, err
+        now = {p.name: p.stat().st_mtime_ns for p in parts(output)}
+        assert there.items() <= now.items(), "parts that were stored are neither lost nor computed again"
+        seen = _list_checkpoints(output)
+    for file in seen:
         data = file.read_bytes()
         at = rng.randrange(len(data))
         file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     told = [line for line in bench.finish(output).splitlines() if line.startswith("damaged: ")]
-    assert len(told) == len(found), told
+    assert len(told) == len(seen), told
     shutil.rmtree(output)
-    return {"checkpoints": len(found), "told": len(told)}
+    return {"checkpoints": len(seen), "told": len(told)}
+
+
+def _list_checkpoints(output: Path) -> dict[Path, int]:
+    """Return the checkpoints that there are, with the time at which each was written."""
+    return {file: file.stat().st_mtime_ns for file in output.rglob("work/*/checkpoint") if file.exists()}
 
 
 def full_disk(bench: Bench) -> dict[str, int] | str:
@@ -119,8 +128,11 @@ def full_disk(bench: Bench) -> dict[str, int] | str:
     return seen
 
 
-def read_only(bench: Bench) -> dict[str, int] | str:
-    """A folder that must not be written to: refused in one line before anything is computed."""
+def read_only(bench: Bench, finish: bool = True) -> dict[str, int] | str:
+    """A folder that must not be written to: refused in one line before anything is computed.
+
+    finish: run the sweep to its end when it may write again
+    """
     output = bench.root / "read only"
     shutil.copytree(bench.reference(), output)
     shutil.rmtree(parts(output)[0])
@@ -143,7 +155,8 @@ def read_only(bench: Bench) -> dict[str, int] | str:
         else:
             for folder in [output, *(f for f in output.rglob("*") if f.is_dir())]:
                 folder.chmod(0o755)
-    bench.finish(output)
+    if finish:
+        bench.finish(output)
     shutil.rmtree(output)
     return {"refused": 1}
 

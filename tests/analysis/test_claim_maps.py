@@ -36,9 +36,14 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def found(small, tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("map")
+
+
+@pytest.fixture(scope="module")
+def found(small, folder):
     told: list[str] = []
-    return judge_map(small, tmp_path_factory.mktemp("map"), told.append), told
+    return judge_map(small, folder, told.append), told
 
 
 def test_every_cell_has_the_overrides_of_the_map_and_of_its_labels(small):
@@ -77,11 +82,12 @@ def test_a_map_is_drawn_from_verdicts_and_numbers(found):
     assert f"![small]({open_path}/small.png)" in text and "A sentence." in text and "`lazy-kernel-stays` (Lewkowycz" in text
 
 
-def test_a_cell_that_the_experiment_cannot_judge_is_told_and_stays_empty(small, tmp_path):
-    """`initial_output` leaves the kernel's panels as they are; without the widths of `growth` the claims cannot be made."""
+def test_a_cell_that_the_experiment_cannot_judge_is_told_and_stays_empty(found, folder):
+    """`initial_output` leaves the kernel's panels as they are; without the widths of `growth` the claims cannot be made.
+    Every run is there already."""
     content = yaml.safe_load(MAP) | {"axes": {"widths": {"all": [], "one": ["panels.growth.width=100"]}}}
     told: list[str] = []
-    judged = judge_map(parse_map("holes", content), tmp_path, told.append)
+    judged = judge_map(parse_map("holes", content), folder, told.append)
     assert list(judged.claims) == [("all",)] and judged.shipped == ("all",)
     assert told[1].startswith("holes one: cannot be judged: ValueError")
     (axes,) = draw_map(judged).figure.axes

@@ -24,7 +24,7 @@ STUDY = [
     *("experiment=stable_minima/rates", "size=smoke", "steps=20", "record.at=[10]", "data.input_dim=2", "~panels.stable"),
     *("data.num_samples=8", "measures=[train_loss,excess_risk]"),
 ]
-SWEEP = ["-m", *STUDY, "optimizer.learning_rate=0.05,0.1", "model.width=8,12", "seed=range(0,2)"]
+SWEEP = ["-m", *STUDY, "optimizer.learning_rate=0.05,0.1", "model.width=8,12", "seed=range(1,2)"]
 STORE = Path("results/stable_minima/rates")
 
 
@@ -66,16 +66,16 @@ def swept(tmp_path_factory):
 
 
 def test_all_jobs_are_in_the_store_and_were_few_programs(swept):
-    """Eight jobs, two widths that share a padded program: one group, where the basic launcher computed eight."""
+    """Four jobs, two widths that share a padded program: one group, where the basic launcher computed four."""
     folded, basic = (Store(swept[name] / STORE) for name in ("fold", "basic"))
-    assert len(folded.finished()) == 8 and folded.finished() == basic.finished()
+    assert len(folded.finished()) == 4 and folded.finished() == basic.finished()
     assert len(list(folded.parts.iterdir())) == 1
-    assert len(list(basic.parts.iterdir())) == 8
+    assert len(list(basic.parts.iterdir())) == 4
 
 
 def test_the_basic_launcher_gives_the_same_numbers(swept):
     tables = [Store(swept[name] / STORE).read(Store(swept[name] / STORE).finished())[1] for name in ("fold", "basic")]
-    assert len(tables[0]) == 8 * 3
+    assert len(tables[0]) == 4 * 3
     close(*tables)
     changed = tables[1].with_columns(pl.col("train_loss") * 1.001)
     with pytest.raises(AssertionError):
@@ -84,8 +84,8 @@ def test_the_basic_launcher_gives_the_same_numbers(swept):
 
 def test_every_job_has_hydras_files_as_hydra_writes_them(swept):
     folded, basic = folder_of(swept["fold"]), folder_of(swept["basic"])
-    assert sorted(p.name for p in folded.iterdir() if p.is_dir()) == sorted(map(str, range(8)))
-    for number in (0, 5, 7):
+    assert sorted(p.name for p in folded.iterdir() if p.is_dir()) == sorted(map(str, range(4)))
+    for number in (0, 3):
         for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
             own, expected = (OmegaConf.load(f / str(number) / ".hydra" / name) for f in (folded, basic))
             text = re.sub("hydra_plugins.dynamics_sweeps.FoldLauncher", "LAUNCHER", json.dumps(OmegaConf.to_container(own)))
@@ -100,9 +100,9 @@ def test_every_job_has_hydras_files_as_hydra_writes_them(swept):
 def test_every_job_has_its_result_row_and_place(swept):
     folder = folder_of(swept["fold"])
     table = pl.read_parquet(folder / "results.parquet")
-    assert table["job"].to_list() == list(range(8))
+    assert table["job"].to_list() == list(range(4))
     assert table.columns == pl.read_csv(folder / "results.csv").columns
-    for number, (rate, width, seed) in enumerate([(r, w, s) for r in (0.05, 0.1) for w in (8, 12) for s in range(2)]):
+    for number, (rate, width, seed) in enumerate([(r, w, 1) for r in (0.05, 0.1) for w in (8, 12)]):
         row = table.row(number, named=True)
         assert (row["optimizer.learning_rate"], row["model.width"], row["seed"], row["status"]) == (rate, width, seed, "ok")
         result = json.loads((folder / str(number) / "result.json").read_text())
@@ -120,7 +120,7 @@ def test_the_same_sweep_again_computes_nothing_and_writes_the_same_rows(swept, c
     monkeypatch.setattr(Executor, "compute", None)
     monkeypatch.setattr(job_runner, "experiment_module", None)  # nor does a sweep load what draws
     code, out, _ = cli(*SWEEP, f"output={swept['fold']}")
-    assert code == 0 and "8 jobs: 8 ok" in out
+    assert code == 0 and "4 jobs: 4 ok" in out
     assert {p: p.read_bytes() for p in folder.rglob("result*")} == before
 
 
@@ -142,7 +142,7 @@ def test_a_sweep_draws_each_jobs_figure_in_its_own_folder(cli, tmp_path):
 def test_a_plan_of_a_sweep_is_one_plan_and_leaves_nothing(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(Executor, "compute", None)
     code, out, _ = cli(*SWEEP, "mode=plan", f"output={tmp_path}/new")
-    assert code == 0 and "8 runs to compute in 1 groups" in out
+    assert code == 0 and "4 runs to compute in 1 groups" in out
     assert not (tmp_path / "new").exists()
 
 
@@ -266,14 +266,14 @@ def test_a_value_of_the_wrong_type_is_refused_as_hydra_refuses_it(text):
     assert isinstance(together.value, InputError) or type(together.value) is type(alone.value)
 
 
-def test_composing_two_hundred_jobs_composes_one_config():
+def test_composing_many_jobs_composes_one_config():
     composed = []
     batch = [
-        ["experiment=stable_minima/rates", "size=smoke", f"optimizer.learning_rate={0.1 + i}", f"seed={i}"] for i in range(200)
+        ["experiment=stable_minima/rates", "size=smoke", f"optimizer.learning_rate={0.1 + i}", f"seed={i}"] for i in range(50)
     ]
     found = jobs.compose_jobs(lambda o: (composed.append(o), hydra_compose(o))[1], batch, 0)
     assert len(composed) == 1
-    assert [job.request.runs[0].seed for job in found] == list(range(200))
+    assert [job.request.runs[0].seed for job in found] == list(range(50))
     assert len({run_id(run) for job in found for run in job.request.runs}) == sum(len(job.request.runs) for job in found)
 
 

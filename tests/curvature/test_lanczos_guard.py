@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 @partial(jax.jit, static_argnums=2)
-def lanczos(matrix, start, num_steps=40, tolerance=1e-14):
+def lanczos(matrix, start, num_steps=30, tolerance=1e-14):
     return top_eigenpair(lambda v: matrix @ v, start, num_steps, tolerance)
 
 

@@ -18,13 +18,23 @@ from dynamics.store.store import Store
 # ---- memory
 
 
-@pytest.mark.parametrize(("room", "parts"), [(1.0, 1), (0.7, 2), (0.5, 3)])
-def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, reference, room, parts):
-    runs = runs_of(form="net", width=4)
+def program_bytes(runs) -> int:
+    """What the program of these runs, all of one group, needs."""
     measured = Executor()
     assert measured.find_memory_excess(make_plan(runs).groups[0], tuple(runs)) is None
-    programs = next(iter(measured._programs.values())).result()
-    memory = room * programs.bytes
+    return next(iter(measured._programs.values())).result().bytes
+
+
+@pytest.fixture(scope="module")
+def needed():
+    """The bytes of the six runs below."""
+    return program_bytes(runs_of(form="net", width=4))
+
+
+@pytest.mark.parametrize(("room", "parts"), [(1.0, 1), (0.5, 3)])
+def test_a_chunk_that_does_not_fit_is_cut_by_what_its_program_needs(tmp_path, needed, room, parts):
+    runs = runs_of(form="net", width=4)
+    memory = room * needed
     store = Store(tmp_path)
     plan = plan_of(runs)
     diary = Diary()
@@ -100,28 +110,27 @@ def parts_of(folder):
     return sorted(p.name for p in (folder / "parts").iterdir())
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path, stop):
-    """Twelve runs in room for about five; stopped after so many parts, and gone on with."""
+def test_a_chunk_that_was_cut_is_cut_the_same_way_after_a_kill(tmp_path):
+    """Twelve runs in room for about five; stopped after one part, or two, and gone on with."""
     runs = runs_of(range(12), form="net", width=4, edge_ratio=0.7)
-    measured = Executor()
-    assert measured.find_memory_excess(make_plan(runs).groups[0], tuple(runs)) is None
-    memory = 0.5 * next(iter(measured._programs.values())).result().bytes
-    for name in ("whole", "killed"):
+    memory = 0.5 * program_bytes(runs)
+    for name, stop in (("whole", 0), ("killed after 1", 1), ("killed after 2", 2)):
         interrupt = Interrupt()
 
         class Stopping(Diary):
             def done(self, group, runs, seconds, diverged):
                 self.told.append(f"{len(runs)} done")
-                if name == "killed" and sum("done" in line for line in self.told) == stop:
+                if stop and sum("done" in line for line in self.told) == stop:
                     interrupt.signal_number = signal.SIGTERM
 
-        with pytest.raises(Stopped) if name == "killed" else contextlib.nullcontext():
+        with pytest.raises(Stopped) if stop else contextlib.nullcontext():
             store = Store(tmp_path / name)
             work_on_plan(plan_of(runs, memory=memory), store, ExecutionOptions(), interrupt, Stopping(), Executor(memory))
-    _, _, failures = do(tmp_path / "killed", runs, executor=Executor(memory), memory=memory)
-    assert not failures and len(parts_of(tmp_path / "whole")) > 2
-    assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
+    assert len(parts_of(tmp_path / "whole")) > 2
+    for stop in (1, 2):
+        folder = tmp_path / f"killed after {stop}"
+        _, _, failures = do(folder, runs, executor=Executor(memory), memory=memory)
+        assert not failures and parts_of(folder) == parts_of(tmp_path / "whole")
 
 
 def test_a_small_run_is_not_given_up_with_a_large_one_that_shares_its_padded_program(tmp_path):

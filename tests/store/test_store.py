@@ -80,7 +80,7 @@ def test_final_states_are_kept_on_request_and_only_then(tmp_path, computed):
 def test_an_interrupted_write_leaves_finished_parts_and_nothing_else(tmp_path, computed, monkeypatch):
     _, (result,) = computed
     Store(tmp_path).write(result)
-    _, (other,) = results_of({"seed": [5], "data": {"num_samples": 8}, "model": {"width": 4}})
+    other = result._replace(runs=tuple(specs.put(run, {"seed": 5 + run.seed}) for run in result.runs))
 
     def full(path):
         raise OSError(28, "No space left on device", str(path))

@@ -95,7 +95,7 @@ record: {num: 2}
 panels:  # a number of each piece's own, the others as they are
   law: {data.skew: [0.5, 1.0]}
   target: {target.bend: [1.0, 3.0]}
-  views: {model.views.gap: [1, 3]}
+  views: {model.views.gap: [1, 2]}
   model: {model.power: [1.5, 2.5]}
   loss: {loss.delta: [0.25, 0.5]}
   optimizer: {optimizer.mix: [0.1, 0.7]}

@@ -27,6 +27,11 @@ def test_every_experiment_of_the_folder_ran(swept):
     assert set(table["status"]) == {"ok"}
 
 
+def test_the_wheel_has_the_sources_of_the_kernels_as_the_checkout_has_them(swept, home):
+    """Else they were compiled once more, under another name."""
+    assert len(list((home / ".cache" / "dynamics" / "kernels").glob("gates-*.so"))) <= 1
+
+
 @pytest.mark.parametrize("kind", ["law", "target", "views", "model", "loss", "optimizer", "measure"])
 def test_a_number_of_a_piece_s_own_is_an_axis_that_matters(kind, swept):
     _, table, _ = swept
@@ -41,42 +46,50 @@ def test_the_system_of_an_experiment_file_is_swept_in_its_own_number(swept):
     assert len(positions) == 2 and positions[0] != positions[1]
 
 
-def test_another_sweep_from_the_same_data_elsewhere_computes_nothing(swept, dynamics, tmp_path):
+@pytest.fixture(scope="module")
+def said(swept, dynamics_in_turn):
+    """What commands print in the folder after the sweep, its data having been moved."""
     folder, _, _ = swept
     os.rename(folder / "mine.npz", folder / "moved.npz")
-    overrides = ["panels.numbers.data.file=moved.npz", f"panels.pictures.data.root={folder}/animals"]
-    done = dynamics(folder, "experiment=mine/data", "size=smoke", "mode=figure", *overrides)
-    assert done.returncode == 0, done.stderr
-    assert "mine/data (smoke): 2 runs" in done.stdout
+    moved = ["panels.numbers.data.file=moved.npz", f"panels.pictures.data.root={folder}/animals"]
+    commands = {
+        "completion": ["-sc", "query=bash"],
+        "figure": ["experiment=mine/data", "size=smoke", "mode=figure", *moved],
+        "list": ["list"],
+        "plan": ["experiment=stable_minima/rates", "size=smoke", "mode=plan"],
+        "status": ["status"],
+        "gc": ["gc", "--yes", "--days=0"],
+    }
+    typed = "dynamics experiment=mine/pendulum dam"
+    return dict(zip(commands, dynamics_in_turn(folder, *commands.values(), COMP_LINE=typed), strict=True))
 
 
-def test_commands_know_the_folder_s_experiments_and_the_suite_s(swept, dynamics):
-    folder, _, _ = swept
-    listed = dynamics(folder, "list").stdout.splitlines()
+def test_another_sweep_from_the_same_data_elsewhere_computes_nothing(said):
+    code, out, err = said["figure"]
+    assert code == 0, err
+    assert "mine/data (smoke): 2 runs" in out
+
+
+def test_commands_know_the_folder_s_experiments_and_the_suite_s(said):
+    listed = said["list"].out.splitlines()
     assert "stable_minima/rates" in listed and any(line.startswith("mine/pendulum") and "own" in line for line in listed)
-    plan = dynamics(folder, "experiment=stable_minima/rates", "size=smoke", "mode=plan")
-    assert "runs to compute" in plan.stdout, plan.stderr
-    status = dynamics(folder, "status")
-    assert status.returncode == 0 and "mine/pendulum" in status.stdout
-    cleaned = dynamics(folder, "gc", "--yes", "--days=0")
-    assert cleaned.returncode == 0, cleaned.stderr
-    assert "nothing to delete" in cleaned.stdout
+    assert "runs to compute" in said["plan"].out, said["plan"].err
+    assert said["status"].code == 0 and "mine/pendulum" in said["status"].out
+    assert said["gc"].code == 0, said["gc"].err
+    assert "nothing to delete" in said["gc"].out
 
 
-def test_completion_offers_the_fields_of_a_system_of_the_folder(swept, dynamics):
-    folder, _, _ = swept
-    done = dynamics(folder, "-sc", "query=bash", COMP_LINE="dynamics experiment=mine/pendulum dam")
-    assert "damping=" in done.stdout.split(), done.stdout
+def test_completion_offers_the_fields_of_a_system_of_the_folder(said):
+    assert "damping=" in said["completion"].out.split(), said["completion"]
 
 
-def test_a_new_experiment_runs_at_once(dynamics, tmp_path):
-    for arguments in (["mine/first"], ["mine/jump", "--from", "atlas/catapult"]):
-        done = dynamics(tmp_path, "new", *arguments)
-        assert done.returncode == 0, done.stderr
-    done = dynamics(tmp_path, "-m", "experiment=mine/first,mine/jump", "size=smoke", "mode=plan")
-    assert done.stdout.count("runs to compute") == 2, done.stderr
-    done = dynamics(tmp_path, "experiment=mine/first", "size=smoke")
-    assert done.returncode == 0, done.stderr
+def test_a_new_experiment_runs_at_once(dynamics_in_turn, tmp_path):
+    new = [["new", "mine/first"], ["new", "mine/jump", "--from", "atlas/catapult"]]
+    plan, run = (["experiment=mine/jump", "size=smoke", "mode=plan"], ["experiment=mine/first", "size=smoke"])
+    *made, planned, ran = dynamics_in_turn(tmp_path, *new, plan, run)
+    assert [each.code for each in made] == [0, 0], made
+    assert "runs to compute" in planned.out, planned.err
+    assert ran.code == 0, ran.err
     assert (tmp_path / "figures" / "smoke" / "mine" / "first.pdf").exists()
 
 
