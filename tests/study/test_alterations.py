@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dynamics.analysis.figures import Page, new_figure
 from dynamics.study.alterations import figures_folder, is_altered, runs_identity
 from dynamics.study.config import compose
+from dynamics.study.experiments import experiment_module
 from dynamics.study.request import Request
 
 RATES = "stable_minima/rates"
@@ -49,7 +51,8 @@ def test_sizes_do_not_replace_one_another():
     assert [str(folder) for folder in folders] == [f"figures/{s}stable_minima" for s in ("smoke/", "", "paper/")]
 
 
-def test_an_altered_study_leaves_the_figure_and_claims_of_the_study_alone(cli, tmp_path):
+def test_an_altered_study_leaves_the_figure_and_claims_of_the_study_alone(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment_module(RATES), "figure", lambda study: Page(new_figure(2, 2), "A page."))
     shutil.copytree(STORE, tmp_path, dirs_exist_ok=True)
     command = [f"experiment={RATES}", "size=smoke", "mode=figure", f"output={tmp_path}"]
     assert cli(*command)[0] == 0

@@ -26,6 +26,7 @@ OVERRIDES = [
     "steps=40",
     "record.at=[10]",
     "precision=float64",
+    "~panels.low_norm",
     "sweep.seed=[3]",
     "sweep.data={}",
     "sweep.zip=[{data.num_samples: [10, 13], data.input_dim: [3, 1]}]",
@@ -61,7 +62,7 @@ def seen(study):
 def test_runs_of_several_sizes_were_padded_into_one_program(found):
     """Else the cutting off of padding would go untested below."""
     study, plan = found
-    assert len(study.runs) == 4 and len(plan.groups) == 1
+    assert len(study.runs) == 2 and len(plan.groups) == 1
 
 
 def test_parameters_and_data_are_those_of_the_run_at_its_true_size(study, seen):
@@ -142,10 +143,10 @@ def test_neuron_table_has_every_neuron_as_numpy_finds_it(study, seen):
 
 
 def test_stability_claims_of_a_study_that_was_run_do_not_fail_and_say_what_they_catch(study):
-    """4 runs at steps 0, 10 and 40; all but C1 once more with the labels that the nets fit."""
+    """2 runs at steps 0, 10 and 40; all but C1 once more with the labels that the nets fit."""
     claims = {claim.id.removeprefix("rates/"): claim for claim in judge_stability(study, "rates")}
     assert set(claims) == set(CHECKS)
-    for check, count in {"c1": 12, "c2": 24, "c3": 24}.items():
+    for check, count in {"c1": 6, "c2": 12, "c3": 12}.items():
         claim = claims[check]
         assert claim.measured >= -ROUNDING["float32"] and f"{count} checks" in claim.statement
         assert (claim.verdict == HOLDS) == (claim.control_outcome == REJECTED) == (claim.margin < 2)
