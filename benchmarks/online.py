@@ -3,10 +3,10 @@
     python benchmarks/online.py                  10^4 steps a case, the rest by proportion   -> results/online.md
     python benchmarks/online.py --steps 1000000  all of them
 
-64 runs that differ in their seed, Gaussian inputs, d = 8, once compiled. Time is the process's on all cores, so that a
-busy machine disturbs it little; a step's is the difference between a long and a short run. Memory is what the process
-holds at most beyond what it held before it compiled anything, after a tenth of the steps and after all of them: it does not
-grow with them. Batches of a training set of 1024 samples stand beside for comparison.
+64 runs that differ in their seed, Gaussian inputs, d = 8, once compiled. Time is the process's on all cores, so
+that a busy machine disturbs it little; a step's is the difference between a long and a short run. Memory is what
+the process holds at most beyond what it held before it compiled anything, after a tenth of the steps and after all
+of them: it does not grow with them. Batches of a training set of 1024 samples stand beside for comparison.
 """
 
 from __future__ import annotations

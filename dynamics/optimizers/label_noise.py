@@ -1,8 +1,9 @@
 """Stochastic gradient descent with label noise: fresh Gaussian noise on the labels at every step.
 
-theta <- theta - eta * grad L(theta; y + label_noise * xi), xi ~ N(0, 1) for each label and step, on the step's minibatch
-or, with `batch_size` 0, on all samples (Blanc et al. 2020; Damian et al. 2021, who study the squared loss with this noise
-and find that it drifts towards flat minima). The noise of the data, `data.noise_std`, is drawn once and stays.
+theta <- theta - eta * grad L(theta; y + label_noise * xi), xi ~ N(0, 1) for each label and step, on the step's
+minibatch or, with `batch_size` 0, on all samples (Blanc et al. 2020; Damian et al. 2021, who study the squared loss
+with this noise and find that it drifts towards flat minima). The noise of the data, `data.noise_std`, is drawn once
+and stays.
 """
 
 from __future__ import annotations

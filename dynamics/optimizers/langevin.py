@@ -1,17 +1,18 @@
 """Langevin dynamics: gradient descent with Gaussian noise that samples the Gibbs measure exp(-beta L).
 
-L is the loss that is descended, with its factor (`loss.normalization`) and the weight decay's (weight_decay / 2) |theta|^2
-over what decays; beta = `inverse_temperature` multiplies L as it is, not n L: for a posterior over n samples with noise of
-variance s^2 and the `half` loss it is n / s^2.
+L is the loss that is descended, with its factor (`loss.normalization`) and the weight decay's (weight_decay / 2)
+|theta|^2 over what decays; beta = `inverse_temperature` multiplies L as it is, not n L: for a posterior over n
+samples with noise of variance s^2 and the `half` loss it is n / s^2.
 
-`langevin` is the unadjusted Langevin algorithm (ULA), theta <- theta - eta grad L + sqrt(2 eta / beta) xi. Its stationary
-law differs from exp(-beta L) by O(eta): on a quadratic the variance along an eigenvector is
-1 / (beta lambda (1 - eta lambda / 2)). On minibatches it is SGLD (Welling and Teh 2011); their noise comes on top.
+`langevin` is the unadjusted Langevin algorithm (ULA), theta <- theta - eta grad L + sqrt(2 eta / beta) xi. Its
+stationary law differs from exp(-beta L) by O(eta): on a quadratic the variance along an eigenvector is 1 / (beta
+lambda (1 - eta lambda / 2)). On minibatches it is SGLD (Welling and Teh 2011); their noise comes on top.
 
 `psgld` multiplies both terms by G = 1 / (sqrt(v) + epsilon), v <- beta2 v + (1 - beta2) g^2 from v = 0, g included:
-theta <- theta - eta G g + sqrt(2 eta G / beta) xi (Li et al. 2016, Algorithm 1, whose step size is 2 eta / beta). Their
-term Gamma_i = sum_j dG_ij / dtheta_j is dropped, as they do in practice, and so is what the dependence of v on past
-gradients would add: the law that is sampled is exp(-beta L) only where G hardly changes, as it does for beta2 near 1.
+theta <- theta - eta G g + sqrt(2 eta G / beta) xi (Li et al. 2016, Algorithm 1, whose step size is 2 eta / beta).
+Their term Gamma_i = sum_j dG_ij / dtheta_j is dropped, as they do in practice, and so is what the dependence of v
+on past gradients would add: the law that is sampled is exp(-beta L) only where G hardly changes, as it does for
+beta2 near 1.
 """
 
 from __future__ import annotations

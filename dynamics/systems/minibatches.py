@@ -1,10 +1,10 @@
 """The samples of a step: all of them, a minibatch with or without replacement, or new ones of the law (online data).
 
-Under `optimizer.sampling = fresh` no sample is seen twice, and memory does not grow with the steps: the batch is drawn in
-the step from the run's data key. The `data.num_samples` samples of the run are then never trained on. What measures call
-training samples are these n, so `train_loss`, norms of gradients and curvatures are estimates of the population's from n
-samples that are independent of the run; measures that compare with samples that were trained on are refused (the need
-`training_samples`).
+Under `optimizer.sampling = fresh` no sample is seen twice, and memory does not grow with the steps: the batch is
+drawn in the step from the run's data key. The `data.num_samples` samples of the run are then never trained on. What
+measures call training samples are these n, so `train_loss`, norms of gradients and curvatures are estimates of the
+population's from n samples that are independent of the run; measures that compare with samples that were trained on
+are refused (the need `training_samples`).
 """
 
 from __future__ import annotations

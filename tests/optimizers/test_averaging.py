@@ -1,4 +1,4 @@
-"""Averages of the parameters: hand-computed, optax's exponential average, a million steps in 32 bits, and what is recorded."""
+"""Averages of the parameters: by hand, optax's own, a million steps in 32 bits, and what is recorded."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ CLOSE = 4 * np.sqrt(2 / CHAINS)  # four standard deviations of a variance, relat
 
 
 def spread(spec: TrainingSpec) -> tuple[np.ndarray, np.ndarray]:
-    """The Hessian's eigenvalues (3,) and the covariance (3, 3), in its eigenvectors, of params that differ in noise alone."""
+    """The Hessian's eigenvalues (3,), and in its eigenvectors the covariance (3, 3) over noise of the parameters."""
     dynamics, hyper = specs.static(specs.freeze(spec)).dynamics(), hyper_of(spec)
 
     def run(key):
@@ -147,7 +147,7 @@ def test_sam_is_optax_s(normalized):
 
 
 def test_sam_is_unstable_exactly_beyond_its_edge():
-    """eta lambda (1 + rho lambda / |g|) = 2: at that |g| a step flips the sign, below it grows, above it shrinks."""
+    """eta lambda (1 + rho lambda / |g|) = 2: at that |g| a step flips the sign, it grows below."""
     eta, rho, curvature = 0.3, 0.25, 4.0
     flips = rho * eta * curvature / (2 - eta * curvature)  # |theta| = |g| / lambda at the edge
     rule = OptimizerSpec("sam", learning_rate=eta, radius=rho)

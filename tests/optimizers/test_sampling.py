@@ -1,4 +1,4 @@
-"""The samples of a step: uniform with replacement, and new ones of the law, against an exact recursion of one-pass SGD."""
+"""The samples of a step: uniform with replacement, and new ones, against an exact recursion of one-pass SGD."""
 
 from __future__ import annotations
 
