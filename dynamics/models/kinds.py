@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from dynamics.data.views import list_views
@@ -15,6 +16,7 @@ from dynamics.models.locally_connected import build_locally_connected
 from dynamics.models.mlp import DenseLayer, build_mlp
 from dynamics.models.model_spec import MODELS, Grid, ModelKind, ModelSpec
 from dynamics.models.parametrization import PARAMETRIZATIONS, STANDARD, parametrize_layers, parametrize_two_layer
+from dynamics.models.residual import build_residual, count_norms
 from dynamics.models.several_outputs import SeveralOutputs, build_several_outputs
 from dynamics.models.two_layer import TwoLayer, build_two_layer
 
@@ -85,6 +87,20 @@ def list_mlp_paddings(spec: ModelSpec) -> tuple[str, ...]:
     """Return the sizes in which zeros may be appended to a fully connected network: all if it is drawn unit by unit."""
     exact = spec.layer_init in (FLAX_DEFAULT, ORTHOGONAL)
     return ("data.num_samples",) if exact else list_two_layer_paddings(spec)
+
+
+def count_residual_parameters(spec: ModelSpec, grid: Grid, outputs: int) -> int:
+    """Return the number of parameters of a residual network: two layers a block, a gain and a shift a unit and norm."""
+    as_mlp = count_mlp_parameters(replace(spec, depth=2 * spec.depth + 1), grid, outputs)
+    own = int(spec.width) * (1 + (spec.bias and spec.norm == "layer_norm"))
+    return as_mlp + own * count_norms(spec.depth, spec.placement)
+
+
+def build_residual_network(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int) -> Model:
+    """Return the residual network of a config."""
+    more: dict[str, Any] = {"outputs": outputs, "init": spec.layer_init, "bias": spec.bias}
+    more |= {"norm": spec.norm, "placement": spec.placement}
+    return build_residual(math.prod(grid), int(spec.width), spec.depth, spec.activation, dtype, **more)
 
 
 def list_two_layer_paddings(spec: ModelSpec) -> tuple[str, ...]:
@@ -165,6 +181,21 @@ MODELS.add(
         output_bias=lambda spec: False,
     ),
     uses=("depth", "form"),
+)
+MODELS.add(
+    "residual",
+    ModelKind(
+        build_residual_network,
+        ACTIVATIONS,
+        pads=("data.num_samples",),
+        parameters=count_residual_parameters,
+        several_outputs=True,
+        output_bias=lambda spec: spec.bias,
+    ),
+    uses=lambda spec: (
+        *("width", "activation", "depth", "layer_init", "bias", "readout_scale", "branch_scale", "placement"),
+        *(() if spec.placement == "none" else ("norm", "norm_gain")),
+    ),
 )
 MODELS.add(
     "mlp",

@@ -53,14 +53,7 @@ def build_mlp(
     sizes = (input_dim, *(width,) * depth, max(outputs, 1))
 
     def init_params(key: jax.Array, hyper: Hyper) -> Layers:
-        if init == FLAX_DEFAULT:
-            layers = draw_by_flax(key, sizes, dtype)
-        elif init == ORTHOGONAL:
-            keys = (jax.random.fold_in(key, i) for i in layer_numbers(depth))
-            pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
-            layers = [DenseLayer(jnp.zeros(n, dtype), draw_orthogonal(k, m, n, dtype)) for k, m, n in pairs]
-        else:
-            layers = draw_by_unit(key, sizes, init, hyper, dtype, scalar=not outputs)
+        layers = draw_layers(key, sizes, init, hyper, dtype, scalar=not outputs)
         scale = hyper["model.init_scale"]
         layers = [DenseLayer(scale * b if bias and b is not None else None, scale * w) for b, w in layers]
         layers[-1] = jax.tree.map(lambda p: hyper["model.readout_scale"] * p, layers[-1])
@@ -77,6 +70,19 @@ def build_mlp(
         return jax.tree.map(lambda p: jnp.asarray(p.ndim > 1, p.dtype), params)
 
     return plain_model(init_params, apply, is_weight)
+
+
+def draw_layers(
+    key: jax.Array, sizes: tuple[int, ...], init: str, hyper: Hyper, dtype: Any, *, scalar: bool
+) -> list[DenseLayer]:
+    """Return the layers between widths of these sizes by one of `MLP_INITS`; scalar: whether the last one's output is one."""
+    if init == FLAX_DEFAULT:
+        return draw_by_flax(key, sizes, dtype)
+    if init == ORTHOGONAL:
+        keys = (jax.random.fold_in(key, i) for i in layer_numbers(len(sizes) - 2))
+        pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
+        return [DenseLayer(jnp.zeros(n, dtype), draw_orthogonal(k, m, n, dtype)) for k, m, n in pairs]
+    return draw_by_unit(key, sizes, init, hyper, dtype, scalar=scalar)
 
 
 def layer_numbers(depth: int) -> tuple[int, ...]:

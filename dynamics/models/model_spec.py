@@ -22,6 +22,7 @@ from dynamics.models.diagonal_linear import DIAGONAL_FORMS
 from dynamics.models.initial_laws import FLAX_DEFAULT
 from dynamics.models.mlp import MLP_INITS
 from dynamics.models.parametrization import PARAMETRIZATIONS, STANDARD
+from dynamics.models.residual import NORMS, PLACEMENTS
 
 __all__ = ["MODELS", "Batch", "Grid", "Model", "ModelKind", "ModelSpec", "resolve_width"]
 
@@ -87,6 +88,10 @@ class ModelSpec(CheckedFields):
     form: str = added_field(
         "difference", choices=DIAGONAL_FORMS, doc="of a diagonal linear network's weights: u^D - v^D or a product of D layers"
     )
+    norm: str = added_field("layer_norm", choices=NORMS, doc="normalisation over the units of a residual network")
+    placement: str = added_field("pre", choices=PLACEMENTS, doc="of the norms: before each block, around it, or none")
+    norm_gain: float = added_field(1.0, at_least=0, doc="initial gain of a residual network's norms")
+    branch_scale: float = added_field(1.0, at_least=0, doc="factor on the initial second layer of every residual block")
     layer_init: str = added_field(FLAX_DEFAULT, choices=MLP_INITS, doc="law of a deep network's initial parameters")
     parametrization: str = added_field(
         STANDARD, choices=tuple(PARAMETRIZATIONS), doc="how initial weights, multipliers and learning rates go with the width"

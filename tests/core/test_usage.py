@@ -73,7 +73,7 @@ def test_every_field_of_the_suites_specs_is_of_use_to_some_piece():
 def test_what_is_known_of_each_field():
     known = describe_fields(TrainingSpec)
     assert known["data.alpha"].pieces == ("radial",) and known["data.alpha"].swept and known["data.alpha"].allowed.above == 0
-    assert known["model.depth"].pieces == ("diagonal_linear", "mlp") and not known["model.depth"].swept
+    assert known["model.depth"].pieces == ("diagonal_linear", "residual", "mlp") and not known["model.depth"].swept
     assert known["data.law"].pieces == () and "sphere" in (known["data.law"].allowed.choices or ())
     assert known["model.views.stride"].default == 1
     for name, system in SYSTEMS.items():

@@ -77,6 +77,8 @@ OTHER = {  # another value than the default, where adding to it would not do
     "model.readout": "unit",
     "model.pooling": "sum",
     "model.form": "product",
+    "model.norm": "rms_norm",
+    "model.placement": "peri",
     "model.layer_init": "orthogonal",
     "model.bias": False,
     "model.parametrization": "mup",
