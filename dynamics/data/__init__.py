@@ -1,3 +1,3 @@
 """Problems: laws of the inputs, targets, views. Importing any part of it registers the suite's own laws."""
 
-from dynamics.data import isotropic, mixtures, own_arrays, patchwise, pictures  # noqa: F401
+from dynamics.data import isotropic, mixtures, modular, own_arrays, patchwise, pictures  # noqa: F401

@@ -10,7 +10,8 @@ from dynamics.data.law import LAWS
 
 
 def test_every_law_is_looked_at():
-    assert set(DATA) | NEED_FILES == set(LAWS)
+    of_pairs = {"modular_addition"}  # which are not drawn but dealt out: test_modular.py
+    assert set(DATA) | NEED_FILES | of_pairs == set(LAWS)
     for data in DATA.values():
         data.check()
 

@@ -47,6 +47,7 @@ NEEDED = {  # what a piece cannot do without
     "cone_clusters": {"data.patch_dim": 2, "data.components": 3},
     "subspace_balls": {"data.intrinsic_dim": 2, "data.components": 3},
     "dead_leaves": {"data.input_dim": 16},
+    "modular_addition": {"data.input_dim": 6},
     "parts": {"data.law": "vocabulary", "data.patch_dim": 2, "data.components": 3},
     "part_index": {"data.law": "vocabulary", "data.patch_dim": 2, "data.components": 3},
     "one_hot": {"data.law": "vocabulary", "data.patch_dim": 2, "data.components": 3},
