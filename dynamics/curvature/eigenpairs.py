@@ -14,12 +14,13 @@ from dynamics.curvature.krylov import Krylov, begin_krylov, grow_krylov
 from dynamics.curvature.lanczos import LEAST, ROUNDING, TopEigenpair, add_random_share, default_tolerance
 from dynamics.errors import require
 
+SIZES = (80,)  # of the leading part that is diagonalised, where it holds all rows
 Matvec = Callable[[jax.Array], jax.Array]
 
 
 def default_products(count: int) -> int:
     """Return how many products the search for so many eigenpairs may take."""
-    return max(64, 16 * count)
+    return max(64, 34 + 6 * count)
 
 
 def top_eigenpairs(
@@ -48,7 +49,7 @@ def top_eigenpairs(
 
     def rank(krylov: Krylov) -> tuple[jax.Array, jax.Array]:
         """Return the coefficients (k, rows) of the top Ritz vectors, and the norms (k,) of what A adds to the space."""
-        values, vectors = diagonalise(krylov.projected)
+        values, vectors = diagonalise_leading(krylov.projected, krylov.done)
         _, order = lax.top_k(jnp.where(krylov.counted, values, -jnp.inf), count)
         chosen = vectors[:, order].T
         beyond = jnp.where(jnp.arange(len(krylov.alive)) >= krylov.done, krylov.table, 0)
@@ -82,6 +83,23 @@ def top_eigenpairs(
     settled = last <= jnp.maximum(tolerance, ROUNDING * epsilon) * krylov.scale
     settled &= residuals <= jnp.maximum(tolerance, rounding) * krylov.scale
     return TopEigenpair(values, vectors, residuals, jnp.sum(krylov.counted), settled)
+
+
+def diagonalise_leading(matrix: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return eigenvalues and eigenvectors of a matrix that is zero from `rows` on; those rows stand for themselves.
+
+    By the smallest of a few sizes that holds them: rotations of m rows take time m^3.
+    """
+    size = len(matrix)
+    sizes = [part for part in SIZES if part < size] + [size]
+
+    def solve(part: int) -> tuple[jax.Array, jax.Array]:
+        values, vectors = diagonalise(matrix[:part, :part])
+        whole = jnp.eye(size, dtype=matrix.dtype).at[:part, :part].set(vectors)
+        return jnp.pad(values, (0, size - part)), whole
+
+    which = sum(jnp.asarray(rows > part, jnp.int32) for part in sizes[:-1])
+    return lax.switch(which, [lambda part=part: solve(part) for part in sizes]) if len(sizes) > 1 else solve(size)
 
 
 def bottom_eigenpairs(

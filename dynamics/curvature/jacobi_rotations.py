@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 SWEEPS = 15  # at most; it converges quadratically, after 6 to 9 for 64 rows
@@ -28,14 +29,13 @@ def diagonalise(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     square = jnp.pad(matrix / unit, (0, 2 * half - size))
     limit = math.sqrt(2 * half) * jnp.finfo(dtype).eps * jnp.linalg.norm(square)
 
-    def turn(rows: jax.Array, s: jax.Array, r: jax.Array) -> jax.Array:
-        """Rotate row i and row i + half; written as a change, so that small angles leave small rounding errors."""
-        over, under = rows[:half], rows[half:]
-        return jnp.concatenate([over - s * (under + r * over), under + s * (over - r * under)])
+    upper, lower = np.arange(half), np.arange(half, 2 * half)
+    order = np.concatenate([upper[:1], lower[:1], upper[1:-1], lower[1:], upper[-1:]]) if half > 1 else np.arange(2)
 
-    def move(rows: jax.Array) -> jax.Array:
+    def turn(rows: jax.Array, s: jax.Array, r: jax.Array) -> jax.Array:
+        """Rotate row i and row i + half, and move them; written as a change, whose rounding is small for small angles."""
         over, under = rows[:half], rows[half:]
-        return jnp.concatenate([over[:1], under[:1], over[1:-1], under[1:], over[-1:]]) if half > 1 else rows
+        return jnp.concatenate([over - s * (under + r * over), under + s * (over - r * under)])[order]
 
     def rotate(_, pair):
         square, vectors = pair
@@ -45,8 +45,8 @@ def diagonalise(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
         t = jnp.where(across == 0, 0, t)
         c = 1 / jnp.sqrt(1 + t**2)
         s, r = (t * c)[:, None], (t * c / (1 + c))[:, None]
-        square = move(turn(move(turn(square, s, r)).T, s, r))  # symmetric, so that columns are turned as rows are
-        return square, move(turn(vectors, s, r))
+        square = turn(turn(square, s, r).T, s, r)  # symmetric, so that columns are turned as rows are
+        return square, turn(vectors, s, r)
 
     def sweep(carry):
         count, *pair = carry

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from oracles import change, hyper_of, key_of, steps_of_rule, to_numpy
 from scipy import linalg, special
 
@@ -37,7 +38,7 @@ def net_and_data(rng):
 
 def by_hand(net, x, labels):
     """Jacobians (n, C, P), gradients (n, P) of every sample's cross-entropy, and the matrices (P, P), in numpy sums."""
-    flat, unravel = jax.flatten_util.ravel_pytree(net)
+    flat, unravel = ravel_pytree(net)
     with jax.enable_x64(True):
         jacobian = np.asarray(jax.jacfwd(lambda p: apply(unravel(p), x))(flat))
         bends = np.asarray(jax.jacfwd(jax.jacfwd(lambda p: apply(unravel(p), x)))(flat))  # (n, C, P, P)
