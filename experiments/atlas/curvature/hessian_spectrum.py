@@ -76,7 +76,7 @@ def figure(study: an.Study) -> an.Page:
         draw_spectra(axis, cut(nets, first=first), title)
     axes[0].legend(loc="lower left")
     draw_rank(axes[2], cut(study.select(panel="rank"), first=False))
-    an.share_limits(axes[:2])
+    an.share_limits(list(axes[:2]))
     return an.Page(fig, caption(study), {"hessian_spectrum": tabulate(nets)})
 
 
