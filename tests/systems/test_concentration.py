@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +25,17 @@ from dynamics.systems.deviation_search import ConcentrationSpec, weights_in_gaps
 from dynamics.theory import uniform_deviation as theory
 
 
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def draw(law, key, n, d):
+    return draw_inputs(law, key, n, d, (n, d), float)
+
+
 def search(schedule=(0, 1, 8), **values):
     spec = ConcentrationSpec(**{"directions": 16, "precision": "float64", **values}).resolve()
     spec.check()
     hyper = {"num_samples": jnp.int32(spec.num_samples), "annulus": jnp.asarray(spec.annulus), "cap": jnp.asarray(spec.cap)}
     key = jax.random.key(spec.seed)
-    x = draw_inputs(
-        spec.law, jax.random.fold_in(key, 0), spec.num_samples, spec.input_dim, (spec.num_samples, spec.input_dim), float
-    )
+    x = draw(spec.law, jax.random.fold_in(key, 0), spec.num_samples, spec.input_dim)
     return simulate(spec.dynamics(), key, hyper, schedule), np.asarray(x)
 
 
@@ -66,23 +70,20 @@ def test_one_dimension_leaves_nothing_to_search(x64):
 def test_gap_weights_ignore_padding(rng, x64):
     x, u = rng.uniform(-0.5, 0.5, (12, 2)), np.array([0.6, 0.8])
     gaps = jax.jit(weights_in_gaps)
-    t, g = gaps(jnp.asarray(x), jnp.full(12, 1 / 12), jnp.asarray(u), 1.0)
-    padded = gaps(jnp.pad(jnp.asarray(x), [(0, 5), (0, 0)]), jnp.pad(jnp.full(12, 1 / 12), (0, 5)), jnp.asarray(u), 1.0)
+    t, g = gaps(x, np.full(12, 1 / 12), u, 1.0)
+    padded = gaps(np.pad(x, [(0, 5), (0, 0)]), np.pad(np.full(12, 1 / 12), (0, 5)), u, 1.0)
     np.testing.assert_allclose(padded[1][:, :13], g, atol=1e-15)
     assert np.all(padded[1][:, 13:] == 0) and np.all(padded[0][:, 13:] == 1)
-    middle = empirical_weight(x, np.repeat(u[:, None], 13, axis=1), np.asarray(t[1]))
+    middle = jax.jit(empirical_weight)(x, np.repeat(u[:, None], 13, axis=1), np.asarray(t[1]))
     np.testing.assert_allclose(g[1], middle, atol=1e-15)
 
 
-def test_another_dimension_does_not_fit(x64):
+def test_another_dimension_does_not_fit_and_counts_are_those_of_the_sample(x64):
     """The sup against the law itself falls with n, that against another dimension's g_P stays at their distance."""
     apart = np.abs(population_weight("uniform_ball", 0.0, 2) - population_weight("uniform_ball", 0.0, 5))
-    right, wrong = ([search((0, 4), input_dim=2, weight_dim=w, num_samples=2000)[0].records["deviation"][-1]] for w in (2, 5))
-    assert right[0] < 0.6 * apart < 0.9 * apart < wrong[0]
-
-
-def test_counts_are_those_of_the_sample(x64):
-    run, x = search((0, 1), input_dim=3, num_samples=200, annulus=0.2, cap=0.7)
+    values = {"input_dim": 2, "num_samples": 1000, "annulus": 0.2, "cap": 0.7}
+    (run, x), (other, _) = (search((0, 4), weight_dim=w, **values) for w in (2, 5))
+    assert run.records["deviation"][-1] < 0.6 * apart < 0.9 * apart < other.records["deviation"][-1]
     assert run.records["in_annulus"][0] == np.sum(np.linalg.norm(x, axis=1) > 0.8)
     assert run.records["in_cap"][0] == np.sum(x[:, 0] >= 0.3)
 
@@ -141,21 +142,23 @@ def test_conserved_moves_at_second_order_a_step(rng, x64):
     """One GD step moves c_k by eta^2 (|dL/d(w, b)|^2 - (dL/dv)^2) exactly; decay shrinks it by (1 - eta decay)^2 first."""
     params = jax.tree.map(jnp.asarray, random_net(rng, 2, 6))
     x, y = rng.uniform(-1, 1, (9, 2)), rng.normal(size=9)
-    seen = view(params, x, y)
-    rate, decay = 0.1, 0.3
-    gradient = seen.gradient
-    for lam in (0.0, decay):
-        after = conserved(descend(params, x, y, rate, 1, lam))
-        expected = (1 - rate * lam) ** 2 * conserved(params) + rate**2 * conserved(gradient)
-        np.testing.assert_allclose(after, expected, rtol=1e-10, atol=1e-12)
-    assert np.abs(np.asarray(conserved(gradient))).max() > 1e-3  # so that a missing term would be seen
+    rate = 0.1
+
+    @jax.jit
+    def look(params, decay):
+        return conserved(descend(params, x, y, rate, 1, decay)), conserved(params), conserved(view(params, x, y).gradient)
+
+    for decay in (0.0, 0.3):
+        after, before, of_gradient = map(np.asarray, look(params, decay))
+        np.testing.assert_allclose(after, (1 - rate * decay) ** 2 * before + rate**2 * of_gradient, rtol=1e-10, atol=1e-12)
+    assert np.abs(of_gradient).max() > 1e-3  # so that a missing term would be seen
 
 
 def test_balance_reads_the_right_norms(x64):
     """Three neurons by hand: one balanced with its bias, one without, one too small to carry."""
     hidden = np.array([[3.0, 3.0, 1e-5], [4.0, 4.0, 0.0]])
     params = TwoLayer(hidden, np.array([5.0, 4.0, 1.0]), np.array(0.0))
-    seen = MEASURES["balance"](view(params, np.zeros((1, 1)), np.zeros(1)))
+    seen = jax.jit(lambda params: MEASURES["balance"](view(params, np.zeros((1, 1)), np.zeros(1))))(params)
     assert seen["imbalance_max"] == pytest.approx(9 / 41) and seen["imbalance_mean"] == pytest.approx(9 / 82)
     assert seen["weights_imbalance_max"] == pytest.approx(9 / 41)
     assert seen["carrying_fraction"] == pytest.approx(2 / 3)

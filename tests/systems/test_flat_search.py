@@ -60,25 +60,24 @@ def gauss_newton_eigenvalues(params: TwoLayer, x: np.ndarray) -> np.ndarray:
 
 def batch_of(params: TwoLayer, x: np.ndarray):
     model = build_two_layer(x.shape[1], params.readout.size, "relu", "torch_default", jnp.float64)
-    return model.prepare(jnp.asarray(x), jnp.zeros(len(x)), jnp.full(len(x), 1 / len(x)))
+    return jax.jit(model.prepare)(x, np.zeros(len(x)), np.full(len(x), 1 / len(x)))
 
 
 @pytest.fixture(scope="module")
 def programs():
-    """init by start, step and observe, compiled once at `SIZES`, in float64."""
+    """init of all starts, step and observe, compiled once at `SIZES`, in float64."""
     with jax.enable_x64(True):
         inits = {s: specs.static(replace(SPEC, start=s)).dynamics().init for s in ("descent", "caps", "random")}
         shared = specs.static(SPEC).dynamics()
-        yield SimpleNamespace(
-            init={s: jax.jit(f) for s, f in inits.items()}, step=jax.jit(shared.step), observe=jax.jit(shared.observe)
-        )
+        init = jax.jit(lambda key, hyper: {s: f(key, hyper) for s, f in inits.items()})  # what they have in common once
+        yield SimpleNamespace(init=init, step=jax.jit(shared.step), observe=jax.jit(shared.observe))
 
 
 def search(programs, start: str, *, seed: int = 1, dim: int = 2, steps: int = 5, rate: float = 0.4):
     """(scene, states) of a search, the first state before anything was offered."""
     spec = replace(SPEC, start=start, seed=seed, learning_rate=rate, data=replace(SPEC.data, input_dim=dim))
     key = jax.random.key(seed)
-    scene, state = programs.init[start](key, hyper_of(spec))
+    scene, state = programs.init(key, hyper_of(spec))[start]
     states = [state]
     for t in range(steps):
         states.append(programs.step(states[-1], scene, jax.random.fold_in(key, t)))
@@ -92,10 +91,10 @@ def test_rayleigh_gradient_is_that_of_the_top_eigenvalue(x64, rng):
     values, vectors = np.linalg.eigh(jacobian @ jacobian.T)
     vector = jnp.asarray(vectors[:, -1])
     assert values[-1] - values[-2] > 0.1
-    np.testing.assert_allclose(rayleigh_quotient(to_jax(params), batch, vector), values[-1], rtol=1e-12)
-    np.testing.assert_allclose(power_iteration_step(to_jax(params), batch, vector), vector, atol=1e-12)
-
-    slope = jax.grad(rayleigh_quotient)(to_jax(params), batch, vector)
+    functions = jax.value_and_grad(rayleigh_quotient), power_iteration_step
+    (value, slope), stepped = jax.jit(lambda *seen: [f(*seen) for f in functions])(to_jax(params), batch, vector)
+    np.testing.assert_allclose(value, values[-1], rtol=1e-12)
+    np.testing.assert_allclose(stepped, vector, atol=1e-12)
     toward = random_net(rng, 2, 5)
     step = 1e-6
 
@@ -112,7 +111,7 @@ def test_rayleigh_gradient_is_finite_at_a_repeated_eigenvalue(x64):
     x = np.array([[2.0], [-2.0]])
     low, high = gauss_newton_eigenvalues(to_numpy(params), x)
     np.testing.assert_allclose(low, high, rtol=1e-12)
-    slope = jax.grad(rayleigh_quotient)(params, batch_of(params, x), jnp.array([0.6, 0.8]))
+    slope = jax.jit(jax.grad(rayleigh_quotient))(params, batch_of(params, x), jnp.array([0.6, 0.8]))
     assert all(np.isfinite(leaf).all() for leaf in slope)
     assert np.linalg.norm(slope.hidden) > 0
 
@@ -129,13 +128,13 @@ def test_shrinking_scales_the_net_and_bounds_its_sharpness(x64, rng):
 def test_climbing_reaches_a_ridge_that_samples_miss(x64, rng):
     u = np.array([0.6, 0.0, 0.8])
     params = TwoLayer(jnp.asarray(np.concatenate([[-0.5], u])[:, None]), jnp.array([-2.0]), jnp.zeros(()))
-    points = jnp.asarray(rng.normal(size=(20, 3)))
-    points = points / jnp.linalg.norm(points, axis=1, keepdims=True)
+    points = rng.normal(size=(20, 3))
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
 
     def largest(x):
-        return float(jnp.max(jnp.abs(evaluate_network(params, x))))
+        return np.abs(net_output(params, np.asarray(x))).max()
 
-    found = ascend_to_peaks(lambda x: evaluate_network(params, x), points, jnp.asarray(1.0), 20)
+    found = jax.jit(lambda x: ascend_to_peaks(lambda x: evaluate_network(params, x), x, jnp.asarray(1.0), 20))(points)
     assert np.linalg.norm(found, axis=1).max() <= 1 + 1e-12
     np.testing.assert_allclose(largest(found), 1.0, rtol=1e-3)  # 2 (1 - 0.5), at u
     assert largest(points) < 0.95
@@ -143,10 +142,11 @@ def test_climbing_reaches_a_ridge_that_samples_miss(x64, rng):
 
 def test_variance_of_clipped_noise(x64, rng):
     draws = rng.normal(size=1_000_000)
+    variance = jax.jit(clipped_noise_variance)
     for std, bound in ((0.5, 1.0), (2.0, 1.0), (0.1, 3.0)):
         expected = np.mean(np.clip(std * draws, -bound, bound) ** 2)
-        np.testing.assert_allclose(clipped_noise_variance(jnp.asarray(std), jnp.asarray(bound)), expected, rtol=6e-3)
-    assert clipped_noise_variance(jnp.asarray(0.0), jnp.asarray(1.0)) == 0
+        np.testing.assert_allclose(variance(std, bound), expected, rtol=6e-3)
+    assert variance(0.0, 1.0) == 0
 
 
 @pytest.mark.parametrize("start", ["descent", "caps", "random"])
@@ -164,8 +164,8 @@ def test_every_best_point_is_flat_by_differences_and_bounded(programs, x64, star
 
 
 def test_labels_are_cut_off_at_the_bound(programs, x64):
-    hyper = hyper_of(SPEC) | {"data.noise_std": jnp.asarray(5.0)}
-    labels = programs.init["random"](jax.random.key(0), hyper)[0].run.problem.train.labels
+    hyper = hyper_of(replace(SPEC, data=replace(SPEC.data, noise_std=5.0)))
+    labels = programs.init(jax.random.key(0), hyper)["random"][0].run.problem.train.labels
     assert np.abs(labels).max() == 1
     assert len(np.unique(labels)) > 2
 
@@ -256,7 +256,7 @@ def test_observed_gap_is_that_of_the_best_net(programs, x64):
     scene, states = search(programs, "random")
     seen = programs.observe(states[-1], scene)
     best, (train, test) = to_numpy(states[-1].best.params), to_numpy(scene.run.problem)
-    variance = float(clipped_noise_variance(jnp.asarray(0.02), jnp.asarray(1.0)))
+    variance = float(jax.jit(clipped_noise_variance)(0.02, 1.0))
     expected = np.mean(net_output(best, test.inputs) ** 2) + variance
     expected -= np.mean((net_output(best, train.inputs) - train.labels) ** 2)
     np.testing.assert_allclose(seen["gap"], expected, rtol=1e-9)
