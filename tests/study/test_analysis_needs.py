@@ -1,4 +1,7 @@
-"""What figures and claims need is told before computing, and axes that they do not know make pages of their own."""
+"""What figures and claims need is told before computing, and axes that they do not know make pages of their own.
+
+What each experiment declares is looked at in `tests/suite/test_experiments.py`.
+"""
 
 import json
 import shutil
@@ -14,7 +17,7 @@ from dynamics.engine.execute import Executor
 from dynamics.errors import InputError
 from dynamics.study.analysis_needs import read_needs, split_parts
 from dynamics.study.config import compose
-from dynamics.study.experiments import experiment_module, experiment_names
+from dynamics.study.experiments import experiment_module
 
 RATES = "stable_minima/rates"
 STORE = Path(__file__).parents[1] / "fixtures" / "store_of_november"
@@ -56,37 +59,6 @@ def test_a_plan_says_what_a_figure_would_lack(cli, tmp_path, no_compute):
     code, out, err = cli(f"experiment={RATES}", "size=smoke", "mode=plan", f"output={tmp_path}", "~panels.stable")
     assert code == 0 and "12 runs to compute" in out
     assert err.startswith("warning: panels = ['low_norm']") and len(err.splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", experiment_names())
-def test_every_need_that_is_declared_is_checked(name):
-    """Taken away one by one; that nothing else is needed is for `make smoke`, which has something to draw."""
-    request = compose(name, "size=smoke")
-    needs = request.needs
-    assert needs is not None
-    needs.require_met(name, request.panels)
-    shown = list(split_parts(name, request.panels, needs))
-    assert shown == [""], "its own axes are known"
-
-    def refused(panels: dict) -> str:
-        with pytest.raises(InputError) as error:
-            needs.require_met(name, panels)
-        return error.value.allowed
-
-    def changed(change) -> dict:
-        return {panel: [change(run) for run in runs] for panel, runs in request.panels.items()}
-
-    for panel in needs.panels:
-        rest = {other: runs for other, runs in request.panels.items() if other != panel}
-        assert f"panel {panel}" in refused(rest)
-    for measure in needs.measures:
-        cut = changed(lambda run, gone=measure: specs.put(run, {"measures": tuple(m for m in run.measures if m != gone)}))
-        assert f"the measure {measure};" in refused(cut)
-    for path in needs.axes:
-        value = specs.get(request.runs[0], path)
-        assert "at least two values" in refused(changed(lambda run, at=path, one=value: specs.put(run, {at: one})))
-    if needs.seeds > 1:
-        assert f"at least {needs.seeds} seeds" in refused(changed(lambda run: specs.put(run, {"seed": 0})))
 
 
 def test_needs_may_be_seeds_and_axes_and_have_no_other_words():
