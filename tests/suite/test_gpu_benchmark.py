@@ -1,5 +1,6 @@
 """The script for a GPU, on the CPU: what it would compute there, that it runs, and that a time limit loses nothing."""
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -26,8 +27,9 @@ def scripts(monkeypatch):
 
 
 def test_its_figure_2_is_the_one_of_paper_size(scripts):
-    shipped = compose("stable_minima/rates", "size=paper").runs
-    assert {specs.run_id(run) for run in scripts[1].list_figure_2()} == {specs.run_id(run) for run in shipped}
+    shipped, listed = compose("stable_minima/rates", "size=paper").runs, scripts[1].list_figure_2
+    assert {run.seed for run in shipped} == set(range(inspect.signature(listed).parameters["seeds"].default))
+    assert {specs.run_id(run) for run in listed(seeds=2)} == {specs.run_id(run) for run in shipped if run.seed < 2}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,9 @@ def test_its_shapes_are_those_of_paper_size(scripts, name, panel, listed):
 
 def test_a_dry_run_writes_a_file_for_each_section_that_began(scripts, tmp_path, capsys, monkeypatch):
     gpu, _ = scripts
+    import gpu_steps
+
+    monkeypatch.setattr(gpu_steps, "TINY", gpu_steps.TINY[:1])
     monkeypatch.setitem(gpu.SECTIONS, "ratios", lambda setting: [{"speed": setting.product_flops}])
     gpu.main(["--dry-run", "--sections", "steps", "ratios", "--output", str(tmp_path)])
     found = {file.stem: json.loads(file.read_text()) for file in tmp_path.iterdir()}
