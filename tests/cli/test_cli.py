@@ -22,7 +22,7 @@ def no_compute(monkeypatch):
     monkeypatch.setattr(Executor, "compute", refuse)
 
 
-def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monkeypatch):
+def test_a_study_runs_draws_judges_and_grows_and_is_not_computed_twice(cli, tmp_path, monkeypatch):
     code, _, err = cli(*TINY, f"output={tmp_path}")
     assert (code, len(err.splitlines())) == (0, 1)
     assert "16 runs done in" in err  # not a terminal: one line a chunk
@@ -38,16 +38,12 @@ def test_a_study_runs_draws_judges_and_is_not_computed_twice(cli, tmp_path, monk
     def refuse(*args, **kwargs):
         raise AssertionError("a finished run was computed again")
 
-    monkeypatch.setattr(Executor, "compute", refuse)
     png = (folder / "rates.png").read_bytes()
-    code, _, err = cli(*TINY, f"output={tmp_path}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Executor, "compute", refuse)
+        code, _, err = cli(*TINY, f"output={tmp_path}")
     assert (code, err) == (0, "")
-    assert cli(*TINY, f"output={tmp_path}", "mode=figure")[0] == 0
     assert (folder / "rates.png").read_bytes() == png
-
-
-def test_a_grown_study_computes_only_what_is_new(cli, tmp_path, monkeypatch):
-    assert cli(*TINY, f"output={tmp_path}", "mode=compute")[0] == 0
     seen = []
     run_study = app.run_study
     monkeypatch.setattr(app, "run_study", lambda plan, *a: (seen.append(plan), run_study(plan, *a))[1])

@@ -46,10 +46,6 @@ def test_an_error_keeps_its_exit_code_when_nobody_reads_it(tmp_path):
     assert exit_code_and_errors(tmp_path, "lits", to="both") == (2, "")
 
 
-def test_a_plan_says_nothing_of_a_closed_pipe(tmp_path):
-    assert exit_code_and_errors(tmp_path, "experiment=atlas/catapult", "size=smoke", "mode=plan") == (0, "")
-
-
 def test_a_sweep_is_computed_and_stored_to_the_end(tmp_path):
     assert exit_code_and_errors(tmp_path, *SWEEP, f"output={tmp_path}") == (0, "")
     (sweep,) = (tmp_path / "multirun").iterdir()

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from dynamics.analysis.figures import Page, new_figure
 from dynamics.cli import job_runner
 from dynamics.core.spec import run_id
 from dynamics.engine.execute import Executor
@@ -18,6 +19,7 @@ from dynamics.errors import InputError
 from dynamics.store.store import Store
 from dynamics.study import jobs
 from dynamics.study.config import compose
+from dynamics.study.experiments import experiment_module
 from dynamics.study.schema import register
 
 STUDY = [
@@ -124,7 +126,8 @@ def test_the_same_sweep_again_computes_nothing_and_writes_the_same_rows(swept, c
     assert {p: p.read_bytes() for p in folder.rglob("result*")} == before
 
 
-def test_a_sweep_draws_each_jobs_figure_in_its_own_folder(cli, tmp_path):
+def test_a_sweep_draws_each_jobs_figure_in_its_own_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment_module("stable_minima/rates"), "figure", lambda study: Page(new_figure(2, 2), "A page."))
     sweep = ["-m", *STUDY[:5], "data.input_dim=1,2", "sweep.data.num_samples=[8,16]", "sweep.seed=[0]", f"output={tmp_path}"]
     measured = "measures=[train_loss,clean_train_error,excess_risk,generalization_gap,gauss_newton_sharpness]"
     assert cli(*sweep, measured)[0] == 0
@@ -228,7 +231,8 @@ OVERRIDES = [
 
 
 def test_jobs_composed_together_are_the_jobs_composed_alone():
-    batch = [["experiment=stable_minima/rates", *own] for own in OVERRIDES for _ in range(2)]
+    sized = [own if "size=laptop" in own else ["size=smoke", *own] for own in OVERRIDES]
+    batch = [["experiment=stable_minima/rates", *own] for own in sized for _ in range(2)]
     batch = [own for own in batch if not any(o.startswith("sweep") for o in own)]
     composed = []
 

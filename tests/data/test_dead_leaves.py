@@ -93,14 +93,14 @@ def test_two_pixels_show_the_same_leaf_as_often_as_geometry_says():
 
 
 def test_covariance_is_a_twelfth_of_that_chance_plus_the_texture():
-    n, texture = 6000, 0.3
-    found = covariance(pictures(n, 0.7, 2.0, texture))
+    n, texture = 20_000, 0.3
+    found = covariance(pictures(n, 0.7, 2.0, texture, leaves=30))
     number = lambda pixel: pixel[0] * SIDE + pixel[1]  # noqa: E731
     for a, b in PAIRS:
-        expected = same_leaf(np.hypot(*np.subtract(a, b)), 0.7, 2.0, 60) / 12
+        expected = same_leaf(np.hypot(*np.subtract(a, b)), 0.7, 2.0, 30) / 12
         assert abs(found[number(a), number(b)] - expected) < 5 * (1 / 12 + texture**2) / np.sqrt(n)
     assert abs(np.diag(found).mean() - (1 / 12 + texture**2)) < 0.003
-    assert abs(np.diag(covariance(pictures(n, 0.7, 2.0))).mean() - 1 / 12) < 0.003
+    assert abs(np.diag(covariance(pictures(n, 0.7, 2.0, leaves=30))).mean() - 1 / 12) < 0.003
 
 
 def test_more_leaves_lie_below_those_that_are_there():
@@ -154,9 +154,9 @@ def test_the_spectrum_goes_from_rank_one_to_white():
 
 
 def test_texture_is_white_gaussian_noise_of_its_size_on_the_same_picture():
-    noise = (pictures(300, texture=0.2) - pictures(300)) / 0.2
+    noise = (pictures(500, texture=0.2, leaves=100) - pictures(500, leaves=100)) / 0.2
     assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
-    np.testing.assert_allclose(covariance(noise + 0.5), np.eye(SIDE**2), atol=5 * np.sqrt(2 / 300))
+    np.testing.assert_allclose(covariance(noise + 0.5), np.eye(SIDE**2), atol=5 * np.sqrt(2 / 500))
     assert len(np.unique(noise.round(5))) > 0.95 * noise.size
 
 
