@@ -22,6 +22,7 @@ def painter(side=SIDE, channels=1, leaves=60, dtype=jnp.float32):
     return jax.jit(jax.vmap(one, in_axes=(0, None, None, None)))
 
 
+@cache
 def pictures(n, smallest=1.0, exponent=3.0, texture=0.0, seed=0, **static) -> np.ndarray:
     return np.asarray(painter(**static)(jax.random.split(jax.random.key(seed), n), smallest, exponent, texture))
 
