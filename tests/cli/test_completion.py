@@ -25,7 +25,7 @@ RATES = "stable_minima/rates"
         ("dynamics map --", {"--output", "--page", "--help"}),
         ("dynamics gc --", {"--yes", "--days", "--unasked", "--help"}),
         (f"dynamics experiment={RATES} data.law=sp", {"data.law=sphere", "data.law=sphere_patch"}),
-        (f"dynamics experiment={RATES} optimizer.kind=gd,a", {"optimizer.kind=gd,adam", "optimizer.kind=gd,adamw"}),
+        (f"dynamics experiment={RATES} optimizer.kind=gd,adam", {"optimizer.kind=gd,adam", "optimizer.kind=gd,adamw"}),
         (f"dynamics experiment={RATES} sweep.loss.normalization=[h", {"sweep.loss.normalization=[half"}),
         (f"dynamics experiment={RATES} measures=[path_norms,train", {"measures=[path_norms,train_loss"}),
         (f"dynamics experiment={RATES} panels.stable.data.shuffle_parts=t", {"panels.stable.data.shuffle_parts=true"}),

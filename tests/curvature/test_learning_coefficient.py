@@ -17,7 +17,7 @@ import dynamics as dyn
 from dynamics.curvature.learning_coefficient import estimate_learning_coefficient
 from dynamics.study.reload import restart
 from dynamics.systems.training import TrainingSpec
-from dynamics.theory.learning_coefficients import reduced_rank_coefficient
+from dynamics.theory.reduced_rank import reduced_rank_coefficient
 
 CURVATURES = np.array([4.0, 2.0, 1.0, 0.5, 0.25])
 

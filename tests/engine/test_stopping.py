@@ -19,6 +19,7 @@ from oracles import change
 
 import dynamics as dyn
 from dynamics.core import spec as specs
+from dynamics.core.segments import advance_pursuit, start_pursuit
 from dynamics.core.simulate import FINITE, STOPPED_AT, ResumeState, SegmentHook, drive
 from dynamics.engine import execute
 from dynamics.engine.execute import Executor, build_programs, stack_hyperparameters
@@ -124,6 +125,14 @@ def test_a_run_that_has_stopped_takes_no_step_and_is_not_observed():
         jax.effects_barrier()
         assert (int(seen.stopped_at), counts["step"]) == (steps, steps)
         assert looks is None or counts["observe"] == looks
+        stop, key = dyn.Stop("x", below=1.0, every=every), jax.random.key(0)
+        (fixed, ended) = start_pursuit(triple, key, {"stop.below": jnp.float32(2), "stop.above": jnp.float32(9)})
+        segment = jax.jit(lambda state, *span: advance_pursuit(triple, stop, key, fixed, state, *span))
+        for to, seen_so_far in ((0, 1), (7, 0), (20, 0)):  # its neighbours go on
+            counts |= {"step": 0, "observe": 0}
+            ended, _ = segment(ended, 0, to, True)
+            jax.effects_barrier()
+            assert counts["step"] == 0 and (counts["observe"] > 0) == bool(seen_so_far)
 
 
 def test_neither_a_diverged_state_nor_a_measure_that_is_not_a_number_reaches_a_goal():

@@ -53,7 +53,7 @@ def example(rng):
 MATRICES = ("hessian", "gauss_newton", "fisher")
 SPECTRA = tuple(f"{matrix}_{word}" for matrix in MATRICES for word in ("top", "trace", "frobenius"))
 SPECTRA += ("hessian_bottom", "spectral_density", "layer_sharpness", "fisher_sharpness", "gradient_noise_sharpness")
-SPECTRA += ("gradient_noise_trace", "batch_sharpness", "preconditioned_sharpness")
+SPECTRA += ("gradient_noise_trace", "batch_sharpness", "preconditioned_sharpness", "learning_coefficient")
 KERNELS = ("predictions", "parameter_change", *(name for name in MEASURES if "tangent_kernel" in name))
 ELSEWHERE = ("balance", "accuracy", "clean_accuracy", *SPECTRA, *KERNELS)  # measures with a test of their own in another file
 RATES = (0.01, 3.0)  # the first below the edge of stability, the second above

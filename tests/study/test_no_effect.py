@@ -183,8 +183,8 @@ def program_of(run: dyn.RunSpec, level: str) -> tuple[str, list[bytes]]:
         rate = scheduled_rate(run.optimizer.schedule.kind, hyper, time, run.steps)
         rule = run.optimizer.rule({**hyper, "optimizer.learning_rate": rate}, {"w": jnp.ones(3)})
 
-        def gradient(p, relabel=jnp.asarray):
-            return jax.tree.map(lambda leaf: relabel(jnp.sin(leaf)), p)
+        def gradient(p, relabel=None):
+            return jax.tree.map(lambda leaf: (relabel or jnp.asarray)(jnp.sin(leaf)), p)
 
         return rule.update(params, rule.init(params), gradient, step=time, key=key)
 

@@ -1,4 +1,4 @@
-"""Learning coefficients that are known exactly."""
+"""The learning coefficient of linear nets of two layers (reduced-rank regression), which is known exactly."""
 
 from __future__ import annotations
 
