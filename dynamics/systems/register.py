@@ -61,6 +61,7 @@ def law(
     shared_arrays: Callable[[Any], dict[str, Any]] | None = None,
     closed_forms: Callable[[Any], Any] | None = None,
     parts_mean_something: bool = False,
+    endless: bool = True,
     version: int = 1,
 ) -> Callable[[F], F]:
     """Register an input law, `data.law=<name>`.
@@ -77,6 +78,8 @@ def law(
     grid(data): (d,), or (height, width, channels) of images; num_parts(data), parts_mean_something: of the `Source`
     shared_arrays(data): arrays that all runs share, read and not drawn, by name, found as `hyper["data.<name>"]`
     closed_forms(data): half-space probabilities of an isotropic law
+    endless: whether every sample is drawn anew from its key, as `optimizer.sampling = fresh` needs it; not so where a
+        `Source` goes by the sample's index
 
         @dyn.register.law(fields={"skew": dyn.option(0.5, above=0)})
         def skewed(key, data, hyper, dtype):
@@ -94,7 +97,7 @@ def law(
             return Source(lambda key, index, num_samples: (drawn(key), jnp.int32(0)))
 
         shape = grid or (lambda data: (data.input_dim,))
-        return Law(source, check, closed_forms, shape, num_parts, shared_arrays, pads, parts_mean_something)
+        return Law(source, check, closed_forms, shape, num_parts, shared_arrays, pads, parts_mean_something, endless=endless)
 
     return register_piece(LAWS, make, name, uses, fields, version)
 

@@ -53,7 +53,7 @@ def optimizer(
     schedule; `mask` is shaped like the parameters, 1 where weight decay acts. It returns a transformation of optax,
     which is put between clipping and decay on one side and the learning rate on the other, like the suite's; or a
     `Rule`, whose `update(params, state, gradient, *, step, key)` does everything itself and may ask for several
-    gradients.
+    gradients, also on other labels: `gradient(params, relabel)` has `relabel(labels)` in their place.
 
     gradients: how many gradients a step asks for; scheduled: whether the learning rate may change from step to step
     pads: whether its numbers stay where samples, inputs or neurons are padded by zeros, so that runs of several sizes can
