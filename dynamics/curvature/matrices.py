@@ -50,10 +50,7 @@ def build_fisher_product(
     pull = jax.linear_transpose(push, params)
 
     def product(v: jax.Array) -> jax.Array:
-        slopes = push(unravel(v))
-        if centred:
-            slopes = slopes - jnp.sum(weights * slopes)
-        back = weights * slopes
+        back = weights * push(unravel(v))
         if centred:
             back = back - weights * jnp.sum(back)
         return ravel_pytree(pull(back)[0])[0]
