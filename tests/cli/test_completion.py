@@ -15,7 +15,7 @@ RATES = "stable_minima/rates"
     [
         ("dynamics ", {"list", "new", "claims", "map", "status", "export", "gc", "experiment="}),
         ("dynamics st", {"status"}),
-        ("dynamics experiment=atlas/", {"experiment=atlas/catapult", "experiment=atlas/edge_of_stability"}),
+        ("dynamics experiment=atlas/ca", {"experiment=atlas/catapult"}),
         (f"dynamics experiment={NAME} size=", {"size=smoke", "size=laptop", "size=paper"}),
         (f"dynamics experiment={NAME} mode=p", {"mode=plan"}),
         (f"dynamics experiment={NAME} edge", {"edge_ratio="}),
