@@ -13,6 +13,8 @@ from dynamics.analysis.drawing import *
 from dynamics.analysis.figures import *
 from dynamics.analysis.gaps import *
 from dynamics.analysis.intervals import *
+from dynamics.analysis.kernel_curves import *
+from dynamics.analysis.loss_slices import *
 from dynamics.analysis.neuron_tables import *
 from dynamics.analysis.overlays import *
 from dynamics.analysis.rate_claims import *

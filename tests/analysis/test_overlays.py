@@ -108,3 +108,12 @@ def test_curves_of_a_study_have_a_row_a_seed():
     )
     expected[-1, -1] = np.inf
     assert an.read_curves(ended, "train_loss")[1].tolist() == expected.tolist()
+
+
+def test_kernels_of_a_study_are_followed_from_each_runs_first_outputs():
+    """By hand: one training point of kernel 2 or 4, one to test on of kernel 1; loss half the square; rate 1/4."""
+    kernels, first = np.array([[[2.0], [1.0]], [[4.0], [1.0]]]), np.array([[0.0, 0.0], [3.0, 5.0]])
+    found = an.follow_kernels(kernels, np.array([1.0]), first, np.array([0, 1, 2]), 0.25, 0.5)
+    assert found[0].tolist() == [[0, 0], [0.5, 0.25], [0.75, 0.375]]
+    assert found[1].tolist() == [[3, 5], [1, 4.5], [1, 4.5]]
+    assert an.linearize(kernels[1], np.array([1.0]), first[1], 0.5).largest_learning_rate == 0.5
