@@ -20,6 +20,7 @@ from dynamics.analysis.overlays import *
 from dynamics.analysis.rate_claims import *
 from dynamics.analysis.rate_figures import *
 from dynamics.analysis.rate_pages import *
+from dynamics.analysis.rate_sensitivity import *
 from dynamics.analysis.seed_values import *
 from dynamics.analysis.slope_groups import *
 from dynamics.analysis.slopes import *
