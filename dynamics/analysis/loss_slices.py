@@ -57,10 +57,16 @@ def slice_losses(view: View, directions: Sequence[Any], *positions: Any) -> np.n
     return np.asarray(_losses(view, tuple(directions), view.params, places)).reshape(grid.shape[:-1])
 
 
-def line_losses(view: View, other: Any, positions: Any) -> np.ndarray:
-    """Return the training loss (A,) at (1 - t) params + t other for these t; other: parameters like the view's."""
-    direction = jax.tree.map(jnp.subtract, other, view.params)
-    return slice_losses(view, [direction], positions)
+def line_losses(view: View, others: Sequence[Any], positions: Any) -> np.ndarray:
+    """Return the training loss at (1 - t) params + t other for each of the others and these t (A,), (others, A).
+
+    others: parameters like the view's; all lines are computed by one program
+    """
+    directions = tuple(jax.tree.map(jnp.subtract, other, view.params) for other in others)
+    positions = np.asarray(positions, float)
+    places = np.kron(np.eye(len(directions)), positions[:, None])
+    found = _losses(view, directions, view.params, jnp.asarray(places, view.train.weights.dtype))
+    return np.asarray(found).reshape(len(directions), len(positions))
 
 
 def _losses(view: View, directions: tuple[Any, ...], params: Any, places: jax.Array) -> jax.Array:

@@ -141,7 +141,8 @@ def measure(
     column `<name>`, or a dict of columns. Fields of one's own are set as `measure_options.<field>`: swept ones are
     `view.hyper["measure_options.<field>"]`, others `view.options.<field>`.
 
-    needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused
+    needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused. With `start` it keeps
+        its first parameters, and `view.initial` is the view of them
     cost: what it takes, in full-batch gradients, for the plan
     padding: under which padding its numbers stay, see `Measure`; by default runs with it are not padded at all
     undefined: its columns that may be NaN because there is no value; NaN in another is told in the run's status

@@ -55,7 +55,8 @@ def test_lines_run_from_one_network_to_the_other(seen, rng):
     other = random_net(rng, D, WIDTH)
     middle = TwoLayer(*((np.asarray(p) + np.asarray(q)) / 2 for p, q in zip(seen.params, other, strict=True)))
     expected = [loss_of(seen, net) for net in (seen.params, middle, other)]
-    np.testing.assert_allclose(an.line_losses(seen, TwoLayer(*map(jnp.asarray, other)), [0, 0.5, 1]), expected, rtol=1e-12)
+    lines = an.line_losses(seen, [TwoLayer(*map(jnp.asarray, other)), seen.params], [0, 0.5, 1])
+    np.testing.assert_allclose(lines, [expected, [expected[0]] * 3], rtol=1e-12)
 
 
 def test_barriers_by_hand():
