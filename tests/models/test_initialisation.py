@@ -18,15 +18,20 @@ from dynamics.models.two_layer import INITS, build_two_layer
 
 
 @cache
-def initialiser(init, padded):
-    model = build_two_layer(*padded, "relu", init, jnp.float64)
-    return jax.jit(jax.vmap(lambda seed, hyper: model.init(jax.random.key(seed), hyper), in_axes=(0, None)))
+def initialiser(padded):
+    """(seeds, hyper) -> initial parameters by init, seeds on a leading axis; one program for all inits."""
+    models = {init: build_two_layer(*padded, "relu", init, jnp.float64) for init in INITS}
+
+    def draw(seed, hyper):
+        return {init: model.init(jax.random.key(seed), hyper) for init, model in models.items()}
+
+    return jax.jit(jax.vmap(draw, in_axes=(0, None)))
 
 
 def drawn_params(init, d, width, padded=None, scale=1.0, seeds=(0,)):
     """Initial parameters of the first seed; of all of them on a leading axis where there are several."""
-    hyper = {"data.input_dim": jnp.int32(d), "model.width": jnp.int32(width), "model.init_scale": jnp.float64(scale)}
-    params = to_numpy(initialiser(init, padded or (d, width))(jnp.asarray(seeds), hyper))
+    hyper = {"data.input_dim": np.int32(d), "model.width": np.int32(width), "model.init_scale": np.float64(scale)}
+    params = to_numpy(initialiser(padded or (d, width))(np.asarray(seeds), hyper)[init])
     return params if len(seeds) > 1 else jax.tree.map(lambda p: p[0], params)
 
 
@@ -72,9 +77,9 @@ def test_padding_leaves_initial_parameters_bit_identical_and_the_rest_zero(init)
 
 @pytest.mark.usefixtures("x64")
 def test_a_wider_net_keeps_the_hidden_weights_of_a_narrower_one_and_rescales_the_readout():
-    narrow, wide = drawn_params("torch_default", 2, 4), drawn_params("torch_default", 2, 16)
-    np.testing.assert_array_equal(wide.hidden[:, :4], narrow.hidden)
-    np.testing.assert_allclose(wide.readout[:4], narrow.readout / 2, rtol=1e-15)
+    narrow, wide = (drawn_params("torch_default", 2, width, padded=(4, 9)) for width in (2, 8))
+    np.testing.assert_array_equal(wide.hidden[:, :2], narrow.hidden[:, :2])
+    np.testing.assert_allclose(wide.readout[:2], narrow.readout[:2] / 2, rtol=1e-15)
 
 
 @pytest.mark.usefixtures("x64")
@@ -88,10 +93,10 @@ def test_init_scale_multiplies_every_initial_parameter():
 @pytest.mark.usefixtures("x64")
 def test_linear_model_starts_normal_and_pads_with_zeros():
     hyper = {"data.input_dim": jnp.int32(3000), "model.init_scale": jnp.float64(2.0)}
-    w = np.asarray(build_linear_model(3005, jnp.float64).init(jax.random.key(0), hyper))
+    w = np.asarray(jax.jit(build_linear_model(3005, jnp.float64).init)(jax.random.key(0), hyper))
     assert stats.kstest(w[:3000], stats.norm(scale=2).cdf).pvalue > 1e-3
     assert not w[3000:].any()
-    np.testing.assert_array_equal(build_linear_model(3000, jnp.float64).init(jax.random.key(0), hyper), w[:3000])
+    np.testing.assert_array_equal(jax.jit(build_linear_model(3000, jnp.float64).init)(jax.random.key(0), hyper), w[:3000])
 
 
 @pytest.mark.usefixtures("x64")
