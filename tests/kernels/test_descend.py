@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -39,14 +40,15 @@ def problem(seed, n, d, width):
     return random_net(rng, d, width), rng.normal(size=(n, d)), rng.normal(size=n), rng.uniform(0.5, 2, size=n) / n
 
 
+@partial(jax.jit, static_argnums=4)
+def descend(net, samples, steps, scalars, on):
+    model = build_two_layer(samples[0].shape[1], net.readout.size, "relu", "torch_default", jnp.float32)
+    return stepping.descend(net, model.prepare(*samples), FACTOR, steps, scalars, on)
+
+
 def by_kernel(net, x, y, weights, rate, clip, decay, on, steps=STEPS):
-    d = x.shape[1]
-    batch = build_two_layer(d, net.readout.size, "relu", "torch_default", jnp.float32).prepare(
-        *(jnp.asarray(a, jnp.float32) for a in (x, y, weights))
-    )
-    params = TwoLayer(*(jnp.asarray(p, jnp.float32) for p in net))
-    scalars = tuple(jnp.float32(s) for s in (rate, clip, decay))
-    return jax.jit(lambda p, t: stepping.descend(p, batch, FACTOR, t, scalars, on))(params, jnp.int32(steps))
+    arrays = jax.tree.map(np.float32, (TwoLayer(*net), (x, y, weights)))
+    return descend(*arrays, np.int32(steps), tuple(np.float32(s) for s in (rate, clip, decay)), on)
 
 
 def off_by(found, expected):
@@ -98,19 +100,17 @@ def test_a_run_that_diverges_is_seen_to():
 def test_members_of_an_ensemble_are_what_they_are_alone():
     for d in (1, 3):
         problems = [problem(seed, 30, d, 20) for seed in range(3)]
-        model = build_two_layer(d, 20, "relu", "torch_default", jnp.float32)
-        batches = [model.prepare(*(jnp.asarray(a, jnp.float32) for a in p[1:])) for p in problems]
-        nets = [TwoLayer(*(jnp.asarray(leaf, jnp.float32) for leaf in p[0])) for p in problems]
-        rates = jnp.asarray([0.01, 0.02, 0.05])
+        nets, samples = zip(*[jax.tree.map(np.float32, (TwoLayer(*net), data)) for net, *data in problems], strict=True)
+        rates = np.float32([0.01, 0.02, 0.05])
 
-        def run(net, batch, rate):
-            return stepping.descend(net, batch, FACTOR, jnp.int32(20), (rate, jnp.float32(0.5), jnp.float32(0.1)), "all")
+        def run(net, samples, rate):
+            return descend(net, samples, np.int32(20), (rate, np.float32(0.5), np.float32(0.1)), "all")
 
         def stack(trees):
-            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+            return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
-        together = jax.jit(jax.vmap(run))(stack(nets), stack(batches), rates)
-        alone = stack([run(*each) for each in zip(nets, batches, rates, strict=True)])
+        together = jax.jit(jax.vmap(run))(stack(nets), stack(samples), rates)
+        alone = stack([run(*each) for each in zip(nets, samples, rates, strict=True)])
         assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
 
 

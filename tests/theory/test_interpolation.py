@@ -6,19 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import dense_hessian, net_jacobian, net_output, patch_hessian, patch_jacobian, patch_output, to_numpy
 
 from dynamics.core import spec as specs
 from dynamics.core.dynamics import Dynamics
 from dynamics.core.simulate import advance, drive, start
-from dynamics.curvature.gauss_newton import gauss_newton_kernel
-from dynamics.curvature.hessian import dense_hessian
 from dynamics.curvature.paired import top_eigenpairs_of_both
 from dynamics.data.closed_forms import BALL, SPHERE, radial_forms
-from dynamics.data.problem import DataSpec, Problem, Samples
-from dynamics.data.views import ViewSpec
+from dynamics.data.problem import DataSpec
 from dynamics.errors import InputError
-from dynamics.measures.view import View, prepare_run_data, view
-from dynamics.models.model_spec import ModelSpec
+from dynamics.measures.view import view
 from dynamics.models.two_layer import TwoLayer
 from dynamics.stability.weight import empirical_weight
 from dynamics.systems.interpolator_descent import InterpolationSpec
@@ -42,19 +39,13 @@ def on_sphere(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def seen_by_patches(net: TwoLayer, x: np.ndarray, y: np.ndarray, size: int) -> View:
-    n, width = len(y), net.readout.size
-    model = ModelSpec("convolutional", width, views=ViewSpec("disjoint", size)).build((x.shape[1],), x.dtype)
-    samples = Samples(jnp.asarray(x), jnp.asarray(y), jnp.asarray(y), jnp.full(n, 1 / n))
-    hyper = {"model.width": jnp.int32(width), "data.num_samples": jnp.int32(n)}
-    return View(model, net, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
-
-
-def tops(seen: View) -> tuple[float, float]:
+def tops(hessian: np.ndarray, jacobian: np.ndarray) -> tuple[float, float]:
     """(Hessian's, Gauss-Newton's) largest eigenvalue by dense decompositions."""
-    hessian = jax.jit(lambda p: dense_hessian(seen.loss, p))(seen.params)
-    squared = gauss_newton_kernel(seen.model, seen.params, seen.train)
-    return float(np.linalg.eigvalsh(hessian)[-1]), float(np.linalg.eigvalsh(squared)[-1])
+    return np.linalg.eigvalsh(hessian)[-1], np.linalg.eigvalsh(jacobian @ jacobian.T / len(jacobian))[-1]
+
+
+def tops_of_net(net: TwoLayer, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    return tops(dense_hessian(net, x, y, 0.5), net_jacobian(net, x))
 
 
 def test_two_points_by_hand(x64):
@@ -77,13 +68,12 @@ def test_two_points_by_hand(x64):
 def test_sphere_net_has_the_sharpness_of_its_secular_equation(d, scaling, rng, x64):
     x, y = on_sphere(rng, 9, d), rng.uniform(-1.5, 1.5, 9)
     y[4] = 0
-    net = build_sphere_interpolator(x, y, scaling)
+    net = to_numpy(build_sphere_interpolator(x, y, scaling))
     assert np.count_nonzero(np.any(np.asarray(net.hidden) != 0, axis=0)) == 8
-    seen = view(net, x, y)
-    np.testing.assert_allclose(seen.prediction.ravel(), y, atol=1e-9)
+    np.testing.assert_allclose(net_output(net, x), y, atol=1e-9)
     active = np.asarray(net.hidden[0] + x @ net.hidden[1:]) > 0
     assert active.sum(axis=0).max() == 1
-    hessian, squared = tops(seen)
+    hessian, squared = tops_of_net(net, x, y)
     assert hessian == pytest.approx(interpolator_sharpness(y, scaling), rel=1e-8)
     assert squared == pytest.approx(hessian, rel=1e-8)
     assert hessian < sphere_sharpness_bound(9, np.abs(y).max(), scaling)
@@ -93,15 +83,15 @@ def test_sphere_net_has_the_sharpness_of_its_secular_equation(d, scaling, rng, x
 def test_patch_net_has_it_too_and_its_filters_are_alone_among_all_patches(scaling, rng, x64):
     n, num, m = 7, 3, 4
     x, y = on_sphere(rng, n, num, m), rng.uniform(-1.5, 1.5, n)
-    net = build_patch_interpolator(x.reshape(n, -1), y, m, scaling)
+    net = to_numpy(build_patch_interpolator(x.reshape(n, -1), y, m, scaling))
     active = np.asarray(net.hidden[0] + x.reshape(-1, m) @ net.hidden[1:]) > 0  # of all n J patches
     assert active.sum(axis=0).tolist() == [1] * n
     assert (np.argmax(active, axis=0) // num).tolist() == list(range(n))
     apart = 1 - x.reshape(-1, m) @ x.reshape(-1, m).T + 9 * np.eye(n * num)  # the best separated patch was chosen
     assert (np.argmax(active, axis=0) % num).tolist() == apart.min(axis=1).reshape(n, num).argmax(axis=1).tolist()
-    seen = seen_by_patches(net, x.reshape(n, -1), y, m)
-    np.testing.assert_allclose(seen.prediction.ravel(), y, atol=1e-12)
-    hessian, squared = tops(seen)
+    whole = x.reshape(n, -1)
+    np.testing.assert_allclose(patch_output(net, whole, m, m), y, atol=1e-12)
+    hessian, squared = tops(patch_hessian(net, whole, y, 0.5, m, m), patch_jacobian(net, whole, m, m))
     assert hessian == pytest.approx(interpolator_sharpness(y, scaling, num), rel=1e-10)
     assert squared == pytest.approx(hessian, rel=1e-10)
     assert hessian < patch_sharpness_bound(n, np.abs(y).max(), num, scaling)
@@ -112,12 +102,11 @@ def test_points_of_other_norms_have_it_with_their_own_radius_and_those_that_do_n
     y = np.array([1.0, -0.5, 0.7, 2.0])
     gap = standout_margins(x)
     assert np.asarray(gap > 0).tolist() == [True, True, False, True]
-    net = build_isolating_neurons(jnp.asarray(x), gap, jnp.asarray(y), "optimal")
-    seen = view(net, x, y)
-    np.testing.assert_allclose(seen.prediction.ravel(), [1, -0.5, 0, 2], atol=1e-14)
+    net = to_numpy(build_isolating_neurons(jnp.asarray(x), gap, jnp.asarray(y), "optimal"))
+    np.testing.assert_allclose(net_output(net, x), [1, -0.5, 0, 2], atol=1e-14)
     diagonal = kernel_diagonal(y * [1, 1, 0, 1], "optimal", radius=np.linalg.norm(x, axis=1))
     np.testing.assert_allclose(diagonal, 2 * np.array([1, 0.5, 0, 2]) * np.sqrt([5, 2, 1.25, 3]))
-    assert tops(seen) == pytest.approx((float(kernel_top_eigenvalue(diagonal)) / 4,) * 2)
+    assert tops_of_net(net, x, y) == pytest.approx((float(kernel_top_eigenvalue(diagonal)) / 4,) * 2)
 
 
 def test_bounds_are_the_notes_and_attained_by_labels_of_one_size(x64):
@@ -186,7 +175,7 @@ def test_both_sharpnesses_are_those_of_the_matrices_where_they_differ(rng, x64):
     seen = view(net, x, y)
     guess = jax.tree.map(jnp.ones_like, net)
     found = jax.jit(lambda p: top_eigenpairs_of_both(seen.model, p, seen.train, 0.5, seen.loss_gradient, guess).value)(net)
-    hessian, squared = tops(seen)
+    hessian, squared = tops_of_net(to_numpy(net), x, y)
     assert abs(hessian - squared) > 1e-3
     np.testing.assert_allclose(found, [squared, hessian], rtol=1e-8)
 
