@@ -1,7 +1,7 @@
 """Kill it, tear its files, fill its disk: every fault must end in the store of a sweep that nothing happened to.
 
     make faults                          the long form: fifty kills and every other fault, counted in a table
-    python tests/faults.py --kills 5     a shorter one; the tests run a few of each
+    python tests/faults.py --kills 5     a shorter one; the tests run some of the faults
 
 The sweep is 32 Hydra jobs in eight groups, tiny networks for very many steps, saved every fifth of a second. Two stores
 are the same if they have the same parts with the same runs, bit for bit in every record, every final state and every
