@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "caps": "stable_minima/empty_caps",
     "catapult": "atlas/catapult",
     "concentration": "stable_minima/concentration",
+    "coordinate_check": "atlas/curvature/mup_coordinate_check",
     "depth": "data_geometry/depth",
     "flat_search": "stable_minima/tightness",
     "interpolation": "data_geometry/flat_interpolation",
