@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from dynamics.analysis.bounds import HOLDS, INCONCLUSIVE, Bound, as_estimate
 from dynamics.analysis.controls import REJECTED, Evidence, judge_control, summarize_control
@@ -104,9 +105,9 @@ def judge(
     )
 
 
-def judge_from(source: str) -> partial[Claim]:
-    """Return `judge` for claims of one source."""
-    return partial(judge, source=source)
+def judge_from(source: str, **shared: Any) -> partial[Claim]:
+    """Return `judge` for claims of one source; shared: other arguments that they have in common, such as `post_hoc`."""
+    return partial(judge, source=source, **shared)
 
 
 def sort_by_paper(claims: Sequence[Claim], first: str = "Liang") -> list[Claim]:

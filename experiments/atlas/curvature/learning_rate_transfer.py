@@ -14,7 +14,6 @@ Controls: each parametrisation fails what is claimed of the other.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -109,7 +108,7 @@ def caption(study: an.Study) -> str:
 
 
 def claims(study: an.Study) -> list[an.Claim]:
-    claim = partial(an.judge_from(SOURCE), post_hoc=CHANGED)
+    claim = an.judge_from(SOURCE, post_hoc=CHANGED)
     standard, mup = (read_losses(study, panel) for panel in NAMES)
     widest = f"{standard[0][-1] / standard[0][0]:g}"
     return [
