@@ -124,7 +124,7 @@ def test_list_names_every_experiment(cli):
     code, out, _ = cli("list")
     assert code == 0
     configs = Path(__file__).parents[2] / "configs" / "experiment"
-    assert out.split() == sorted(str(file.relative_to(configs).with_suffix("")) for file in configs.glob("*/*.yaml"))
+    assert out.split() == sorted(str(file.relative_to(configs).with_suffix("")) for file in configs.rglob("*.yaml"))
     assert {"atlas/catapult", "atlas/edge_of_stability", "stable_minima/rates"} <= set(out.split())
 
 
