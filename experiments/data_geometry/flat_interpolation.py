@@ -1,4 +1,4 @@
-"""Flat interpolation: labels on a sphere memorised by a net in closed form, its true sharpness, and descent from beside it."""
+"""Flat interpolation: labels on a sphere memorised by a net in closed form, its sharpness, and descent from beside it."""
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ def read_built(study: an.Study, *panels: str) -> pl.DataFrame:
 
 
 def standing(study: an.Study) -> pl.DataFrame:
-    """Share of ball samples that stand out from all others, pooled over seeds, beside its expectation; one row a (d, n)."""
+    """Share of ball samples that stand out from all others, pooled over seeds, and its expectation; a row a (d, n)."""
     pooled = read_built(study, "ball").group_by("data.input_dim", "data.num_samples")
     table = pooled.agg(share=pl.col("standing_share").mean(), seeds=pl.len()).sort("data.input_dim", "data.num_samples")
     places = table.select("data.input_dim", "data.num_samples").rows()
@@ -38,7 +38,7 @@ def standing(study: an.Study) -> pl.DataFrame:
 
 
 def ends(study: an.Study) -> pl.DataFrame:
-    """Return descent's last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
+    """Return the last step with `eta`, `window`, eta lambda / 2 of the optimal scaling, `moved` in perturbations."""
     table = study.select(panel="descent").final
     optimal = [patch_sharpness_bound(n, bound, 1, "optimal") for n, bound in table["data.num_samples", "bound"].iter_rows()]
     eta = 2 * pl.col("edge_ratio") / pl.col("exact_sharpness")

@@ -1,4 +1,4 @@
-"""Theorem E.5, Lemma F.7 and the cap bounds of Liang et al. 2025: what a sample says about the law, measured and exact."""
+"""Theorem E.5, Lemma F.7 and cap bounds of Liang et al. 2025: what a sample says about the law, measured and exact."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ def count_samples(study: an.Study) -> pl.DataFrame:
 
 
 def coverage_table(study: an.Study, bound: Callable) -> pl.DataFrame:
-    """For every cell of the counts and every delta: how often the share in the annulus kept within the bound, with interval."""
+    """For every cell of counts and every delta: how often the share in the annulus kept the bound, with interval."""
     rows = []
     for cell in count_samples(study).iter_rows(named=True):
         n, p = cell["num_samples"], float(theory.annulus_probability(cell["annulus"], cell["input_dim"]))
@@ -232,7 +232,7 @@ def largest_scaled(found: list[Search]) -> float:
 
 
 def least_cap_slack(constants: Callable[[int], tuple[float, float]]) -> float:
-    """Return the least relative distance of the exact cap probability inside its bounds, over d = 1..20 and h in (0, 1]."""
+    """Return the least relative distance of the exact cap probability inside its bounds, for d = 1..20, h in (0, 1]."""
     slack = np.inf
     for d in range(1, 21):
         low, high = (c * HEIGHTS ** ((d + 1) / 2) for c in constants(d))
