@@ -38,23 +38,37 @@ def test_outputs_gradient_and_kernel_are_those_of_their_definition(rng, form, de
     model = ModelSpec("diagonal_linear", 1, depth=depth, form=form).build((4,), jnp.dtype("float64"))
     rows = 2 if form == "difference" else depth + 1
     params, x, y = rng.normal(size=(rows, 4)), rng.normal(size=(6, 4)), rng.normal(size=6)
-    batch = model.prepare(jnp.asarray(x), jnp.asarray(y), jnp.full(6, 1 / 6))
+
+    @jax.jit
+    def compute(params, x, y):
+        batch = model.prepare(x, y, jnp.full(6, 1 / 6))
+        by_autodiff = jax.grad(lambda p: mean_loss("squared", 0.5, model.apply, p, batch))(params)
+        return (
+            *(model.apply(params, batch), model.squared_gradient(params, batch, 0.5)),
+            *(by_autodiff, model.gauss_newton(params, batch)),
+        )
+
+    outputs, gradient, by_autodiff, kernel = map(np.asarray, compute(params, x, y))
     predict = lambda p: x @ weights_by_hand(p, form, depth + 1)  # noqa: E731
-    np.testing.assert_allclose(model.apply(params, batch), predict(params), rtol=1e-13)
+    np.testing.assert_allclose(outputs, predict(params), rtol=1e-13)
     steps = 1e-6 * np.eye(params.size).reshape(-1, *params.shape)
     jacobian = np.stack([(predict(params + s) - predict(params - s)) / 2e-6 for s in steps], axis=1)
     by_hand = (2 * 0.5 / 6 * (predict(params) - y) @ jacobian).reshape(params.shape)
-    np.testing.assert_allclose(model.squared_gradient(params, batch, 0.5), by_hand, rtol=1e-7, atol=1e-9)
-    by_autodiff = jax.grad(lambda p: mean_loss("squared", 0.5, model.apply, p, batch))(jnp.asarray(params))
-    np.testing.assert_allclose(model.squared_gradient(params, batch, 0.5), by_autodiff, rtol=1e-12)
-    np.testing.assert_allclose(model.gauss_newton(params, batch), jacobian @ jacobian.T / 6, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(gradient, by_hand, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(gradient, by_autodiff, rtol=1e-12)
+    np.testing.assert_allclose(kernel, jacobian @ jacobian.T / 6, rtol=1e-7, atol=1e-9)
 
 
 def followed(spec, steps=300):
     dynamics = spec.dynamics()
-    fixed, state = start(dynamics, key_of(spec), hyper_of(spec))
-    end = jax.jit(lambda s: jax.lax.fori_loop(0, steps, lambda t, s: dynamics.step(s, fixed, jax.random.key(t)), s))(state)
-    return np.asarray(fixed.problem.train.inputs), np.asarray(state.params), np.asarray(end.params)
+
+    @jax.jit
+    def run(key, hyper):
+        fixed, state = start(dynamics, key, hyper)
+        end = jax.lax.fori_loop(0, steps, lambda t, s: dynamics.step(s, fixed, key), state)
+        return fixed.problem.train.inputs, state.params, end.params
+
+    return map(np.asarray, run(key_of(spec), hyper_of(spec)))
 
 
 @pytest.mark.parametrize("kind", ["gradient_flow", "gd"])
@@ -78,7 +92,12 @@ def test_layers_of_the_product_form_keep_the_difference_of_their_squares_and_pad
     assert np.max(np.abs(end - begun)) > 0.05
     for form in ("difference", "product"):
         model = ModelSpec("diagonal_linear", 1, form=form).build((7,), jnp.dtype("float64"))
-        padded = model.init(jax.random.key(0), hyper_of(RUN))
-        batch = model.prepare(jnp.pad(jnp.ones((2, 5)), ((0, 0), (0, 2))), jnp.ones(2), jnp.full(2, 0.5))
-        assert not np.any(padded[:, 5:]) and not np.any(model.squared_gradient(padded, batch, 1.0)[:, 5:])
+        inputs = np.pad(np.ones((2, 5)), ((0, 0), (0, 2)))
+
+        @jax.jit
+        def compute(key, hyper, model=model, inputs=inputs):
+            padded = model.init(key, hyper)
+            return padded, model.squared_gradient(padded, model.prepare(inputs, np.ones(2), np.full(2, 0.5)), 1.0)
+
+        assert not any(np.any(found[:, 5:]) for found in map(np.asarray, compute(key_of(RUN), hyper_of(RUN))))
     assert spec.model.parameters((5,)) == end.size == 15 and RUN.model.parameters((5,)) == 10
