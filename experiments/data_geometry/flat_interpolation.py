@@ -1,4 +1,4 @@
-"""Flat interpolation: labels on a sphere memorised by a net in closed form, its sharpness, and descent from beside it."""
+"""Flat interpolation: labels on a sphere memorised by a net in closed form, its sharpness, descent from beside it."""
 
 import numpy as np
 import polars as pl
