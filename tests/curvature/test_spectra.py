@@ -19,6 +19,7 @@ from dynamics.curvature.trace_estimates import estimate_moments
 pytestmark = pytest.mark.usefixtures("x64")
 
 SIZE, K = 24, 4
+MOST = 72  # products: too few where the top is as dense as the rest
 SPECTRA = {
     "positive": np.linspace(0.1, 3.0, SIZE),
     "large negative": np.concatenate([[-100.0], np.linspace(-1, 2, SIZE - 1)]),
@@ -50,15 +51,18 @@ def both_ends(matrices):
     return high._replace(value=-high.value), low
 
 
-@pytest.fixture(scope="module", params=[np.float32], ids=str)  # 64 bits: in the tests below
-def ends(request):
-    """The matrices, padded by two rows of zeros in one case, and what was found; all of a precision in one program."""
+@pytest.fixture(scope="module")
+def ends():
+    """The matrices in 32 bits, padded by six rows of zeros in one case, and what was found; all in one program.
+
+    In 64 bits other searches are held against exact values: of a diagonal, over devices, and the measures of a classifier.
+    """
     with jax.enable_x64(True):
         rng = np.random.default_rng(5)
-        matrices = {name: with_spectrum(rng, values, request.param) for name, values in SPECTRA.items()}
-        matrices["padded"] = np.pad(with_spectrum(rng, np.linspace(-2, 3, SIZE - 6), request.param), (0, 6))
+        matrices = {name: with_spectrum(rng, values, np.float32) for name, values in SPECTRA.items()}
+        matrices["padded"] = np.pad(with_spectrum(rng, np.linspace(-2, 3, SIZE - 6), np.float32), (0, 6))
         found = to_numpy(both_ends(jnp.asarray(np.stack(list(matrices.values())))))
-    return request.param, matrices, found
+    return np.float32, matrices, found
 
 
 @pytest.mark.parametrize("end", [0, 1], ids=["top", "bottom"])
@@ -85,27 +89,27 @@ def test_an_exhausted_space_ends_the_search_and_a_cluster_is_counted_as_often_as
     assert steps["zero"] == steps["minus the identity"] == K and steps["rank two"] == K + 2
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def search(diagonal, starts, num_products, tolerance):
-    return top_eigenpairs(lambda v: diagonal * v, starts, num_products, tolerance)
+@jax.jit
+def search(diagonal, starts):
+    return top_eigenpairs(lambda v: diagonal * v, starts, MOST)
 
 
 def test_warm_starts_take_fewer_products_and_too_few_are_told():
     size = 100
-    diagonal = jnp.asarray(np.concatenate([np.linspace(-1, 1, size - 3), [1.6, 2.4, 3.5]]))
-    cold = to_numpy(search(diagonal, jnp.zeros((3, size)), 90, None))
-    warm = to_numpy(search(1.0001 * diagonal, jnp.asarray(cold.vector), 90, None))
-    short = to_numpy(search(diagonal, jnp.zeros((3, size)), 12, None))
-    broken = search(jnp.full(size, jnp.nan), jnp.zeros((3, size)), 12, None)
+    diagonal = np.concatenate([np.linspace(-1, 1, size - 3), [1.6, 2.4, 3.5]])
+    cold = to_numpy(search(diagonal, np.zeros((3, size))))
+    warm = to_numpy(search(1.0001 * diagonal, cold.vector))
+    short = to_numpy(search(np.linspace(-1, 1, size), np.zeros((3, size))))
+    broken = search(np.full(size, np.nan), np.zeros((3, size)))
     for found, factor in ((cold, 1), (warm, 1.0001)):
         np.testing.assert_allclose(found.value, factor * np.array([3.5, 2.4, 1.6]), rtol=1e-9)
         assert found.converged.all()
-    assert warm.steps < cold.steps < 90
-    assert not short.converged.any() and (short.value < [3.5, 2.4, 1.6]).all() and (short.residual > 1e-3).any()
+    assert warm.steps < cold.steps < MOST
+    assert not short.converged.any() and (short.value < [1, 1 - 2 / 99, 1 - 4 / 99]).all() and (short.residual > 1e-5).all()
     assert not np.asarray(broken.converged).any()
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 12])
+@pytest.mark.parametrize("size", [1, 7, 12])
 def test_rotations_diagonalise_small_matrices_zero_rows_in_their_place(rng, size):
     random = rng.normal(size=(size, size))
     cases = {"random": random + random.T, "zero": np.zeros((size, size)), "pairs": with_spectrum(rng, np.arange(size) // 2.0)}
@@ -178,8 +182,9 @@ def test_a_density_has_the_moments_of_its_probes_and_integrates_to_one(rng):
 def test_a_density_is_that_of_the_eigenvalues():
     """A thousand of them, spread as a half and a half: the mass of each half within three errors, the gap empty."""
     size = 1000
-    diagonal = jnp.concatenate([jnp.linspace(-1, 0, size // 2), jnp.linspace(2, 3, size // 2)])
-    found = to_numpy(estimate_density(lambda v: diagonal * v, size, jax.random.key(0), 10, 40, jnp.float64, 0.01, 500))
+    diagonal = np.concatenate([np.linspace(-1, 0, size // 2), np.linspace(2, 3, size // 2)])
+    key, product = jax.random.key(0), lambda v: diagonal * v
+    found = to_numpy(jax.jit(lambda key: estimate_density(product, size, key, 10, 40, jnp.float64, 0.01, 500))(key))
     left, gap = found.grid < 0.5, (found.grid > 0.3) & (found.grid < 1.7)
     share = np.trapezoid(found.density[left], found.grid[left])
     assert share == pytest.approx(0.5, abs=0.02) and found.density[gap].max() < 1e-6
@@ -188,19 +193,26 @@ def test_a_density_is_that_of_the_eigenvalues():
 
 def test_all_of_it_is_mapped_over_devices(rng):
     """Runs of a device one after another, on four devices at once: no LAPACK that waits for its pool."""
-    matrices = jnp.asarray(np.stack([with_spectrum(rng, rng.normal(size=10)) for _ in range(8)]))
+    matrices, key = np.stack([with_spectrum(rng, rng.normal(size=10)) for _ in range(8)]), jax.random.key(0)
 
     def look(matrix):
-        product, key = lambda v: matrix @ v, jax.random.key(0)
+        product = lambda v: matrix @ v  # noqa: E731
         return (
             top_eigenpairs(product, jnp.zeros((2, 10)), 10).value,
             estimate_moments(product, 10, key, 2, 2, matrix.dtype).trace,
-            estimate_density(product, 10, key, 2, 4, matrix.dtype, points=8).density,
+            estimate_density(product, 10, key, 2, 4, matrix.dtype, points=8).moment(1)[0],
         )
 
     mesh, over = Mesh(np.array(jax.devices()[:4]), ("runs",)), PartitionSpec("runs")
     loop = partial(jax.lax.map, look)
-    sharded = jax.jit(jax.shard_map(loop, mesh=mesh, in_specs=over, out_specs=over, check_vma=False))(matrices)
-    for seen, expected in zip(sharded, jax.jit(loop)(matrices), strict=True):
-        np.testing.assert_allclose(seen, expected, rtol=1e-10)
-    np.testing.assert_allclose(sharded[0], np.linalg.eigvalsh(matrices)[:, :-3:-1], rtol=1e-9)
+    tops, traces, moments = jax.jit(jax.shard_map(loop, mesh=mesh, in_specs=over, out_specs=over, check_vma=False))(matrices)
+    sketch, probes, signs = (np.asarray(jax.random.rademacher(k, (2, 10), jnp.float64)) for k in (*jax.random.split(key), key))
+
+    def trace(matrix):  # on the sketch's range exactly, and of the rest the mean over probes
+        basis = np.linalg.qr(matrix @ sketch.T)[0]
+        rest = probes - probes @ basis @ basis.T
+        return np.trace(basis.T @ matrix @ basis) + np.sum(rest @ matrix * rest) / 2
+
+    np.testing.assert_allclose(tops, np.linalg.eigvalsh(matrices)[:, :-3:-1], rtol=1e-9)
+    np.testing.assert_allclose(traces, [trace(matrix) for matrix in matrices], rtol=1e-9)
+    np.testing.assert_allclose(moments, np.einsum("ki,nij,kj->n", signs, matrices, signs) / 20, rtol=1e-9)

@@ -22,7 +22,7 @@ from dynamics.systems.training import TrainingSpec
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-ETA, BETA, SIGMA, N, CHAINS, STEPS = 0.3, 7.0, 0.6, 12, 20000, 25
+ETA, BETA, SIGMA, N, CHAINS, STEPS = 0.3, 7.0, 0.6, 12, 8000, 25
 REGRESSION = TrainingSpec(
     seed=3,
     precision="float64",
@@ -99,7 +99,7 @@ def test_label_noise_is_refused_where_labels_are_classes_and_padding_where_noise
 
 def steps_of(optimizer: OptimizerSpec, gradient: Callable, params, steps: int, rule_state=None, key=None):
     """The parameters after `steps` steps of a rule by itself."""
-    names = [name for name, value in vars(optimizer).items() if isinstance(value, float)]
+    names = [name for name, value in vars(optimizer).items() if isinstance(value, float | jax.Array)]
     hyper = {f"optimizer.{name}": jnp.asarray(getattr(optimizer, name)) for name in names}
     rule, key = optimizer.rule(hyper, jax.tree.map(jnp.ones_like, params)), jax.random.key(0) if key is None else key
 
@@ -115,49 +115,64 @@ def test_preconditioned_langevin_samples_in_its_metric_while_that_stands_still()
     for _ in range(200):
         metric = 1 / (values * np.sqrt(variances))
         variances = 1 / (BETA * values * (1 - 0.1 * metric * values / 2))
-    squares = jnp.asarray(values**2 * variances)
+    squares = values**2 * variances
 
+    @jax.jit
     def sample(keep):
         rule = OptimizerSpec("psgld", learning_rate=0.1, inverse_temperature=BETA, beta2=keep, epsilon=1e-12)
         keys = jax.random.split(jax.random.key(1), CHAINS)
         chain = lambda key: steps_of(rule, lambda p: values * p, jnp.zeros(2), 60, squares, key)  # noqa: E731
-        return np.var(np.asarray(jax.jit(jax.vmap(chain))(keys)), axis=0)
+        return jnp.var(jax.vmap(chain)(keys), axis=0)
 
     expected = variances * (1 - (1 - 0.1 * metric * values) ** 120)
     np.testing.assert_allclose(sample(0.99999), expected, rtol=CLOSE)
     assert np.min(np.abs(sample(0.5) / expected - 1)) > 5 * CLOSE
 
 
-@pytest.mark.parametrize("normalized", [True, False])
-def test_sam_is_optax_s(normalized):
+def test_sam_is_optax_s():
     def gradient(p):
         return jax.grad(lambda q: jnp.sum(jnp.sin(q["a"]) ** 2) + jnp.sum(q["a"][:2] * q["b"]))(p)
 
-    begin = {"a": jnp.linspace(-1.0, 2.0, 4), "b": jnp.array([0.3, -0.7])}
-    ours = steps_of(OptimizerSpec("sam", learning_rate=0.1, radius=0.4, normalized=normalized), gradient, begin, 9)
-    ascent = optax.chain(optax.normalize_by_update_norm(), optax.sgd(0.4)) if normalized else optax.sgd(0.4)
-    theirs = optax.contrib.sam(optax.sgd(0.1), ascent, opaque_mode=True)
-    p, state = begin, theirs.init(begin)
-    for _ in range(9):
-        updates, state = theirs.update(gradient(p), state, p, grad_fn=lambda q, i: gradient(q))
-        p = optax.apply_updates(p, updates)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, p)  # optax adds 1e-6 to the norm
-    plain = steps_of(OptimizerSpec("gd", learning_rate=0.1), gradient, begin, 9)
-    assert np.max(np.abs(ours["a"] - plain["a"])) > 0.1
+    def by_optax(begin, normalized):
+        ascent = optax.chain(optax.normalize_by_update_norm(), optax.sgd(0.4)) if normalized else optax.sgd(0.4)
+        theirs = optax.contrib.sam(optax.sgd(0.1), ascent, opaque_mode=True)
+
+        def step(_, carry):
+            updates, state = theirs.update(gradient(carry[0]), carry[1], carry[0], grad_fn=lambda q, i: gradient(q))
+            return optax.apply_updates(carry[0], updates), state
+
+        return jax.lax.fori_loop(0, 9, step, (begin, theirs.init(begin)))[0]
+
+    @jax.jit
+    def both(begin):
+        rules = [OptimizerSpec("sam", learning_rate=0.1, radius=0.4, normalized=kind) for kind in (True, False)]
+        rules.append(OptimizerSpec("gd", learning_rate=0.1))
+        return [steps_of(rule, gradient, begin, 9) for rule in rules], [by_optax(begin, kind) for kind in (True, False)]
+
+    (*ours, plain), theirs = both({"a": np.linspace(-1.0, 2.0, 4), "b": np.array([0.3, -0.7])})
+    for own, other in zip(ours, theirs, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), own, other)  # optax adds 1e-6 to the norm
+        assert np.max(np.abs(np.asarray(own["a"]) - np.asarray(plain["a"]))) > 0.1
 
 
 def test_sam_is_unstable_exactly_beyond_its_edge():
     """eta lambda (1 + rho lambda / |g|) = 2: at that |g| a step flips the sign, it grows below."""
     eta, rho, curvature = 0.3, 0.25, 4.0
     flips = rho * eta * curvature / (2 - eta * curvature)  # |theta| = |g| / lambda at the edge
+    shares, signs, excess = np.array([0.98, 1.0, 1.02]), [1, 0, -1], np.array([-0.01, 0.01])
     rule = OptimizerSpec("sam", learning_rate=eta, radius=rho)
-    for share, sign in ((0.98, 1), (1.0, 0), (1.02, -1)):
-        after = steps_of(rule, lambda p: curvature * p, jnp.array([0.0, share * flips]), 1)
-        assert after[0] == 0 and np.sign(round(float(-after[1] / (share * flips)) - 1, 12)) == sign
     plain = OptimizerSpec("sam", learning_rate=eta, radius=0.1, normalized=False)
-    for excess in (-0.01, 0.01):
-        radius = ((2 + excess) / (eta * curvature) - 1) / curvature
-        after = steps_of(change(plain, radius=radius), lambda p: curvature * p, jnp.array([1.0]), 7)
-        np.testing.assert_allclose(after, -((1 + excess) ** 7), rtol=1e-12)
-    still = steps_of(rule, lambda p: 0 * p, jnp.array([1.0]), 3)
+
+    def gradient(p):
+        return curvature * p
+
+    @jax.jit
+    def steps(starts, radii):
+        after = jax.vmap(lambda start: steps_of(rule, gradient, jnp.stack([0 * start, start]), 1))(starts)
+        far = jax.vmap(lambda radius: steps_of(change(plain, radius=radius), gradient, jnp.ones(1), 7))(radii)
+        return after, far, steps_of(rule, lambda p: 0 * p, jnp.ones(1), 3)
+
+    after, far, still = map(np.asarray, steps(shares * flips, ((2 + excess) / (eta * curvature) - 1) / curvature))
+    assert not after[:, 0].any() and np.sign(np.round(-after[:, 1] / (shares * flips) - 1, 12)).tolist() == signs
+    np.testing.assert_allclose(far[:, 0], -((1 + excess) ** 7), rtol=1e-12)
     assert still[0] == 1  # no direction is no ascent, and no NaN
