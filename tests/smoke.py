@@ -231,7 +231,7 @@ def undeclared_needs(name: str, output: Path, overrides: list[str]) -> list[str]
 
 
 def strip_undeclared(study):
-    """The study without the panels (but for one) and the measures that its config does not declare as needed."""
+    """The study without the panels (but for one) and the measures of all panels that its config does not declare as needed."""
     from dataclasses import replace
 
     needs = study.needs
@@ -240,8 +240,16 @@ def strip_undeclared(study):
     spec = study.specs[study.runs["run"][0]]
     if not hasattr(spec, "measures"):
         return study
-    gone = set(observed_columns(spec, tuple(spec.measures))) - set(observed_columns(spec, needs.measures))
+    declared = set(observed_columns(spec, needs.measures))
+    recorded = [set(observed_columns(run, tuple(run.measures))) for run in first_runs(study)]
+    gone = set.intersection(*recorded) - declared  # what one panel alone records is not declared
     return replace(study, records=study.records.drop(column for column in study.records.columns if column in gone))
+
+
+def first_runs(study) -> list:
+    """The spec of the first run of every panel."""
+    firsts = study.runs.unique("panel", keep="first", maintain_order=True)["run"]
+    return [study.specs[run] for run in firsts]
 
 
 def observed_columns(spec, measures: tuple[str, ...]) -> list[str]:
