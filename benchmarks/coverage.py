@@ -1,8 +1,8 @@
 """Coverage of the intervals that claims report, by simulation: this script writes the table of docs/statistics.md.
 
-Seeds are independent; five cells a seed stand for five n (slopes) or five settings (extremes). Every statistic is one that
-claims use, through the functions that they use. Noise: normal, log-normal (skewed; medians are 1), Student's t with two
-degrees of freedom (no variance).
+Seeds are independent; five cells a seed stand for five n (slopes) or five settings (extremes). Every statistic is one
+that claims use, through the functions that they use. Noise: normal, log-normal (skewed; medians are 1), Student's t
+with two degrees of freedom (no variance).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure what spectra of a net of 10^5 parameters cost, in CPU seconds, and their share of a run with 40 records.
 
-A tanh MLP with two hidden layers of 300 on 256 samples in 32 dimensions, squared loss, 32 bits: about 10^5 parameters. Each
-word is compiled alone and timed by the process's own CPU time, which other programs on the machine do not change.
+A tanh MLP with two hidden layers of 300 on 256 samples in 32 dimensions, squared loss, 32 bits: about 10^5 parameters.
+Each word is compiled alone and timed by the process's own CPU time, which other programs on the machine do not change.
 
     python benchmarks/curvature.py [--quick]
 """

@@ -1,7 +1,7 @@
 """Wall time of Figure 2's whole grid, from the command to the figure, and that of the eager loop, extrapolated.
 
-The command is the user's own, in a process of its own with empty folders for results and compiled programs; and once more
-with the programs there but no results, so that what compiling cost is the difference. The eager loop
+The command is the user's own, in a process of its own with empty folders for results and compiled programs; and once
+more with the programs there but no results, so that what compiling cost is the difference. The eager loop
 would take hours: a few of its steps are timed at every shape of the grid, without any measure, and multiplied.
 """
 

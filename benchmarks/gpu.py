@@ -1,11 +1,12 @@
-"""What a GPU gives, in ten minutes: which way of stepping wins, Figure 2 at paper size, an eager loop, two paper-size shapes.
+"""What a GPU gives, in ten minutes: which way of stepping wins, Figure 2 at paper size, an eager loop,
+two paper-size shapes.
 
     python benchmarks/gpu.py                          # on a machine with a GPU: into benchmarks/results/gpu
     python benchmarks/gpu.py --sections steps --tune  # some of it; with other block sizes
     python benchmarks/gpu.py --dry-run                # anywhere, at tiny sizes: whether it runs, not how fast
 
-It needs JAX, flax, optax and numpy, for the eager loop PyTorch; neither Hydra nor a store. Each section writes its own file as
-it ends, so that a time limit takes nothing that was measured; none begins once `--seconds` have passed.
+It needs JAX, flax, optax and numpy, for the eager loop PyTorch; neither Hydra nor a store. Each section writes its own
+file as it ends, so that a time limit takes nothing that was measured; none begins once `--seconds` have passed.
 """
 
 from __future__ import annotations

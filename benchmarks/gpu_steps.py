@@ -1,8 +1,8 @@
 """Time one step of full-batch descent on two-layer ReLU nets in every way the suite has of taking it on a GPU.
 
 All take the same steps from the same start in float32 without TF32; `off by` is the largest relative distance from the
-plain closed form after 20 steps, `off 64` that from the same steps in 64 bits after 100. The share is the rate of useful
-operations, 4 (d + 1) + 4 per neuron-sample, relative to a large float32 matrix product measured in the same run.
+plain closed form after 20 steps, `off 64` that from the same steps in 64 bits after 100. The share is the rate of
+useful operations, 4 (d + 1) + 4 per neuron-sample, relative to a large float32 matrix product measured in the same run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Whole computations of the papers at their own size on a GPU, through the engine: Figure 2, and one shape of X1 and X3.
+"""Whole computations of the papers at their own size on a GPU, through the engine: Figure 2,
+and one shape of X1 and X3.
 
-They need neither the store nor the command line. A plan is computed twice by one executor, so that the second time has all
-programs compiled; what it took is compared with the useful operations that the plan counts.
+They need neither the store nor the command line. A plan is computed twice by one executor, so that the second time has
+all programs compiled; what it took is compared with the useful operations that the plan counts.
 """
 
 from __future__ import annotations

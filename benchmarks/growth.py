@@ -1,7 +1,8 @@
 """Measure how our cost grows with ensemble size, width, n, d, steps and devices: log-log plots, fitted exponents.
 
-The rest is as in `BASE`. What counts is the time of a whole plan once compiled: drawing the data, stepping, fetching records.
-An exponent is fitted to the upper half of an axis, where the work is; the same over the whole axis stands beside it.
+The rest is as in `BASE`. What counts is the time of a whole plan once compiled: drawing the data, stepping, fetching
+records. An exponent is fitted to the upper half of an axis, where the work is;
+the same over the whole axis stands beside it.
 """
 
 from __future__ import annotations
@@ -154,7 +155,8 @@ def save(curves: list[Curve], about: dict[str, Any], folder: Path) -> list[Path]
 
 
 def draw(curves: list[Curve], file: Path) -> None:
-    """Draw one panel per axis: the times, the line fitted to the upper half, and slope 1 (-1 for devices) to compare."""
+    """Draw one panel per axis: the times, the line fitted to the upper half,
+    and slope 1 (-1 for devices) to compare."""
     from dynamics.analysis.figures import new_axes, style
 
     with style():

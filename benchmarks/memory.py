@@ -3,8 +3,9 @@
     python benchmarks/memory.py          three runs, each in a process of its own, whose peak is measured; a few minutes
     python benchmarks/memory.py --all    the largest programs of every experiment at size=paper, compiled and not run
 
-Megabytes. `plan` is what `mode=plan` says of the runs that are computed at once, `program` what the compiler allots for them,
-`process` the most that the process held beyond what it held before it computed anything, libraries and compiler apart.
+Megabytes. `plan` is what `mode=plan` says of the runs that are computed at once, `program` what the compiler allots for
+them, `process` the most that the process held beyond what it held before it computed anything,
+libraries and compiler apart.
 """
 
 from __future__ import annotations

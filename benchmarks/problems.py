@@ -22,7 +22,8 @@ class Problem:
 
     biting_clip: a clip norm short of the gradients at the start, so that clipping is checked too
     check_steps: after how many steps losses are compared
-    patch_size, stride: of a one-dimensional convolution with mean pooling, whose `width` is its number of filters; 0 for none
+    patch_size, stride: of a one-dimensional convolution with mean pooling, whose `width` is its number of filters;
+        0 for none
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""Measure the cost of a record: the paper-size run of Figure 3 (Liang et al. 2025) observed by each measure and by all of them.
+"""Measure the cost of a record: the paper-size run of Figure 3 (Liang et al. 2025) observed by each measure
+and by all of them.
 
-CPU time of this process, so that a busy machine disturbs it little; repetitions are interleaved and the median is taken.
-A record's own cost is that beyond a record of the training loss, which every run has.
+CPU time of this process, so that a busy machine disturbs it little; repetitions are interleaved and the median is
+taken. A record's own cost is that beyond a record of the training loss, which every run has.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python benchmarks/roofline.py            results/full.json -> a table, in results/roofline.md
 
-Least operations are the useful FLOPs that all variants are counted by. Least bytes are the parameters read and written once and
-the data read once, a step of all runs: what a machine without any cache would move that keeps pre-activations to itself.
+Least operations are the useful FLOPs that all variants are counted by. Least bytes are the parameters read and written
+once and the data read once, a step of all runs: what a machine without any cache would move that keeps
+    pre-activations to itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Measure what a sweep costs beyond its arithmetic: launching ten thousand jobs, and scaling over devices and processes.
+"""Measure what a sweep costs beyond its arithmetic: launching ten thousand jobs,
+and scaling over devices and processes.
 
-Launching is measured on the command line as a user would call it, a tiny problem a job, against Hydra's basic launcher in
-the same run. Scaling is measured on one compiled program each way, compile time apart: forced CPU devices of one process,
-and processes with a device each that share a plan through its store. More of either than there are cores cannot be faster.
+Launching is measured on the command line as a user would call it, a tiny problem a job, against Hydra's basic launcher
+in the same run. Scaling is measured on one compiled program each way, compile time apart: forced CPU devices of one
+process, and processes with a device each that share a plan through its store.
+More of either than there are cores cannot be faster.
 """
 
 from __future__ import annotations

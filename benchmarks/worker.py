@@ -1,8 +1,8 @@
 """Run a competitor in its own process, controlled by JSON lines over pipes; each needs its own XLA and thread settings.
 
-`Worker` is the caller's side. Run as a script, this file is the other side: `worker.py MODULE PROBLEM FOLDER DEVICE`, the
-problem as JSON, builds `competitors.MODULE.Competitor(problem, folder, device)` and answers calls of its methods until its
-input closes.
+`Worker` is the caller's side. Run as a script, this file is the other side: `worker.py MODULE PROBLEM FOLDER DEVICE`,
+the problem as JSON, builds `competitors.MODULE.Competitor(problem, folder, device)` and answers calls of its methods
+until its input closes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def environment(folder: Path, device: str, threads: int | None) -> dict[str, str
     found = {
         "PYTHONPATH": os.pathsep.join(paths),
         "JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu",
-        # shared by all problems, as precompiled headers are, but not by numbers of threads, which are written into the code
+        # shared by all problems, as precompiled headers are, but not by numbers of threads,
+        # which are written into the code
         "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / f"inductor-{threads or 'all'}"),
     }
     if device == "gpu":

@@ -12,7 +12,8 @@ from typing import Any
 LONGEST_VALUE = 200  # characters of a value in a message
 POSIX = os.name == "posix"
 
-# What else the field calls a field of ours. A name with a dot means one field, a name without one any field that ends so.
+# What else the field calls a field of ours. A name with a dot means one field,
+# a name without one any field that ends so.
 ABBREVIATIONS = {
     **dict.fromkeys(("lr", "eta", "step_size", "stepsize"), "learning_rate"),
     **dict.fromkeys(("wd", "l2", "lam", "lambda", "lambda_", "ridge"), "weight_decay"),
@@ -95,7 +96,8 @@ def require(condition: bool, field: str, value: Any, allowed: str) -> None:
 
 
 def require_posix(what: str) -> None:
-    """Raise an `InputError` where this is no POSIX system, which `what` needs: for file locks that die with their process."""
+    """Raise an `InputError` where this is no POSIX system, which `what` needs:
+    for file locks that die with their process."""
     allowed = f"{what} needs Linux or macOS (or WSL on Windows); stored results can be read here"
     require(POSIX, "operating system", sys.platform, allowed)
 

@@ -1,4 +1,5 @@
-"""Four CPU devices and the compile cache, set up before anything imports JAX; 64 bits only where a test asks for them."""
+"""Four CPU devices and the compile cache, set up before anything imports JAX;
+64 bits only where a test asks for them."""
 
 import os
 
@@ -37,7 +38,8 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_of_one_file():
-    """Free them after a file once there are many (freeing takes a while), or a worker would keep all that it compiled."""
+    """Free them after a file once there are many (freeing takes a while),
+    or a worker would keep all that it compiled."""
     yield
     if not 0 < read_memory("VmRSS") < ROOM:
         free_programs()

@@ -25,7 +25,8 @@ WHEN = ("seconds", "compile_seconds", "created", "command", "git_commit", "git_d
 
 @dataclass
 class Bench:
-    """Where sweeps run: their length and groups, how the program is called, and the store that they must all come to."""
+    """Where sweeps run: their length and groups, how the program is called,
+    and the store that they must all come to."""
 
     root: Path
     steps: int = 100_000

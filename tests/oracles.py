@@ -42,7 +42,8 @@ def net_output(params: TwoLayer, x: np.ndarray, activation: str = "relu") -> np.
 
 
 def net_jacobian(params: TwoLayer, x: np.ndarray, activation: str = "relu") -> np.ndarray:
-    """Rows d f(x_i) / d theta in the order of the raveled parameters: hidden (d + 1, K), readout (K,), offset. (n, P)."""
+    """Rows d f(x_i) / d theta in the order of the raveled parameters: hidden (d + 1, K), readout (K,), offset.
+    (n, P)."""
     hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
     rows = []
     for sample in x:
@@ -62,7 +63,8 @@ def net_gradient(params: TwoLayer, x, y, weights, factor: float, activation: str
 
 
 def one_sided_weight(x: np.ndarray, u: np.ndarray, t: float) -> float:
-    """P^2 E[X.u - t | X.u > t] sqrt(1 + |E[X | X.u > t]|^2) over the rows of x, as it is defined; 0 if there is none."""
+    """P^2 E[X.u - t | X.u > t] sqrt(1 + |E[X | X.u > t]|^2) over the rows of x, as it is defined;
+    0 if there is none."""
     over = [row for row in x if row @ u > t]
     if not over:
         return 0.0
@@ -77,7 +79,8 @@ def two_sided_weight(x: np.ndarray, u: np.ndarray, t: float) -> float:
 def path_norms(params: TwoLayer, x: np.ndarray) -> tuple[float, float, float]:
     """sum_k |v_k| |w_k|, weighted with g, and with the one-sided g, neuron after neuron.
 
-    A neuron with w = 0 has its kink at infinity: a b > 0 leaves |v| b sqrt(1 + |E X|^2) of the one-sided sum, the limit.
+    A neuron with w = 0 has its kink at infinity: a b > 0 leaves |v| b sqrt(1 + |E X|^2) of the one-sided sum,
+    the limit.
     """
     hidden, readout = np.asarray(params.hidden), np.asarray(params.readout)
     total = np.zeros(3)
@@ -115,7 +118,8 @@ def dense_hessian(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float)
 
 
 def patches(x: np.ndarray, size: int, stride: int) -> list[np.ndarray]:
-    """What each position of a window of so many neighbours sees of the samples x (n, d), cut out by hand: (n, size) each."""
+    """What each position of a window of so many neighbours sees of the samples x (n, d), cut out by hand:
+    (n, size) each."""
     return [x[:, first : first + size] for first in range(x.shape[1]) if first % stride == 0 and first + size <= x.shape[1]]
 
 
@@ -129,7 +133,8 @@ def patch_jacobian(params: TwoLayer, x: np.ndarray, size: int, stride: int, acti
 
 
 def patch_hessian(params: TwoLayer, x: np.ndarray, y: np.ndarray, factor: float, size: int, stride: int) -> np.ndarray:
-    """The Hessian (P, P) of factor * mean (f - y)^2 of a shared patch ReLU net, in the order of the raveled parameters."""
+    """The Hessian (P, P) of factor * mean (f - y)^2 of a shared patch ReLU net,
+    in the order of the raveled parameters."""
     jacobian, (rows, width) = patch_jacobian(params, x, size, stride), np.shape(params.hidden)
     matrix = 2 * factor * jacobian.T @ jacobian / len(x)
     seen, residual = patches(x, size, stride), patch_output(params, x, size, stride) - y

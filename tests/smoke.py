@@ -5,9 +5,9 @@
     python tests/smoke.py --only convolution/     those whose name contains this
 
 An experiment passes if its command ends well and keeps the contract: a figure as PDF and PNG with a caption; claims
-with ids that occur once and stand in the table, a known verdict, and a negative control of which it is said what came of
-it. Failures are listed at the end, with exit code 1. A worker frees its programs between experiments, and is replaced by
-a new one when it has come to hold more than a gigabyte or when an experiment brought it down.
+with ids that occur once and stand in the table, a known verdict, and a negative control of which it is said what came
+of it. Failures are listed at the end, with exit code 1. A worker frees its programs between experiments, and is
+replaced by a new one when it has come to hold more than a gigabyte or when an experiment brought it down.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ROOM = 1000  # MB of memory that a worker may hold when it begins an experiment
 
 @dataclass
 class Outcome:
-    """What came of an experiment: seconds, those of a core (on a busy machine they are fewer), MB its worker held at most
-    until then, and what is wrong, if anything.
+    """What came of an experiment: seconds, those of a core (on a busy machine they are fewer), MB its worker held at
+    most until then, and what is wrong, if anything.
     """
 
     name: str
@@ -217,7 +217,8 @@ def broken_contract(name: str, output: Path, printed: str) -> list[str]:
 
 
 def undeclared_needs(name: str, output: Path, overrides: list[str]) -> list[str]:
-    """What figure and claims say when all that the config does not declare as needed is taken away; nothing if they bear it."""
+    """What figure and claims say when all that the config does not declare as needed is taken away;
+    nothing if they bear it."""
     from dynamics.study.run import open_study
 
     study = strip_undeclared(open_study(name, "size=smoke", f"output={output}", *overrides))
@@ -231,7 +232,8 @@ def undeclared_needs(name: str, output: Path, overrides: list[str]) -> list[str]
 
 
 def strip_undeclared(study):
-    """The study without the panels (but for one) and the measures of all panels that its config does not declare as needed."""
+    """The study without the panels (but for one) and the measures of all panels that its config does not
+    declare as needed."""
     from dataclasses import replace
 
     needs = study.needs

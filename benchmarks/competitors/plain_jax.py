@@ -1,7 +1,8 @@
 """Plain JAX as its community writes it: samples first, autodiff, optax.
 
 JAX is left as it starts: one CPU device that uses all cores (on a GPU, products in float32, as everyone's here). Three
-ensembles: a jitted step in a Python loop, the runs one after the other; the loop jitted, the runs by `lax.map`; or by `vmap`.
+ensembles: a jitted step in a Python loop, the runs one after the other; the loop jitted, the runs by `lax.map`;
+    or by `vmap`.
 """
 
 from __future__ import annotations

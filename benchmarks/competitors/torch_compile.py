@@ -1,8 +1,9 @@
 """PyTorch with `torch.compile` of a whole training step, the runs one after the other.
 
-The step is written functionally, so that gradient, clipping and update are one graph; compiling the network alone, the loss,
-or the eager step as it stands (its backward pass breaks the graph) was slower where it was tried; a C++ wrapper and updates
-in place were mixed. `mode` is torch.compile's own; with one thread `max-autotune` was mostly a tenth faster.
+The step is written functionally, so that gradient, clipping and update are one graph; compiling the network alone, the
+loss, or the eager step as it stands (its backward pass breaks the graph) was slower where it was tried; a C++ wrapper
+and updates in place were mixed. `mode` is torch.compile's own;
+with one thread `max-autotune` was mostly a tenth faster.
 """
 
 from __future__ import annotations

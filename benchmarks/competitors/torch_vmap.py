@@ -1,7 +1,8 @@
 """PyTorch as its model-ensembling tutorial has it: stacked parameters, `vmap` over `functional_call`.
 
-The gradient is `torch.func.grad`; SGD and each run's clipping are written by hand, since `torch.optim` knows no ensembles.
-Measured beside it and slower: autograd through the vmapped forward pass; torch.compile over all of it on small nets.
+The gradient is `torch.func.grad`; SGD and each run's clipping are written by hand, since `torch.optim` knows no
+ensembles. Measured beside it and slower: autograd through the vmapped forward pass;
+torch.compile over all of it on small nets.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def draw_scatter_grid(
 ) -> tuple[Figure, list[Axes]]:
     """Draw one scatter a group, of the neurons of its first seed; below it `summaries` empty panels, returned.
 
-    Norms have one axis for all panels or one for each row, logarithmic where they spread over more than a factor of thirty.
-    Norms below SMALLEST_NORM are drawn at it: decay takes some to the least number that a float can be.
+    Norms have one axis for all panels or one for each row, logarithmic where they spread over more than a factor of
+    thirty. Norms below SMALLEST_NORM are drawn at it: decay takes some to the least number that a float can be.
     """
     rows = math.ceil(len(groups) / columns)
     fig = new_figure(3.3 * columns, 2.7 * rows + (3 if summaries else 0))
@@ -101,7 +101,8 @@ def describe_networks(study: Study) -> str:
 def make_axis_page(
     study: Study, groups: Mapping[str, Study], positions: Sequence[float], label: str, *, scale: str = "linear"
 ) -> Page:
-    """Return a scatter a group; below, survival, errors and rank correlations against the axis that tells the groups apart."""
+    """Return a scatter a group; below, survival, errors and rank correlations against the axis that tells
+    the groups apart."""
     columns = 4 if len(groups) == 4 else 3
     fig, lower = draw_scatter_grid(groups, columns=columns, summaries=3)
     titles = ["which neurons are left", "errors", "rank correlation over the alive"]

@@ -1,4 +1,5 @@
-"""What a claim expects of a number: each bound is written once, and both the check and the printed prediction come of it."""
+"""What a claim expects of a number: each bound is written once,
+and both the check and the printed prediction come of it."""
 
 from __future__ import annotations
 
@@ -53,9 +54,9 @@ class Bound:
     def judge(self, measured: Measured) -> str:
         """Return `holds`, `fails` or `inconclusive`.
 
-        An estimate holds if its whole interval lies inside, fails if the whole interval lies outside, and is inconclusive else,
-        as it is without an interval (a single seed, a subset without a value) and wherever it rests on fewer than five
-        seeds. A plain number holds or fails; NaN fails.
+        An estimate holds if its whole interval lies inside, fails if the whole interval lies outside, and is
+        inconclusive else, as it is without an interval (a single seed, a subset without a value) and wherever it rests
+        on fewer than five seeds. A plain number holds or fails; NaN fails.
         """
         if isinstance(measured, Violated):
             return FAILS
@@ -72,7 +73,8 @@ class Bound:
         return HOLDS if inside else FAILS if outside else INCONCLUSIVE
 
     def find_margin(self, measured: Measured) -> float:
-        """Return the smallest shift of what was measured with which the bound would hold no longer; NaN if it does not hold."""
+        """Return the smallest shift of what was measured with which the bound would hold no longer;
+        NaN if it does not hold."""
         if self.judge(measured) != HOLDS:
             return math.nan
         seen = as_estimate(measured)

@@ -32,7 +32,8 @@ Cell = tuple[Study, float]  # runs of one dimension (and law) at several n, and 
 
 
 def read_counts(part: Study, metric: str, step_at: Callable[[int], int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`, NaN in the seeds with a value <= 0."""
+    """Return (n (N,), values (S, N)) of a metric at the last step, or at `step_at(n)`,
+    NaN in the seeds with a value <= 0."""
     at = part.final
     if step_at is not None:
         chosen = pl.col("num_samples").map_elements(step_at, return_dtype=pl.Int64)
@@ -52,7 +53,8 @@ def worst_slope(cells: Sequence[Cell], metric: str) -> Estimate:
 
 
 def largest_distance(tables: Sequence[tuple[np.ndarray, np.ndarray]], exponents: Sequence[float]) -> Estimate:
-    """Return the largest |slope - exponent| over tables (n (N,), values (S, N)) of the same seeds; unknown for one n."""
+    """Return the largest |slope - exponent| over tables (n (N,), values (S, N)) of the same seeds;
+    unknown for one n."""
     if not tables or any(len(n) < 2 for n, _ in tables):
         return UNKNOWN
     whole = np.all([find_whole_seeds(values) for _, values in tables], axis=0)
@@ -62,7 +64,8 @@ def largest_distance(tables: Sequence[tuple[np.ndarray, np.ndarray]], exponents:
 
 
 def finite_slope(n: list[int], d: int, kappa: float, metric: str, alpha: float | None = None) -> float:
-    """Return the slope over these n of the closed form behind an exponent, for packings that fill the same share of what fits.
+    """Return the slope over these n of the closed form behind an exponent,
+    for packings that fill the same share of what fits.
 
     caps: 1 / (share of the sphere that a cap covers). risk: that times (1 - P)^n E Phi^2.
     """
@@ -82,7 +85,8 @@ def worst_share(table: pl.DataFrame, column: str) -> float:
 
 
 def build_hard_functions(part: Study) -> Iterator[tuple[CapsSpec, np.ndarray, dict[str, TwoLayer]]]:
-    """Yield (spec, training points by falling norm, f_2 by the atoms it sums: on `empty` caps, or on `all`) of every run."""
+    """Yield (spec, training points by falling norm, f_2 by the atoms it sums: on `empty` caps, or on `all`) of every
+    run."""
     for run in part.runs["run"].unique(maintain_order=True):
         spec = part.specs[run]
         assert isinstance(spec, CapsSpec)
@@ -115,8 +119,8 @@ def tabulate_pairs(part: Study) -> pl.DataFrame:
     """Return f_2 of every run on its data: sum of atoms over the empty caps, and over all of them.
 
     Columns: input_dim, alpha, seed, atoms (`empty` or `all`), difference (max |f_1 - f_2| over the data, f_1 = 0),
-    gauss_newton_sharpness and residual_sharpness (lambda_max is within the second of the first), weighted_path_norm (sum |a| g
-    with the data's own g).
+    gauss_newton_sharpness and residual_sharpness (lambda_max is within the second of the first), weighted_path_norm
+    (sum |a| g with the data's own g).
     """
     columns = ("difference", "gauss_newton_sharpness", "residual_sharpness", "weighted_path_norm")
     rows = []
@@ -133,7 +137,8 @@ def judge_pairs(table: pl.DataFrame, name: str, source: str) -> list[Claim]:
     """Judge that the two functions of `tabulate_pairs` agree on the data and are flat, against atoms on all caps."""
     empty = table.filter(atoms="empty")
     control = {"atoms on all caps": table.filter(atoms="all")}
-    # the Hessian is Gauss-Newton plus S, so lambda_max is within |S| of Gauss-Newton's; 1 is the least that there can be
+    # the Hessian is Gauss-Newton plus S, so lambda_max is within |S| of Gauss-Newton's;
+    # 1 is the least that there can be
     off_one = (pl.col("gauss_newton_sharpness") - 1).abs() + pl.col("residual_sharpness")
     return [
         judge(

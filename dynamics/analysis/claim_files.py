@@ -55,8 +55,8 @@ def write_claims_table(files: Sequence[ClaimFile], claims: Sequence[Claim], path
 def read_claim_file(path: Path) -> ClaimFile:
     """Return the content of a file that `write_claims` made; raises `InputError` if it is none.
 
-    Older files are a list of claims without a source, lack fields that have come since (those are empty), and may have a
-    verdict of the control in place of its outcome; what they call `fails` is `rejected`.
+    Older files are a list of claims without a source, lack fields that have come since (those are empty), and may have
+    a verdict of the control in place of its outcome; what they call `fails` is `rejected`.
     """
     try:
         content = json.loads(path.read_text())

@@ -81,7 +81,8 @@ def _break_label(label: str) -> str:
 
 
 def tabulate(judged: JudgedMap) -> pl.DataFrame:
-    """Return one row a cell and claim: its settings, what was measured, its interval, verdict, and what came of its control."""
+    """Return one row a cell and claim: its settings, what was measured, its interval, verdict,
+    and what came of its control."""
     rows = [
         {
             **dict(zip(judged.asked.axes, cell, strict=True)),

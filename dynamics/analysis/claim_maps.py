@@ -1,4 +1,5 @@
-"""Maps of claims: an experiment's claims at every setting of a small grid, to see where a statement holds and where not.
+"""Maps of claims: an experiment's claims at every setting of a small grid,
+to see where a statement holds and where not.
 
 A map is a file `configs/maps/<name>.yaml`:
 
@@ -13,7 +14,8 @@ A map is a file `configs/maps/<name>.yaml`:
         none: [target.kind=zero]
     found: One sentence on what the map shows.
 
-Every cell is a study of its own, stored like any other, so that cells share runs with each other and with the experiment.
+Every cell is a study of its own, stored like any other,
+so that cells share runs with each other and with the experiment.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ class ClaimMap:
 
 @dataclass(frozen=True)
 class JudgedMap:
-    """A map with the claims by their ids of every cell that could be judged, and the cell as it is shipped, if one is."""
+    """A map with the claims by their ids of every cell that could be judged, and the cell as it is shipped,
+    if one is."""
 
     asked: ClaimMap
     claims: Mapping[Cell, Mapping[str, Claim]]
@@ -142,8 +145,8 @@ def compose_map(asked: ClaimMap, output: Path) -> tuple[dict[Cell, Request], Cel
 def judge_map(asked: ClaimMap, output: Path, tell: Callable[[str], None] = lambda line: None) -> JudgedMap:
     """Compute what is missing of every cell and judge its claims; `tell` is given a line for each cell that is done.
 
-    A cell whose claims the experiment's code cannot make is told and left out. Raises `InputError` for a setting that is not
-    allowed, before anything is computed, and for a claim that there is not.
+    A cell whose claims the experiment's code cannot make is told and left out. Raises `InputError` for a setting that
+    is not allowed, before anything is computed, and for a claim that there is not.
     """
     requests, shipped = compose_map(asked, output)
     found: dict[Cell, dict[str, Claim]] = {}

@@ -1,4 +1,5 @@
-"""Claims as the page docs/claims.md: a table a paper, theorems that many experiments check as one row, details beneath."""
+"""Claims as the page docs/claims.md: a table a paper, theorems that many experiments check as one row,
+details beneath."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def format_markdown(claims: Sequence[Claim]) -> str:
 
 
 def roll_up(claims: Sequence[Claim]) -> list[dict[str, str]]:
-    """Return one row a theorem: experiments by verdict, where the slack is least, and the experiment that catches most."""
+    """Return one row a theorem: experiments by verdict, where the slack is least,
+    and the experiment that catches most."""
     rows = []
     for theorem in dict.fromkeys(claim.theorem for claim in claims):
         own = [claim for claim in claims if claim.theorem == theorem]

@@ -49,8 +49,8 @@ def compare(
 ) -> Evidence:
     """Apply one statistic, with the same options, to the thing and to one control, given as kind={what it is: control}.
 
-    A tuple (not a named one) is passed as several arguments. Raises `InputError` unless one kind with one control is given,
-    for a control that is the very thing that is measured, and for the thing with its parts exchanged.
+    A tuple (not a named one) is passed as several arguments. Raises `InputError` unless one kind with one control is
+    given, for a control that is the very thing that is measured, and for the thing with its parts exchanged.
     """
     given = {NULL: null, NEIGHBOUR: neighbour, TREATMENT: treatment}
     named = [(kind, text, other) for kind, controls in given.items() for text, other in (controls or {}).items()]
@@ -82,10 +82,11 @@ def scale_neighbour(measured: Measured, by: float, text: str) -> Evidence:
 def permute(
     statistic: Callable[[np.ndarray], Measured], table: np.ndarray, text: str = "labels permuted within every seed"
 ) -> Evidence:
-    """Return the evidence of values (S, P, ...), a row a seed and a column a label, against tables with each row permuted.
+    """Return the evidence of values (S, P, ...), a row a seed and a column a label,
+    against tables with each row permuted.
 
-    What a seed shares stays together, what the labels tell is taken out. The control is rejected if the check holds on at
-    most 5 % of the permutations.
+    What a seed shares stays together, what the labels tell is taken out. The control is rejected if the check holds on
+    at most 5 % of the permutations.
     """
     rng = np.random.default_rng(0)
     tables = [
@@ -107,7 +108,8 @@ def judge_control(bound: Bound, evidence: Evidence) -> str:
 
 
 def summarize_control(control: Measured | Nulls) -> Estimate:
-    """Return the estimate that stands for a control in the table: of many, the median and the central 95 % of their values."""
+    """Return the estimate that stands for a control in the table: of many,
+    the median and the central 95 % of their values."""
     if not isinstance(control, Nulls):
         return as_estimate(control)
     values = np.array([as_estimate(estimate).value for estimate in control.estimates])

@@ -1,4 +1,5 @@
-"""Quantities against the step, over the seeds of a part of a study: training curves, and the sharpness with its edge."""
+"""Quantities against the step, over the seeds of a part of a study: training curves,
+and the sharpness with its edge."""
 
 from __future__ import annotations
 

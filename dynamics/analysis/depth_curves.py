@@ -1,4 +1,5 @@
-"""What experiments on depth have in common: saved depths and their curves, spectra of points, and how both are drawn."""
+"""What experiments on depth have in common: saved depths and their curves, spectra of points,
+and how both are drawn."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def view_covariance(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def cumulate_energy(covariance: np.ndarray) -> np.ndarray:
-    """Return shares (m,) of the variance that the first 1, 2, ..., m principal components of a covariance (m, m) have."""
+    """Return shares (m,) of the variance that the first 1, 2, ...,
+    m principal components of a covariance (m, m) have."""
     values = np.cumsum(np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0))
     return values / values[-1]
 

@@ -34,7 +34,8 @@ def own_directions(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def bound_depths(points: np.ndarray, reference: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Upper bounds (n,) on the depth of points (n, d) in the reference (N, d): random directions and each point's own."""
+    """Upper bounds (n,) on the depth of points (n, d) in the reference (N, d):
+    random directions and each point's own."""
     points, reference = np.asarray(points, float), np.asarray(reference, float)
     drawn = np.random.default_rng(seed).normal(size=(RANDOM_DIRECTIONS, points.shape[1]))
     own = own_directions(points, reference)
@@ -80,9 +81,10 @@ def tabulate_indices(study: Study, metrics: list[str]) -> pl.DataFrame:
 def correlate_ranks(table: pl.DataFrame, index: str, metric: str) -> Estimate:
     """Return Spearman's correlation over laws of the medians over seeds; unknown for fewer than six laws.
 
-    The interval is over laws, not seeds, and so is `seeds`: Fisher's transform with the variance of Bonett and Wright (2000).
-    For normal pairs it covers 93 to 97 % with eight laws and more unless the true correlation exceeds .9; with six or seven
-    and a correlation of .8 it covers 92 %. A perfect order counts as the next one below it, so that it has an interval.
+    The interval is over laws, not seeds, and so is `seeds`: Fisher's transform with the variance of Bonett and Wright
+    (2000). For normal pairs it covers 93 to 97 % with eight laws and more unless the true correlation exceeds .9; with
+    six or seven and a correlation of .8 it covers 92 %. A perfect order counts as the next one below it,
+    so that it has an interval.
     """
     known = table.filter(pl.col(index).is_finite() & pl.col(metric).is_finite())
     medians = known.group_by("panel", maintain_order=True).agg(pl.col(index, metric).median())

@@ -22,7 +22,8 @@ def make_table(rows: Sequence[Sequence[Any]], names: str) -> pl.DataFrame:
 
 
 class Shade(NamedTuple):
-    """How one of several ordered values is drawn: colour, marker, and its place beside the others (from -1/2 to 1/2)."""
+    """How one of several ordered values is drawn: colour, marker,
+    and its place beside the others (from -1/2 to 1/2)."""
 
     value: Any
     color: Any
@@ -43,7 +44,8 @@ def quartile_bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spread_bars(values: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median (N,) over the rows of (S, N), and error bars (2, N) between the quantiles `tail` and 1 - `tail`.
+    """Return the median (N,) over the rows of (S, N),
+    and error bars (2, N) between the quantiles `tail` and 1 - `tail`.
 
     Infinite values (runs that diverged) count in the ranks; what is then not finite is NaN and not drawn.
     """
@@ -88,7 +90,8 @@ def label_ticks(ax: Axes, ticks: Sequence[Any]) -> None:
 
 
 def label_round_ticks(ax: Axes) -> None:
-    """Put the ticks of a logarithmic horizontal axis at 1, 2 and 5 times powers of ten, if two to nine of these are seen."""
+    """Put the ticks of a logarithmic horizontal axis at 1, 2 and 5 times powers of ten,
+    if two to nine of these are seen."""
     low, high = ax.get_xlim()
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low <= tick <= high]

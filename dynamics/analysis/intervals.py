@@ -1,8 +1,8 @@
 """Intervals over seeds whose coverage is what they say, down to five seeds: typical values of subsets of the seeds.
 
-A statistic is computed on every non-empty subset of the S seeds. For independent seeds with symmetric errors the true mean
-(or median) falls with equal probability into each of the 2^S gaps that these 2^S - 1 values leave on the line (Hartigan
-1969, "Using subsample values as typical values"), so [k-th smallest, k-th largest] covers it with probability
+A statistic is computed on every non-empty subset of the S seeds. For independent seeds with symmetric errors the true
+mean (or median) falls with equal probability into each of the 2^S gaps that these 2^S - 1 values leave on the line
+(Hartigan 1969, "Using subsample values as typical values"), so [k-th smallest, k-th largest] covers it with probability
 1 - 2k / 2^S. For a median this is the interval of order statistics. With five seeds the widest such interval attains
 93.75 %, with three 75 %: `attained_level`. `docs/statistics.md` has the simulated coverage of every statistic in use.
 """
@@ -85,7 +85,8 @@ def over_subsets(statistic: Statistic, num_seeds: int) -> np.ndarray:
 
 
 def take_ends(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the interval of typical values (..., R): [k-th smallest, k-th largest], 2k = (1 - level)(R + 1).
+    """Return the ends of the interval of typical values (..., R): [k-th smallest, k-th largest],
+    2k = (1 - level)(R + 1).
 
     Between ranks by interpolation; from the smallest to the largest where k < 1. A subset whose value is not a number
     counts as -inf for the low end and as inf for the high end.
@@ -104,13 +105,15 @@ def take_ends(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def find_interval(value: np.ndarray, subsets: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of a statistic from its value (...) and its values on subsets (..., R); it holds the value."""
+    """Return the interval of a statistic from its value (...) and its values on subsets (..., R);
+    it holds the value."""
     low, high = take_ends(subsets, level)
     return np.minimum(low, value), np.maximum(high, value)
 
 
 def find_greatest_interval(values: np.ndarray, subsets: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return an interval for the largest of K true numbers, from what is seen of them (..., K) and on subsets (..., R, K).
+    """Return an interval for the largest of K true numbers,
+    from what is seen of them (..., K) and on subsets (..., R, K).
 
     Which one is largest is not taken for known: the high end is that of the largest in every subset; the low end is a
     bound on all K together, the largest value less the quantile of the greatest excess of a subset over its own value.
@@ -133,10 +136,11 @@ def over_seeds(
     find: Callable[..., tuple[np.ndarray, np.ndarray]] = find_interval,
     pick: Callable[[np.ndarray], Any] = float,
 ) -> Estimate:
-    """Return the estimate and interval of a statistic of a set of seeds. All claims that rest on seeds come through here.
+    """Return the estimate and interval of a statistic of a set of seeds.
+    All claims that rest on seeds come through here.
 
-    statistic(index): index (R, m) of seed positions, m of the S seeds a row -> (R,), one value a row. Seeds are taken as
-    wholes, so whatever a seed shares across runs (its data, say) stays shared. Without a seed the value is unknown.
+    statistic(index): index (R, m) of seed positions, m of the S seeds a row -> (R,), one value a row. Seeds are taken
+    as wholes, so whatever a seed shares across runs (its data, say) stays shared. Without a seed the value is unknown.
     find, pick: how the interval and the value come of the statistic, see `greatest_over_seeds`.
     """
     if num_seeds < 1:
@@ -165,11 +169,12 @@ def least_over_seeds(statistic: Statistic, num_seeds: int, *, level: float = LEV
 def over_values(
     statistic: Statistic, values: np.ndarray, *, either_way: bool = False, over: Callable[..., Estimate] = over_seeds
 ) -> Estimate:
-    """Return the estimate of a statistic of values (S, ...), a row a seed: inf where its run diverged, NaN where unknown.
+    """Return the estimate of a statistic of values (S, ...), a row a seed: inf where its run diverged,
+    NaN where unknown.
 
-    statistic: values (R, m, ...) -> (R,), or (R, K) with over=`greatest_over_seeds` or `least_over_seeds`. A seed with a NaN
-    is dropped, a run that diverged has the rank of inf; both are counted as left out. either_way=True: inf need not be the
-    worst value, so the interval holds the one with -inf in its place, too.
+    statistic: values (R, m, ...) -> (R,), or (R, K) with over=`greatest_over_seeds` or `least_over_seeds`. A seed with
+    a NaN is dropped, a run that diverged has the rank of inf; both are counted as left out. either_way=True: inf need
+    not be the worst value, so the interval holds the one with -inf in its place, too.
     """
     values = np.asarray(values, float)
     parts = tuple(range(1, values.ndim))

@@ -30,7 +30,8 @@ def read_first_kernels(part: Study) -> np.ndarray:
 
 
 def linearize(kernel: np.ndarray, labels: np.ndarray, first: np.ndarray, factor: float) -> LinearizedTraining:
-    """Return the linear model with a kernel (n + m, n or more) and labels (n,) whose outputs (n + m,) are these at first."""
+    """Return the linear model with a kernel (n + m, n or more) and labels (n,) whose outputs (n + m,) are
+    these at first."""
     n = len(labels)
     return LinearizedTraining(kernel[:n, :n], labels, kernel[n:, :n], first[:n], first[n:], factor)
 
@@ -38,6 +39,7 @@ def linearize(kernel: np.ndarray, labels: np.ndarray, first: np.ndarray, factor:
 def follow_kernels(
     kernels: Iterable[np.ndarray], labels: np.ndarray, first: np.ndarray, steps: np.ndarray, rate: float, factor: float
 ) -> np.ndarray:
-    """Return outputs (S, T, n + m) of gradient descent on linear models, one for each kernel and row of outputs (S, n + m)."""
+    """Return outputs (S, T, n + m) of gradient descent on linear models,
+    one for each kernel and row of outputs (S, n + m)."""
     models = (linearize(kernel, labels, own, factor) for kernel, own in zip(kernels, first, strict=True))
     return np.stack([np.concatenate(model.follow_descent(steps, rate), axis=1) for model in models])

@@ -1,9 +1,10 @@
-"""The loss along lines and planes through a network's parameters: random directions, and from one run's end to another's.
+"""The loss along lines and planes through a network's parameters: random directions,
+and from one run's end to another's.
 
-A random direction is normalised filter by filter (Li et al. 2018): the incoming weights of each unit have the norm that the
-unit's own have, a readout that of the readout; biases stay. The line between two networks is drawn as they are, or after the
-second's neurons have been put in the order that is nearest to the first's, which changes no function (Entezari et al. 2022;
-Ainsworth et al. 2023: for one hidden layer the best order is a linear assignment).
+A random direction is normalised filter by filter (Li et al. 2018): the incoming weights of each unit have the norm that
+the unit's own have, a readout that of the readout; biases stay. The line between two networks is drawn as they are, or
+after the second's neurons have been put in the order that is nearest to the first's, which changes no function
+(Entezari et al. 2022; Ainsworth et al. 2023: for one hidden layer the best order is a linear assignment).
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _losses(view: View, directions: tuple[Any, ...], params: Any, places: jax.Ar
 
 
 def find_barrier(losses: Any) -> float:
-    """Return the largest excess of the losses (A,) at evenly spaced places over the straight line between their ends."""
+    """Return the largest excess of the losses (A,) at evenly spaced places over the straight line
+    between their ends."""
     losses = np.asarray(losses, float)
     require(losses.ndim == 1 and len(losses) > 2, "losses", losses.shape, "must be a list of at least three")
     return float(np.max(losses - np.linspace(losses[0], losses[-1], len(losses))))

@@ -18,8 +18,8 @@ from dynamics.study.tables import Study
 def tabulate_neurons(study: Study, *, initial: bool = False) -> pl.DataFrame:
     """Return one row a neuron of every run's final network (`save_final` must have kept it), or of the initial one.
 
-    Columns: run, neuron, rate (share of the training inputs it is active on), weight_norm |w|, readout v, path |v| |w|, weight
-    (the empirical g at its kink; 0 where w = 0), offset t = -b / |w| (NaN where w = 0), radius R of the inputs.
+    Columns: run, neuron, rate (share of the training inputs it is active on), weight_norm |w|, readout v, path |v| |w|,
+    weight (the empirical g at its kink; 0 where w = 0), offset t = -b / |w| (NaN where w = 0), radius R of the inputs.
     """
     frames = []
     for run, view in views(study, initial=initial):
@@ -43,7 +43,8 @@ def tabulate_neurons(study: Study, *, initial: bool = False) -> pl.DataFrame:
 
 
 def draw_neurons(ax: Axes, table: pl.DataFrame, column: str = "weight_norm", *, color: str = COLORS[0]) -> None:
-    """Draw activation rate (%) against a norm, one dot a neuron; dots are drawn as pixels, so thousands stay small in a pdf.
+    """Draw activation rate (%) against a norm, one dot a neuron; dots are drawn as pixels,
+    so thousands stay small in a pdf.
 
     The fewer the neurons the larger and more opaque the dots. Dead neurons stand at rate 0.
     """

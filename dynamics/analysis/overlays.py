@@ -1,4 +1,5 @@
-"""A prediction drawn over a simulation, the residual beneath, and the claim judged by the very numbers that are drawn."""
+"""A prediction drawn over a simulation, the residual beneath,
+and the claim judged by the very numbers that are drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from dynamics.study.tables import Study
 
 __all__ = ["Overlay", "add_overlay_axes", "measure_deviation", "read_curves"]
 
-# what is drawn beneath, of the simulated values s (S, K) and the predicted ones p (1 or S, K), and how its axis is called
+# what is drawn beneath, of the simulated values s (S, K) and the predicted ones p (1 or S, K),
+# and how its axis is called
 RESIDUALS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
     "difference": ("difference", lambda s, p: s - p),
     "relative": ("relative difference", lambda s, p: s / p - 1),
@@ -41,11 +43,13 @@ SIZES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Overlay:
     """Simulated values beside what a theory predicts of them, at the places x (K,).
 
-    simulated: (S, K), a row a seed, inf where a run diverged, NaN where there is no value; or (K,), without sampling error
+    simulated: (S, K), a row a seed, inf where a run diverged, NaN where there is no value; or (K,),
+        without sampling error
     predicted: (K,), or (S, K) where each seed has a prediction of its own; finite
     control: another prediction of the same shape, which a claim must reject, drawn faintly; control_text: what it is;
         control_kind: `null`, `neighbour` or `treatment`, see `controls`
-    residual: `difference`, `relative` (to the prediction), `range` (over the range of the prediction), or `log` (of the ratio)
+    residual: `difference`, `relative` (to the prediction), `range` (over the range of the prediction),
+        or `log` (of the ratio)
     size: how a seed's residuals make one number, the `largest` or the `root mean square`
 
     `deviation()` and `evidence()` are computed from the residuals that `draw` draws, so that figure and claim agree.
@@ -93,7 +97,8 @@ class Overlay:
             return RESIDUALS[self.residual][1](np.atleast_2d(self.simulated), np.atleast_2d(predicted))
 
     def deviation(self) -> Measured:
-        """Return the median over seeds of the size of the residuals, with its interval; a plain number without seeds."""
+        """Return the median over seeds of the size of the residuals, with its interval;
+        a plain number without seeds."""
         return self._measure(self.residuals)
 
     def _measure(self, residuals: np.ndarray) -> Measured:
@@ -107,7 +112,8 @@ class Overlay:
         return Evidence(self.deviation(), control, self.control_text, self.control_kind)
 
     def table(self) -> pl.DataFrame:
-        """Return what is drawn: x, least, median and greatest simulated value, prediction, control, and median residual."""
+        """Return what is drawn: x, least, median and greatest simulated value, prediction, control,
+        and median residual."""
         low, middle, high = _spread(np.atleast_2d(self.simulated))
         columns = [self.x, low, middle, high, _middle(self.predicted), _spread(self.residuals)[1]]
         names = "x, low, simulated, high, predicted, residual"
@@ -127,7 +133,8 @@ class Overlay:
         allowed: float | None = None,
         **look: Any,
     ) -> None:
-        """Draw median and band from the least to the greatest seed, the prediction over them, and the residuals beneath.
+        """Draw median and band from the least to the greatest seed, the prediction over them,
+        and the residuals beneath.
 
         predicted: the label of the prediction's line; marker: draw the medians as points, not as a line
         allowed: the largest deviation that a claim allows, shaded beneath
@@ -166,7 +173,8 @@ def add_overlay_axes(figure: Figure, cell: SubplotSpec | None = None, **options:
 
 
 def read_curves(part: Study, metric: str, *axes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the recorded steps (T,) and a metric as (S, T, ...) by rising seed, of runs that differ in their seed alone.
+    """Return the recorded steps (T,) and a metric as (S, T, ...) by rising seed,
+    of runs that differ in their seed alone.
 
     inf where a run had diverged; axes: others than the step to have in its place, such as `input_dim`.
     """

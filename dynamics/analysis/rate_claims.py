@@ -1,6 +1,8 @@
-"""What is claimed of rates: how slopes change with the dimension, how flat or steep they are, levels, the edge of stability.
+"""What is claimed of rates: how slopes change with the dimension, how flat or steep they are, levels,
+the edge of stability.
 
-A part is what one check looks at: the runs of one setting (one panel, learning rate and weight decay) unless said otherwise.
+A part is what one check looks at: the runs of one setting (one panel, learning rate and weight decay)
+    unless said otherwise.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ EDGE_TOLERANCE = 0.05
 def read_aligned(parts: Sequence[Study]) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
     """Return (n (N,), errors (S, N)) of every part at its last common step, and how many seeds had to be left out.
 
-    Rows are the seeds that all parts have, with a positive error everywhere; inf where a run diverged, and then counted.
+    Rows are the seeds that all parts have, with a positive error everywhere; inf where a run diverged,
+    and then counted.
     """
     seeds = sorted(set.intersection(*(set(part.values("seed")) for part in parts)))
     tables = []
@@ -82,7 +85,8 @@ def measure_steepness(part: Study, d: int) -> Estimate:
 
 
 def list_slopes(study: Study) -> tuple[Statistic, int, int]:
-    """Return the slopes (R, K) for every setting and d as one statistic of the seeds; how many seeds; how many left out."""
+    """Return the slopes (R, K) for every setting and d as one statistic of the seeds; how many seeds;
+    how many left out."""
     parts = [part.select(input_dim=d) for *_, part in list_settings(study) for d in part.values("input_dim")]
     tables, left_out = read_aligned(parts)
     slopes = [median_slope(n, values) for n, values in tables]
@@ -90,7 +94,8 @@ def list_slopes(study: Study) -> tuple[Statistic, int, int]:
 
 
 def greatest_steepness(study: Study) -> Estimate:
-    """Return the largest |slope| over the settings and d of the study: an error that grows with n is not flat either."""
+    """Return the largest |slope| over the settings and d of the study:
+    an error that grows with n is not flat either."""
     slopes, num_seeds, left_out = list_slopes(study)
     return greatest_over_seeds(lambda index: np.abs(slopes(index)), num_seeds, left_out=left_out)
 
@@ -102,7 +107,8 @@ def least_steepness(study: Study) -> Estimate:
 
 
 def stack_levels(part: Study, *, at_equal_steps: bool) -> np.ndarray:
-    """Return errors (S, 2) at the largest n, at the smallest and the largest learning rate, over the seeds of both; one d.
+    """Return errors (S, 2) at the largest n, at the smallest and the largest learning rate, over the seeds of both;
+    one d.
 
     At the last step that both rates have, or each at its end, where eta * steps is equal. inf where a run diverged.
     """
@@ -124,8 +130,9 @@ def extreme_rates(part: Study) -> list[float]:
 
 
 def worst_edge(part: Study, by: str = "input_dim") -> Estimate:
-    """Return the largest |eta * sharpness / 2 - 1| over d (or another axis), one n: median over seeds of the median over
-    the later half of the records. Sharpness is Gauss-Newton's, in the normalisation of the loss that is descended."""
+    """Return the largest |eta * sharpness / 2 - 1| over d (or another axis), one n: median over seeds of the median
+    over the later half of the records. Sharpness is Gauss-Newton's,
+    in the normalisation of the loss that is descended."""
     ratio = pl.col("gauss_newton_sharpness") * pl.col("optimizer.learning_rate") / 2
     late = part.records.filter(pl.col("step") >= pl.col("steps") / 2)
     medians = late.unique(["run", "step"]).group_by("run").agg(value=ratio.median().fill_null(np.nan))
@@ -136,8 +143,8 @@ def worst_edge(part: Study, by: str = "input_dim") -> Estimate:
 def judge_edge(
     part: Study, other: Study, name: str, source: str, *, setting: str = "", by: str = "input_dim", symbol: str = "d"
 ) -> list[Claim]:
-    """Judge for every n that the later half of training stays within 5 % of the edge of stability, at every d (or value of
-    `by`); other: runs that lack it."""
+    """Judge for every n that the later half of training stays within 5 % of the edge of stability, at every d (or value
+    of `by`); other: runs that lack it."""
     return [
         judge(
             id=f"{name}-n-{n}",

@@ -18,8 +18,8 @@ def learning_rate_sensitivity(final: Any, initial: Any, axis: int = -1) -> np.nd
     final: losses at the end of training, inf or NaN where a run diverged, which then counts with its initial loss
     initial: losses before training, of the same shape or one that broadcasts to it
 
-    Over rates that are evenly spaced in logarithms, say from 3e-4 to 0.3; 0 if all rates do as well (Wortsman et al. 2023;
-    recalled, not checked against the paper).
+    Over rates that are evenly spaced in logarithms, say from 3e-4 to 0.3; 0 if all rates do as well (Wortsman et al.
+    2023; recalled, not checked against the paper).
 
     >>> float(learning_rate_sensitivity([0.5, 0.1, np.inf], 1.0).round(4))
     0.4333

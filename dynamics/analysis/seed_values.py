@@ -1,4 +1,5 @@
-"""A metric as one value a seed: at the end, late, at the start; medians and means of such values, and parts of a study."""
+"""A metric as one value a seed: at the end, late, at the start; medians and means of such values,
+and parts of a study."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def first_seed(part: Study) -> Study:
 
 
 def one_run_a_seed(part: Study) -> pl.DataFrame:
-    """Return the run table of a part, each run once; raises `InputError` if two runs have one seed, as they would be pooled."""
+    """Return the run table of a part, each run once; raises `InputError` if two runs have one seed,
+    as they would be pooled."""
     runs = part.runs.unique("run")
     crowded = runs.filter(runs["seed"].is_duplicated())
     if len(crowded):
@@ -66,13 +68,15 @@ def values_by_seed(part: Study, values: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_final(part: Study, metric: str) -> np.ndarray:
-    """Return a metric at the last step, (S,) in the order of the seeds: inf for a run that diverged, NaN for no value."""
+    """Return a metric at the last step, (S,) in the order of the seeds: inf for a run that diverged,
+    NaN for no value."""
     final = part.final.unique("run").select("run", value=pl.col(metric).fill_null(np.nan))
     return values_by_seed(part, final)["value"].to_numpy()
 
 
 def read_late(part: Study, metric: pl.Expr, share: float = 0.25) -> np.ndarray:
-    """Return the mean over the records of the last `share` of the steps (the last one at least), as `read_final` does."""
+    """Return the mean over the records of the last `share` of the steps (the last one at least),
+    as `read_final` does."""
     is_late = (pl.col("step") > pl.col("steps") * (1 - share)) | (pl.col("step") == pl.col("steps"))
     late = part.records.filter(is_late).unique(["run", "step"])
     means = late.group_by("run").agg(metric.mean().fill_null(np.nan).alias("value"))
@@ -90,7 +94,8 @@ def stack_seeds(parts: Iterable[Study], read: Callable[[Study], np.ndarray]) -> 
 
 
 def cut_at(study: Study, step: int) -> Study:
-    """Return the study as if it had ended at a recorded step: a control for what the rest of training is said to have done."""
+    """Return the study as if it had ended at a recorded step:
+    a control for what the rest of training is said to have done."""
     seen = study.records.filter(pl.col("step") <= step)
     return replace(study, records=seen.with_columns(steps=pl.lit(step, seen.schema["steps"])))
 
@@ -134,7 +139,8 @@ def pivot_seeds(table: pl.DataFrame, axis: str, value: str) -> tuple[np.ndarray,
 
 
 def ratio_over_seeds(above: np.ndarray, below: np.ndarray, middle: Callable[..., np.ndarray] = np.median) -> Estimate:
-    """Return the ratio of the medians (or means) over the same seeds, (S,) each; unknown where these are not as many."""
+    """Return the ratio of the medians (or means) over the same seeds, (S,) each;
+    unknown where these are not as many."""
     if not len(above) or len(above) != len(below):
         return UNKNOWN
     both = np.stack([np.asarray(above, float), np.asarray(below, float)], axis=1)
@@ -158,8 +164,8 @@ def combine_medians(
     """Return a combination (K, R) -> (R,) of the medians over seeds of K groups, seeds being taken together.
 
     values: (S, K), or a value a seed for each group, of the same seeds in the same order (`stack_seeds`). With
-    over=`greatest_over_seeds` or `least_over_seeds` the combination is (K, R) -> (J, R), and its extreme is taken. Raises
-    `InputError` where groups differ in their number of seeds: they cannot be paired by position.
+    over=`greatest_over_seeds` or `least_over_seeds` the combination is (K, R) -> (J, R), and its extreme is taken.
+    Raises `InputError` where groups differ in their number of seeds: they cannot be paired by position.
     """
     if not isinstance(values, np.ndarray):
         counts = [len(own) for own in values]
@@ -190,7 +196,8 @@ def before_training(statistic: Callable[..., Measured], part: Study, **options: 
 
 
 def largest(table: pl.DataFrame, of: pl.Expr | str, *, also: pl.Expr | None = None) -> Measured:
-    """Return the largest value over the rows of a table, marked as violated if a condition does not hold in every row."""
+    """Return the largest value over the rows of a table,
+    marked as violated if a condition does not hold in every row."""
     value = float(table.select(pl.col(of) if isinstance(of, str) else of).to_series().to_numpy().max())
     return require_also(value, also is None or bool(table.select(also.all()).item()))
 

@@ -135,7 +135,8 @@ def count_lost(groups: Groups, values: Sequence[np.ndarray]) -> int:
 
 
 def level_ratio(first: Study, second: Study, metric: str) -> Estimate:
-    """Return the median of the second over median of the first at the largest position of each, seeds taken together."""
+    """Return the median of the second over median of the first at the largest position of each,
+    seeds taken together."""
     groups = {"first": first, "second": second}
     _, (a, b) = read_together(groups, metric)
     return replace(ratio_over_seeds(b[:, -1], a[:, -1]), left_out=count_lost(groups, (a, b)))

@@ -1,8 +1,8 @@
 """Rates: slopes of log error against log n, with honest intervals, for every setting, dimension and stopping time.
 
 A setting is a panel at one learning rate and weight decay. A run that diverged has an infinite error: the median over
-seeds ranks it as worst, and `count_diverged` tells how many runs that were. Liang et al. 2025 fit by ordinary least squares,
-and so do the figures and the claims; tables have the weighted fit beside it.
+seeds ranks it as worst, and `count_diverged` tells how many runs that were. Liang et al. 2025 fit by ordinary least
+squares, and so do the figures and the claims; tables have the weighted fit beside it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def slope_lever(n: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 def median_slope(n: np.ndarray, values: np.ndarray, *, weighted: bool = False) -> Statistic:
     """Return the statistic of seeds, index (R, m) -> (R,): least-squares slope of log median over seeds against log n.
 
-    Ordinary least squares, as in Liang et al. 2025; weighted=True: by `inverse_variances`. A run that diverged has the value
-    inf, which a median ranks as worst.
+    Ordinary least squares, as in Liang et al. 2025; weighted=True: by `inverse_variances`. A run that diverged has the
+    value inf, which a median ranks as worst.
     """
     y = np.log(values)
     lever = slope_lever(n, inverse_variances(y) if weighted else None)
@@ -74,7 +74,8 @@ def fit_slope(n: np.ndarray, values: np.ndarray, *, weighted: bool = False) -> E
 
 
 def fit_trend(positions: np.ndarray, statistics: list[Statistic], num_seeds: int) -> Estimate:
-    """Return the least-squares trend of several statistics of the same seeds over `positions` (of slopes over d, say)."""
+    """Return the least-squares trend of several statistics of the same seeds over `positions`
+    (of slopes over d, say)."""
     x = np.asarray(positions, float) - np.mean(positions)
     return over_seeds(lambda index: np.stack([s(index) for s in statistics], axis=1) @ (x / np.sum(x**2)), num_seeds)
 
@@ -135,7 +136,8 @@ def lay_out(study: Study, metric: str, *axes: str) -> tuple[np.ndarray, list[lis
 
 
 def read_seed_table(study: Study, metric: str, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n (N,), values (S, N)) of a metric at a step, over the seeds that have a positive value at every n; inf: diverged."""
+    """(n (N,), values (S, N)) of a metric at a step, over the seeds that have a positive value at every n; inf:
+    diverged."""
     values, (_, n) = lay_out(at_step(study, step), metric, "seed", "num_samples")
     return np.array(n), values[find_whole_seeds(values)]
 
@@ -150,8 +152,8 @@ def tabulate_slopes(study: Study, metrics: list[str], steps: list[int] | None = 
     """Return slopes for every setting, dimension, metric and stopping time (those of `steps` that its runs have;
     default: all).
 
-    Columns: panel, learning_rate, weight_decay, input_dim, metric, step, time = learning_rate * step; slope, low, high by
-    ordinary least squares, the level of that interval; the same by weighted least squares; num_seeds in the fit and
+    Columns: panel, learning_rate, weight_decay, input_dim, metric, step, time = learning_rate * step; slope, low, high
+    by ordinary least squares, the level of that interval; the same by weighted least squares; num_seeds in the fit and
     num_diverged runs. A cell of one n is absent; one without a whole seed has slope NaN.
     """
     rows = []

@@ -31,8 +31,8 @@ class Slacks(NamedTuple):
     """What a study's records say of one check, over the check's scale.
 
     slack (N,): right side less left; weight (N,): what the weight function adds to the left side, so that with a weight
-    function f times as large the slack is `slack - (f - 1) * weight`; needed: the share of the loss term without which some
-    record would violate the check (0 where there is no such term).
+    function f times as large the slack is `slack - (f - 1) * weight`; needed: the share of the loss term without which
+    some record would violate the check (0 where there is no such term).
     """
 
     slack: np.ndarray
@@ -41,12 +41,12 @@ class Slacks(NamedTuple):
 
 
 def read_slacks(study: Study, check: str) -> Slacks:
-    """Return the slacks of one check at every record where it says something: with the labels of the study, and again with
-    labels that the net fits exactly.
+    """Return the slacks of one check at every record where it says something: with the labels of the study, and again
+    with labels that the net fits exactly.
 
-    The inequalities hold for any labels. With the net's own predictions as labels L = 0 and H = GN: the loss term, which keeps
-    trained nets far from equality in C2, C3 and the corollary, is gone. Empty where the study did not record `path_norms` and
-    `stability_checks`.
+    The inequalities hold for any labels. With the net's own predictions as labels L = 0 and H = GN: the loss term,
+    which keeps trained nets far from equality in C2, C3 and the corollary, is gone. Empty where the study did not
+    record `path_norms` and `stability_checks`.
     """
     columns = {f"{check}_slack", "path_norm", "stationary_slack"}
     if not columns <= set(study.records.columns):
@@ -87,9 +87,10 @@ def judge_slack(
 ) -> Claim:
     """Return the claim that no slack (N,) is negative beyond rounding, weight (N,) being what g adds to the other side.
 
-    The control is the same inequality with a weight function g that is 10 % too large, or twice as large where the nets are
-    too far from equality to catch 10 %; where they do not catch a factor of two either, they cannot confirm the constant and
-    the claim is inconclusive. The smallest factor that they catch is told, and with `needed` the share of the loss term.
+    The control is the same inequality with a weight function g that is 10 % too large, or twice as large where the nets
+    are too far from equality to catch 10 %; where they do not catch a factor of two either, they cannot confirm the
+    constant and the claim is inconclusive. The smallest factor that they catch is told,
+    and with `needed` the share of the loss term.
     """
     bears = weight > 0
     caught = float(1 + ((slack + rounding)[bears] / weight[bears]).min()) if bears.any() else np.nan
@@ -106,7 +107,8 @@ def judge_slack(
 
 
 def judge_stability(study: Study, name: str) -> list[Claim]:
-    """Return one claim for each of C1, C2, C3 and the corollary, inconclusive without `path_norms` and `stability_checks`.
+    """Return one claim for each of C1, C2, C3 and the corollary,
+    inconclusive without `path_norms` and `stability_checks`.
 
     Measured is the smallest slack in units of the check's scale; see `judge_slack` for the control.
     """

@@ -1,7 +1,7 @@
 """The options of a study's command line: Hydra's own, read before Hydra reads them.
 
-Hydra is handed what was read here, in one order, so it sees nothing that was not checked. Options that would read a pickle
-or another root config are refused.
+Hydra is handed what was read here, in one order, so it sees nothing that was not checked. Options that would read a
+pickle or another root config are refused.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def write_options(options: argparse.Namespace) -> list[str]:
 
 
 def sweep_folder(overrides: Sequence[str]) -> str:
-    """Return the folder of a sweep's jobs, the same for the same overrides: a repeated sweep finds what it has left there.
+    """Return the folder of a sweep's jobs, the same for the same overrides:
+    a repeated sweep finds what it has left there.
 
     Where to write and how to compute make no difference; Hydra's own settings neither.
     """

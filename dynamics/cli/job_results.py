@@ -43,7 +43,8 @@ def tabulate_jobs(jobs: Sequence[Job], store: Store, failures: Sequence[Failure]
 
 
 def list_members(jobs: Sequence[Job], store: Store) -> list[tuple[int, str, str]]:
-    """Return (job, panel, stored run) of all jobs; with `reuse=older` the run may be one that an earlier version made."""
+    """Return (job, panel, stored run) of all jobs; with `reuse=older` the run may be one that an
+    earlier version made."""
     older = NO_OLDER_RESULTS
     if jobs[0].request.settings.reuse == "older":
         older = find_older_results((run for job in jobs for run in job.request.runs), store)
@@ -67,7 +68,8 @@ def job_outcomes(jobs: Sequence[Job], table: pl.DataFrame) -> dict[int, dict[str
 
 
 def write_results(jobs: Sequence[Job], results: dict[int, dict[str, Any]], table: pl.DataFrame) -> None:
-    """Write `result.json` in every job's folder and, for all together, `results.parquet` and `results.csv` beside those."""
+    """Write `result.json` in every job's folder and, for all together,
+    `results.parquet` and `results.csv` beside those."""
     fields = {path for job in jobs[:1] for path in specs.paths(job.request.runs[0])} | set(provenance())
     varying = [c for c in table.columns if c not in fields or (c not in provenance() and table[c].n_unique() > 1)]
     rows: dict[int, list[dict[str, Any]]] = defaultdict(list)

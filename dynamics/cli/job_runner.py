@@ -111,7 +111,8 @@ def is_to_be_drawn(job: Job) -> bool:
 
 
 def check_analysis(job: Job) -> None:
-    """Raise `InputError` if a job is to be drawn and lacks what that needs; say so in a plan, and which axes make pages."""
+    """Raise `InputError` if a job is to be drawn and lacks what that needs; say so in a plan,
+    and which axes make pages."""
     request, planned = job.request, job.request.settings.mode == "plan" and not job.in_sweep
     if request.needs is None or not (planned or is_to_be_drawn(job)):
         return

@@ -1,8 +1,8 @@
 """Messages on standard error: what the loggers below `dynamics` say, at the level that the command line asks for.
 
-Results (tables, claims, paths) go to standard output by `print`. Everything else goes through `logging`: errors and runs
-that failed at level ERROR, warnings at WARNING, notes and progress at INFO, details at DEBUG. As a library the suite
-prints nothing: the handler is there only while a command runs.
+Results (tables, claims, paths) go to standard output by `print`. Everything else goes through `logging`: errors and
+runs that failed at level ERROR, warnings at WARNING, notes and progress at INFO, details at DEBUG. As a library the
+suite prints nothing: the handler is there only while a command runs.
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ def _explain_config(error: Exception) -> str:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Whether Hydra, or what it reads configs with, could not make sense of its input (and not one of our own functions)."""
+    """Whether Hydra, or what it reads configs with, could not make sense of its input
+    (and not one of our own functions)."""
     import traceback
 
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -98,7 +99,8 @@ def _unknown_experiment(name: str) -> str:
 
 
 def _suggest_field(path: str, schema: str | None) -> str:
-    """Return the suggestion for an unknown field. schema: the name of the config class that lacks it, if it is known."""
+    """Return the suggestion for an unknown field. schema: the name of the config class that lacks it,
+    if it is known."""
     from dataclasses import fields
 
     from dynamics.core.spec import leaf_paths

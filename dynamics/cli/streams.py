@@ -1,4 +1,5 @@
-"""A closed pipe is no error: in `dynamics ... | head -1` everything is computed and stored, and the rest is not printed."""
+"""A closed pipe is no error: in `dynamics ... | head -1` everything is computed and stored,
+and the rest is not printed."""
 
 from __future__ import annotations
 

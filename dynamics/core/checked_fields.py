@@ -1,4 +1,5 @@
-"""Specs that check what they are made of: names, types and bounds, as they are given and in the command line's words."""
+"""Specs that check what they are made of: names, types and bounds,
+as they are given and in the command line's words."""
 
 from __future__ import annotations
 

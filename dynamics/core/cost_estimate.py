@@ -21,7 +21,8 @@ FREE = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "convert
 
 
 def estimate_cost(static: Any, hyper: Mapping[str, Any]) -> Cost:
-    """Return the cost of one run of a spec without swept values (`static`), whose array leaves are named like `hyper`."""
+    """Return the cost of one run of a spec without swept values (`static`),
+    whose array leaves are named like `hyper`."""
     return _estimate(static, tuple(hyper))
 
 

@@ -1,6 +1,7 @@
 """Configure JAX on this machine: devices, precision, compilation cache.
 
-`prepare` must run before anything touches a device; the command line calls it first, and so do `dyn.run` and `dyn.sweep`.
+`prepare` must run before anything touches a device; the command line calls it first,
+and so do `dyn.run` and `dyn.sweep`.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ class Dynamics(NamedTuple):
 
     `init(key, hyper)` returns `(fixed, state)`; `step(state, fixed, key)` the next state, where `key` is
     fresh at every step; `observe(state, fixed)` a dict of scalars (or arrays of fixed shape) to record.
-    `leap(state, fixed, steps)`, where there is one, takes so many steps that need no key at once, quicker than one by one.
-    `undefined` names observations that are NaN where they have no value; NaN in another is told in the run's status.
+    `leap(state, fixed, steps)`, where there is one, takes so many steps that need no key at once, quicker than one by
+    one. `undefined` names observations that are NaN where they have no value;
+    NaN in another is told in the run's status.
 
     >>> import dynamics as dyn, jax.numpy as jnp
     >>> descent = dyn.Dynamics(

@@ -34,7 +34,8 @@ _caches: list[Any] = []
 
 
 def until_registration(function: Callable[..., Any] | None = None, *, maxsize: int | None = None) -> Any:
-    """`functools.cache` for what depends on the fields of specs or on pieces: emptied whenever a piece is registered."""
+    """`functools.cache` for what depends on the fields of specs or on pieces:
+    emptied whenever a piece is registered."""
 
     def cached(function: F) -> F:
         kept = lru_cache(maxsize=maxsize)(function)

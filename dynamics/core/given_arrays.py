@@ -1,4 +1,5 @@
-"""What somebody gives from Python, read as arrays, keys and functions: checked in one line, and never narrowed unasked."""
+"""What somebody gives from Python, read as arrays, keys and functions: checked in one line,
+and never narrowed unasked."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ class Origin(NamedTuple):
         return self.module.partition(".")[0] == "dynamics" and not self.module.startswith(EXPERIMENT_FILES)
 
     def may_replace(self, other: Origin) -> bool:
-        """Return whether a piece from here is a later version of one from there, and not another one of the same name."""
+        """Return whether a piece from here is a later version of one from there,
+        and not another one of the same name."""
         return self.module == other.module or (self.file == other.file != "")
 
 
@@ -55,8 +56,8 @@ def origin_of(thing: Any) -> Origin:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), its origin, and
-    its version."""
+    """A piece as it was registered: the piece, the fields of its spec that it uses (its own among them), its origin,
+    and its version."""
 
     piece: T
     uses: Uses
@@ -206,7 +207,8 @@ _replaced: list[tuple[str, str]] = []
 
 
 def revision() -> int:
-    """Return how often a piece was replaced or removed in this process: programs compiled before it may be out of date."""
+    """Return how often a piece was replaced or removed in this process:
+    programs compiled before it may be out of date."""
     return len(_replaced)
 
 

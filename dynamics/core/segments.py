@@ -1,7 +1,7 @@
 """One segment of one run: its steps, and what is seen at its end. Written for a single run, and traced.
 
-A run that ends at a goal carries beside its state how often in a row it has passed it and where it stopped. From then on
-its loops have no rounds: under `lax.map` nothing is computed for it, in a lane of others it is masked.
+A run that ends at a goal carries beside its state how often in a row it has passed it and where it stopped. From then
+on its loops have no rounds: under `lax.map` nothing is computed for it, in a lane of others it is masked.
 """
 
 from __future__ import annotations

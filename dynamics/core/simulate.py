@@ -1,8 +1,8 @@
 """Run a dynamics over a recording schedule, segment by segment.
 
 A segment is the interval between two recorded steps. Its length is a traced number, so one compiled program serves all
-segments. Everything on the host (progress, checkpoints, the check for divergence) happens between segments; long segments
-are split for this purpose, which changes no number.
+segments. Everything on the host (progress, checkpoints, the check for divergence) happens between segments; long
+segments are split for this purpose, which changes no number.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Trajectory(NamedTuple):
 
     @property
     def wrong_measures(self) -> np.ndarray:
-        """Return whether an observation is not finite though the state is, (..., T); NaN of those `undefined` is no fault."""
+        """Return whether an observation is not finite though the state is, (..., T);
+        NaN of those `undefined` is no fault."""
         wrong = np.zeros(self.finite.shape, bool)
         for name, values in self.records.items():
             if np.issubdtype(values.dtype, np.inexact):
@@ -186,7 +187,8 @@ def _all_ended(record: dict[str, np.ndarray]) -> bool:
 
 
 def _repeat_last(values: np.ndarray, last: np.ndarray, num_records: int) -> np.ndarray:
-    """Return the values (..., T, *) with so many records: up to number `last` (...) as they are, from there on that one."""
+    """Return the values (..., T, *) with so many records: up to number `last` (...) as they are,
+    from there on that one."""
     index = np.minimum(np.arange(num_records), last[..., None])
     return np.take_along_axis(values, index.reshape(index.shape + (1,) * (values.ndim - index.ndim)), axis=index.ndim - 1)
 
@@ -203,14 +205,16 @@ def simulate(
 ) -> Trajectory:
     """Compile and run a dynamics once over the schedule; return its trajectory.
 
-    key: a JAX key, or a seed that stands for `jax.random.key(seed)`; hyper: the run's scalars, numbers or arrays, by name
+    key: a JAX key, or a seed that stands for `jax.random.key(seed)`; hyper: the run's scalars, numbers or arrays,
+        by name
     schedule: the steps to record, integers that increase, 0 for the start
     precision: `float32` or `float64`; what JAX is set to, unless said. Arrays are never narrowed to it
     stop: a `dyn.Stop`, the goal at which the run ends; its step is then `stopped_at`, and later records repeat what is
         seen there
 
     The trajectory has `steps` (T,), `records` by name (T, ...), `finite` (T,), `status` and the final `state`. Raises
-    `InputError`, before anything is computed, for arguments that are none of these and functions that do not fit together.
+    `InputError`, before anything is computed, for arguments that are none of these and functions that do
+    not fit together.
 
     >>> import dynamics as dyn
     >>> halve = dyn.Dynamics(lambda key, h: (h, h["x0"]), lambda x, h, key: x / 2, lambda x, h: {"x": x})

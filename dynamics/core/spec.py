@@ -68,7 +68,8 @@ class RunSpec(CheckedFields):
 
     @property
     def paddable(self) -> tuple[str, ...]:
-        """Those of `shape_fields` that this run may be padded in without changing any of its numbers; none unless said."""
+        """Those of `shape_fields` that this run may be padded in without changing any of its numbers;
+        none unless said."""
         return ()
 
     def resolve(self) -> RunSpec:
@@ -100,11 +101,13 @@ class RunSpec(CheckedFields):
         raise NotImplementedError
 
     def cost(self) -> Cost:
-        """Estimated cost of one run at this spec's shapes; counted from the traced program where a system states none."""
+        """Estimated cost of one run at this spec's shapes;
+        counted from the traced program where a system states none."""
         return estimate_cost(freeze(static(self)), hyper(self))
 
     def flops_per_check(self) -> float:
-        """Return the estimated operations of a check whether the run's goal is reached; as those of a record unless said."""
+        """Return the estimated operations of a check whether the run's goal is reached;
+        as those of a record unless said."""
         return self.cost().flops_per_record
 
     def shared_arrays(self) -> dict[str, np.ndarray]:
@@ -218,7 +221,8 @@ def _put(spec: Any, values: Mapping[str, Any]) -> Any:
 
 
 def copy_spec(spec: Any, values: Mapping[str, Any]) -> Any:
-    """Return a copy of a spec with other values of some fields, unchecked: it may be of padded sizes and traced scalars."""
+    """Return a copy of a spec with other values of some fields, unchecked:
+    it may be of padded sizes and traced scalars."""
     plain = CheckedFields.__post_init__
     if getattr(type(spec), "__post_init__", plain) is not plain:  # a spec that does something of its own there
         with deferred_checks():
@@ -278,7 +282,8 @@ def _hash_run(spec: RunSpec, versions: Mapping[str, int]) -> str:
 
 @until_registration
 def _brought(cls: type) -> dict[str, tuple[str, frozenset[str]]]:
-    """For every field that registered pieces brought, by path: the path that names the pieces in use, and those pieces."""
+    """For every field that registered pieces brought, by path: the path that names the pieces in use,
+    and those pieces."""
     found, known = {}, set(leaf_paths(cls))
     for path, f in leaf_fields(cls).items():
         if "pieces" not in f.metadata:
@@ -301,7 +306,8 @@ def swept(cls: type[RunSpec]) -> tuple[str, ...]:
 
 
 def hyper(spec: RunSpec) -> dict[str, float | int]:
-    """Return the array leaves of the run's dynamics: its swept scalars, but for those of its goal, and its true sizes."""
+    """Return the array leaves of the run's dynamics: its swept scalars, but for those of its goal,
+    and its true sizes."""
     return {path: get(spec, path) for path in (*swept(type(spec)), *spec.shape_fields) if path not in GOAL}
 
 

@@ -1,7 +1,7 @@
 """Versions of the pieces (measures, laws, models, rules, systems ...) that a run's numbers depend on.
 
-Every piece has one, 1 unless its registration says otherwise. Whoever changes what a piece computes raises it; results that
-were stored before are then another run's, see `dynamics.core.spec.run_id`.
+Every piece has one, 1 unless its registration says otherwise. Whoever changes what a piece computes raises it; results
+that were stored before are then another run's, see `dynamics.core.spec.run_id`.
 """
 
 from __future__ import annotations

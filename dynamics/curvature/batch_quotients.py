@@ -51,7 +51,8 @@ def draw_batches(key: jax.Array, num_batches: int, num_samples: int, size: int) 
 
 
 def gradient_norms(gradient: Callable[[Any, jax.Array], Any], params: Any, num_samples: int, chunk: int = 32) -> jax.Array:
-    """Return |g_i|^2 (num_samples,) of every sample's own gradient; gradient(params, indices (1,)), `chunk` at a time."""
+    """Return |g_i|^2 (num_samples,) of every sample's own gradient; gradient(params, indices (1,)),
+    `chunk` at a time."""
 
     def one(index: jax.Array) -> jax.Array:
         return jnp.sum(ravel_pytree(gradient(params, index[None]))[0] ** 2)

@@ -28,14 +28,14 @@ def top_eigenpairs(
 ) -> TopEigenpair:
     """Return the k algebraically largest eigenpairs, the largest first: values (k,), vectors (k, N), residuals (k,).
 
-    matvec: v (N,) -> A v (N,), A symmetric; starts (k, N): guesses of the eigenvectors, such as those of the last record,
-    to each of which a random direction is added (zeros where there is none); k is at most N.
+    matvec: v (N,) -> A v (N,), A symmetric; starts (k, N): guesses of the eigenvectors, such as those of the last
+    record, to each of which a random direction is added (zeros where there is none); k is at most N.
 
     After at most `num_products` products, and k more for the residuals; fewer once all have converged. As many
     starts as eigenpairs: an eigenvalue of multiplicity up to k is found as often as it is there. Memory is
     (num_products + k) N numbers. `steps` counts the products; `converged` is of each pair, as `TopEigenpair` has it. No
-    value exceeds the exact one of its rank beyond rounding, and the vectors are orthonormal. The tolerance is relative to
-    the scale of the matrix: far below its largest eigenvalue in size, the residual says what a value is worth.
+    value exceeds the exact one of its rank beyond rounding, and the vectors are orthonormal. The tolerance is relative
+    to the scale of the matrix: far below its largest eigenvalue in size, the residual says what a value is worth.
     """
     count, size = starts.shape
     require(count <= size, "starts", starts.shape, f"must be at most {size} rows of {size} numbers")

@@ -1,5 +1,5 @@
-"""All eigenpairs of a small symmetric matrix by Jacobi rotations: additions and products alone, so that it may be mapped
-over runs and devices, where LAPACK may not (`lanczos.top_eigenvector` says why)."""
+"""All eigenpairs of a small symmetric matrix by Jacobi rotations: additions and products alone, so that it may be
+mapped over runs and devices, where LAPACK may not (`lanczos.top_eigenvector` says why)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def diagonalise(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     order = np.concatenate([upper[:1], lower[:1], upper[1:-1], lower[1:], upper[-1:]]) if half > 1 else np.arange(2)
 
     def turn(rows: jax.Array, s: jax.Array, r: jax.Array) -> jax.Array:
-        """Rotate row i and row i + half, and move them; written as a change, whose rounding is small for small angles."""
+        """Rotate row i and row i + half, and move them; written as a change,
+        whose rounding is small for small angles."""
         over, under = rows[:half], rows[half:]
         return jnp.concatenate([over - s * (under + r * over), under + s * (over - r * under)])[order]
 

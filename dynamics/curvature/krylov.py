@@ -74,7 +74,8 @@ def count_rows(rows: int) -> int:
 
 
 def orthonormalise(vectors: jax.Array, scale: jax.Array | float = 1.0, rows: int | None = None) -> tuple[jax.Array, jax.Array]:
-    """Return orthonormal rows that span these vectors (k, N), and which are there: zero where one depends on the others.
+    """Return orthonormal rows that span these vectors (k, N), and which are there:
+    zero where one depends on the others.
 
     scale: that of vectors whose rounding errors are meant; rows: how many rows to return, k if None
     """

@@ -59,8 +59,9 @@ def top_eigenpair(
     Fewer once it has converged.
 
     matvec: v (N,) -> A v (N,), A symmetric; start: (N,), a guess of the top eigenvector, to which a random direction is
-    added (zeros if there is none). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the value
-    is of the order of the residual squared over the gap below it. `tolerance` is `default_tolerance` unless given.
+    added (zeros if there is none). Twice reorthogonalised, so memory is (num_steps + 1) N numbers. The error of the
+    value is of the order of the residual squared over the gap below it.
+    `tolerance` is `default_tolerance` unless given.
     """
     size, dtype = start.shape[0], start.dtype
     m = min(num_steps, size)
@@ -105,7 +106,8 @@ def top_eigenpair(
         return basis, alpha, beta, jnp.where(alive, j + 1, used), scale
 
     def ritz_among(rows, alpha, beta, done):
-        """Return the top eigenvector (m,) after `done` <= `rows` rows; the tail repeats alpha_0, never above the top."""
+        """Return the top eigenvector (m,) after `done` <= `rows` rows; the tail repeats alpha_0,
+        never above the top."""
         index = jnp.arange(rows)
         real = index < done
         diagonal = jnp.where(real, alpha[:rows], alpha[0])
@@ -150,7 +152,8 @@ def top_eigenpair(
 
 
 def default_tolerance(size: int, dtype: Any) -> float:
-    """Return the residual, relative to the scale, at which a top eigenpair in so many dimensions counts as converged."""
+    """Return the residual, relative to the scale, at which a top eigenpair in so many dimensions
+    counts as converged."""
     usual = 2e-5 if dtype == jnp.float32 else 1e-7
     return min(usual, max(GAP * RANDOM_SHARE / math.sqrt(size), ROUNDING * float(jnp.finfo(dtype).eps)))
 

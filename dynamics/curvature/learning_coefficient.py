@@ -10,8 +10,8 @@ the mean over the density exp(-n beta L(w) - localisation |w - w*|^2 / 2). The c
 
     w <- w - rate (grad L(w) + localisation (w - w*) / (n beta)) + sqrt(2 rate / (n beta)) xi,
 
-with the full gradient and a Metropolis test of each step, so that the length of steps biases nothing: `rate` is on the scale
-of gradient descent, stable below 2 / sharpness, and good where 50 to 80 % of the steps are accepted.
+with the full gradient and a Metropolis test of each step, so that the length of steps biases nothing: `rate` is on the
+scale of gradient descent, stable below 2 / sharpness, and good where 50 to 80 % of the steps are accepted.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def estimate_learning_coefficient(
 ) -> LearningCoefficient:
     """Return the local learning coefficient of a loss at its minimum `params`, by a chain of `num_steps` steps.
 
-    scale: n beta; the first half of the chain is left out. Blocks that are shorter than the chain remembers make the error
-    too small.
+    scale: n beta; the first half of the chain is left out. Blocks that are shorter than the chain remembers make the
+    error too small.
     """
     centre, unravel = ravel_pytree(params)
     value_and_slope = jax.value_and_grad(lambda w: loss(unravel(w)))

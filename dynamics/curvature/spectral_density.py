@@ -1,8 +1,8 @@
 """The density of eigenvalues of a symmetric matrix by stochastic Lanczos quadrature (Lin, Saad and Yang 2016).
 
-From a random direction z of norm 1, m products make Gauss's rule for the measure of z: nodes theta_i, weights tau_i that
-sum to 1, and sum_i tau_i theta_i^p = z^T A^p z for every p up to 2 m - 1. Over random signs the mean of z^T A^p z is
-tr A^p / N, so the mean of the rules is a rule for the density of eigenvalues, and no moment is biased by m or by the
+From a random direction z of norm 1, m products make Gauss's rule for the measure of z: nodes theta_i, weights tau_i
+that sum to 1, and sum_i tau_i theta_i^p = z^T A^p z for every p up to 2 m - 1. Over random signs the mean of z^T A^p z
+is tr A^p / N, so the mean of the rules is a rule for the density of eigenvalues, and no moment is biased by m or by the
 broadening; what a figure shows is each node as a normal density of a stated width.
 """
 

@@ -14,9 +14,9 @@ from dynamics.models.base import Batch, Model
 def tangent_kernel(model: Model, params: Any, columns: Batch, rows: Batch | None = None) -> jax.Array:
     """Return the kernel between the samples of two batches, (rows, columns), by default those of one with themselves.
 
-    With C outputs it is (1/C) sum_c <df_c(x)/dtheta, df_c(x')/dtheta>, the mean over outputs of each one's own: its limit
-    in wide networks is the kernel that all of them share (Jacot et al. 2018). Samples are in the model's layout; those
-    without weight have zeros.
+    With C outputs it is (1/C) sum_c <df_c(x)/dtheta, df_c(x')/dtheta>, the mean over outputs of each one's own: its
+    limit in wide networks is the kernel that all of them share (Jacot et al. 2018). Samples are in the model's layout;
+    those without weight have zeros.
 
     A column is a pass back to the parameters and one forth, so a kernel takes columns x C gradients, and of memory no
     more than one.

@@ -123,7 +123,8 @@ class DataSpec(CheckedFields):
         return self if law is None or law.resolve is None else law.resolve(self)
 
     def check(self, *, flips: bool = False) -> None:
-        """Raise an `InputError` for a value that is not allowed; flips: whether labels may be those of another class."""
+        """Raise an `InputError` for a value that is not allowed; flips:
+        whether labels may be those of another class."""
         law = choose("data.law", self.law, LAWS)
         check_options(self, "data")
         fits = not self.stand_in or self.law in (*SHAPES, "images")

@@ -1,9 +1,10 @@
-"""Modular addition: every pair (a, b) of numbers mod M once, whose part is (a + b) mod M (Power et al. 2022, Gromov 2023).
+"""Modular addition: every pair (a, b) of numbers mod M once,
+whose part is (a + b) mod M (Power et al. 2022, Gromov 2023).
 
-An input is the one-hot vector of a followed by that of b, so M = input_dim / 2 and the first layer of a network is a table of
-embeddings. A run draws an order of all M^2 pairs; training samples are the first of them and test samples the last, so a
-larger training set grows at the expense of no test sample. The train share is num_samples / M^2. With `target.kind=one_hot`
-labels are the classes (a + b) mod M.
+An input is the one-hot vector of a followed by that of b, so M = input_dim / 2 and the first layer of a network is a
+table of embeddings. A run draws an order of all M^2 pairs; training samples are the first of them and test samples the
+last, so a larger training set grows at the expense of no test sample. The train share is num_samples / M^2. With
+`target.kind=one_hot` labels are the classes (a + b) mod M.
 """
 
 from __future__ import annotations

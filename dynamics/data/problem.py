@@ -1,4 +1,5 @@
-"""A problem: inputs of a law, labels of a target, noise (Gaussian, or classes exchanged); and fresh samples to test on."""
+"""A problem: inputs of a law, labels of a target, noise (Gaussian, or classes exchanged);
+and fresh samples to test on."""
 
 from __future__ import annotations
 

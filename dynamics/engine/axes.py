@@ -143,8 +143,8 @@ def axis_paths(tree: Mapping[str, Any]) -> set[str]:
 def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sweep `base` overridden by the sweep `top`: an axis in both is replaced as a whole, never merged.
 
-    A plain axis of `top` also takes the place of a zipped one of `base`, and the other way round; `zip` is replaced as a
-    whole.
+    A plain axis of `top` also takes the place of a zipped one of `base`, and the other way round; `zip` is replaced as
+    a whole.
     """
     plain, together = set(flatten_axes(top)) - {"zip"}, base.get("zip", [])
     base = copy.deepcopy(dict(base))
@@ -157,7 +157,8 @@ def merge_axes(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any
 
 
 def merge_panels(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the panels `base` with the axes of those in `top` laid over their own; what is no mapping replaces a panel."""
+    """Return the panels `base` with the axes of those in `top` laid over their own;
+    what is no mapping replaces a panel."""
 
     def merged(below: Any, own: Any) -> Any:
         return merge_axes(below, own) if isinstance(below, Mapping) and isinstance(own, Mapping) else own
@@ -291,10 +292,11 @@ def expand_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
 
 
 def grid_runs(spec: RunSpec, axes: Axes) -> list[RunSpec]:
-    """Return one run for every combination of axis values, as it was asked for: widths that follow n are not worked out.
+    """Return one run for every combination of axis values, as it was asked for:
+    widths that follow n are not worked out.
 
-    The last axis varies fastest, and none is there twice. Raises `InputError` for more than `MAX_RUNS` runs or a value out of
-    range.
+    The last axis varies fastest, and none is there twice. Raises `InputError` for more than `MAX_RUNS` runs or a value
+    out of range.
     """
     together = [[dict(zip(name.split(" "), values, strict=True)) for values in column] for name, column in axes.items()]
     total = math.prod(len(column) for column in together)

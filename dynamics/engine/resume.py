@@ -72,7 +72,8 @@ def _stack_final_states(store: Store, ids: list[str], state: Any) -> Any | None:
 
 
 def _stack_records(store: Store, ids: list[str], wanted: list[int], size: int) -> list[dict[str, np.ndarray]]:
-    """Return one ensemble record per wanted step; after a run has diverged its values are arbitrary, marked not finite."""
+    """Return one ensemble record per wanted step; after a run has diverged its values are arbitrary,
+    marked not finite."""
     runs, records = store.read(ids)
     diverged_at = dict(runs.select("run", "diverged_at").iter_rows())
     places = pl.DataFrame({"run": [*ids, *ids[-1:] * (size - len(ids))], "place": range(size)})

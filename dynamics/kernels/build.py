@@ -172,7 +172,8 @@ def _run(command: list[str]) -> str:
 
 
 def _processor_features(compiler: str) -> str:
-    """Return the architecture and the macros by which the compiler knows this processor, which machine code depends on."""
+    """Return the architecture and the macros by which the compiler knows this processor,
+    which machine code depends on."""
     macros = _run([compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]).splitlines()
     return "\n".join((platform.machine(), *sorted(line for line in macros if line.startswith("#define __"))))
 

@@ -4,10 +4,10 @@
     moments     G_k = sum_i 1_ik r_i x_i
     sums        s_i = sum_k 1_ik (u_k . x_i)
 
-Inputs are rows (n, D) whose entry 0 is 1; weights are (D, K), and row 0 is the bias. `moments` and `sums` are linear and
-transposes of each other, and the derivative of s is `sums` of the derivative of v w, so all derivatives consist of these
-three passes. For D = 2 (one input) the samples must be sorted: the gates of a neuron are then one position in the sorted
-list, and a pass costs O((n + K) log n).
+Inputs are rows (n, D) whose entry 0 is 1; weights are (D, K), and row 0 is the bias. `moments` and `sums` are linear
+and transposes of each other, and the derivative of s is `sums` of the derivative of v w, so all derivatives consist of
+these three passes. For D = 2 (one input) the samples must be sorted: the gates of a neuron are then one position in the
+sorted list, and a pass costs O((n + K) log n).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ and dc = sum r.
 
 A thread owns neurons and visits all samples of its block, so sums over samples stay in its registers. If the blocks are
 too few to fill a GPU, the loop is split among several programs, and XLA adds the partial sums in a fixed order, so
-results do not depend on timing. Overhanging blocks are masked, so no array is padded. Padded neurons (w = b = v = 0) and
-padded samples (weight 0) have exactly zero gradient.
+results do not depend on timing. Overhanging blocks are masked, so no array is padded. Padded neurons (w = b = v = 0)
+and padded samples (weight 0) have exactly zero gradient.
 
 Up to `UNROLLED_ROWS` inputs, products are unrolled on the vector units in full precision; `gpu_wide.py` has the kernels
 for more. An ensemble of runs is a `jax.vmap`, which adds a dimension to the grid. The kernels use Triton. They are not

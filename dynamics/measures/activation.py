@@ -12,7 +12,8 @@ SPARSE_RATE = 0.1  # a neuron active on at most this share of the data counts as
 
 
 def activation_statistics(view: View) -> dict[str, jax.Array]:
-    """Return over neurons: who is alive (active on some sample), how often the alive are active, whose kink misses the data.
+    """Return over neurons: who is alive (active on some sample), how often the alive are active,
+    whose kink misses the data.
 
     alive_fraction, outside_fraction (kink |b| / |w| at or beyond the data's radius), always_active_fraction: shares of
     all neurons. Mean, median and 90th percentile of the alive's activation rate, and sparse_fraction (the share of the
@@ -44,7 +45,8 @@ def ranks(values: jax.Array, among: jax.Array) -> jax.Array:
 
 
 def rate_norm_correlation(view: View) -> dict[str, jax.Array]:
-    """Return, over the neurons alive, Spearman's correlation of activation rate with |w| and |v| |w|, and the median |w|.
+    """Return, over the neurons alive, Spearman's correlation of activation rate with |w| and |v| |w|,
+    and the median |w|.
 
     A correlation is NaN if one side is constant, the median if no neuron is alive. Shattering shows as a negative
     correlation: what is seldom active has grown large (Liang et al. 2025, Figures 1 and 4-8).

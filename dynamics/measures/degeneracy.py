@@ -19,11 +19,11 @@ CHAIN_KEY = 71  # folded into the run's key of batches
 
 
 def local_learning_coefficient(view: View) -> dict[str, jax.Array]:
-    """Return Lau et al.'s estimate of lambda for the loss that is descended, its standard error, and the share of accepted
-    steps; the temperature is log n, and the chain has 2048 steps.
+    """Return Lau et al.'s estimate of lambda for the loss that is descended, its standard error, and the share of
+    accepted steps; the temperature is log n, and the chain has 2048 steps.
 
-    lambda takes no account of the loss's factor, the estimate at finite n does: of a squared loss `half` is the negative
-    log-likelihood of unit noise. Away from a minimum the estimate may be negative.
+    lambda takes no account of the loss's factor, the estimate at finite n does: of a squared loss `half` is the
+    negative log-likelihood of unit noise. Away from a minimum the estimate may be negative.
     """
     rate, localisation = (view.hyper.get(f"measure_options.{name}", own.default) for name, own in OPTIONS.items())
     num_samples = view.hyper["data.num_samples"].astype(view.train.weights.dtype)

@@ -85,7 +85,8 @@ def check_two_layer(params: TwoLayer, inputs: np.ndarray, labels: np.ndarray) ->
 
 
 def check_predictions(params: Any, apply: Apply, inputs: np.ndarray, labels: np.ndarray) -> None:
-    """Raise `InputError` unless the function predicts floats of the labels' shape; what it raises itself comes through."""
+    """Raise `InputError` unless the function predicts floats of the labels' shape;
+    what it raises itself comes through."""
     seen = jax.eval_shape(apply, params, inputs)
     allowed = f"its predictions must be one array of floats of the labels' shape {labels.shape}"
     require(isinstance(seen, jax.ShapeDtypeStruct), "net", type(seen).__name__, allowed)

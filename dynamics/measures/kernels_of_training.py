@@ -20,7 +20,8 @@ from dynamics.models.base import Model
 
 
 def predictions(view: View) -> dict[str, jax.Array]:
-    """Return f at the training samples (n,) and at those to test on (m,), in the order in which they are drawn; or (n, C)."""
+    """Return f at the training samples (n,) and at those to test on (m,), in the order in which they are drawn;
+    or (n, C)."""
     train, test = _order(view.model, view.problem.train), _order(view.model, view.problem.test)
     return {
         "train_prediction": train(view.prediction.reshape(-1, *view.problem.train.labels.shape[1:])),
@@ -35,13 +36,15 @@ def recorded_kernel(view: View) -> dict[str, jax.Array]:
 
 
 def recorded_test_kernel(view: View) -> dict[str, jax.Array]:
-    """Return the kernel between samples to test on and training samples, (m, n), in the order in which they are drawn."""
+    """Return the kernel between samples to test on and training samples, (m, n),
+    in the order in which they are drawn."""
     train, test = _order(view.model, view.problem.train), _order(view.model, view.problem.test)
     return {"test_tangent_kernel": train(test(view.test_tangent_kernel).T).T}
 
 
 def _order(model: Model, samples: Samples) -> Callable[[jax.Array], jax.Array]:
-    """Return the function that takes values (N, ...) of samples in the model's layout to (n, ...) in the order of drawing.
+    """Return the function that takes values (N, ...) of samples in the model's layout to (n, ...) in the
+    order of drawing.
 
     A layout may sort its samples, and fill up its last block with some that have no weight.
     """
@@ -95,7 +98,8 @@ def _align(kernel: jax.Array, labels: jax.Array) -> jax.Array:
 def kernel_spread(view: View) -> dict[str, jax.Array]:
     """Return the mean eigenvalue tr T / n, and the effective rank (tr T)^2 / |T|^2, between 1 and n.
 
-    The largest is `gauss_newton_sharpness` n / (2 factor), with one output; a recorded `tangent_kernel` has all of them.
+    The largest is `gauss_newton_sharpness` n / (2 factor), with one output;
+    a recorded `tangent_kernel` has all of them.
     """
     trace = jnp.trace(view.tangent_kernel)
     return {
@@ -105,7 +109,8 @@ def kernel_spread(view: View) -> dict[str, jax.Array]:
 
 
 def _kernel_work(name: str, run: MeasuredRun) -> Work:
-    """A gradient for every output of every training sample; the numbers of the kernel of each output and of their mean."""
+    """A gradient for every output of every training sample;
+    the numbers of the kernel of each output and of their mean."""
     count, outputs = run.data.num_samples, max(run.outputs, 1)
     return Work(name, count * outputs, numbers=count**2 * (outputs + 1))
 

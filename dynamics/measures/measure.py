@@ -80,8 +80,8 @@ def measure(
     inputs: (n, d), or (n, ...) for an `apply` that takes it; labels: (n,), or (n, C) for C outputs
     measures: a name or several; `dynamics list measures` has them
     learning_rate: of the next step of gradient descent on this loss, for what compares with 2 / eta
-    normalization: of the squared loss, `mse` (1/n) sum |f - y|^2, `half` (1/2n), or for C outputs `mean` (1/nC), PyTorch's
-        MSELoss; loss: `squared` or `cross_entropy`, for which labels are shares of classes
+    normalization: of the squared loss, `mse` (1/n) sum |f - y|^2, `half` (1/2n), or for C outputs `mean` (1/nC),
+        PyTorch's MSELoss; loss: `squared` or `cross_entropy`, for which labels are shares of classes
     activation: phi of a two-layer net
     clean: labels without noise, as `clean_train_error` wants them; test: fresh (inputs, clean labels) for risks and
         gaps; noise_std: of the labels' noise, in `generalization_gap`

@@ -79,7 +79,8 @@ def batch_sharpness(view: View) -> Columns:
 def gradient_noise_trace(view: View) -> Columns:
     """tr C, the mean of |g_i - g|^2 over samples: the variance of a gradient on one sample, summed over parameters.
 
-    A batch of b drawn without replacement has (n - b) / (n - 1) / b of it. `gradient_square_mean` is the mean of |g_i|^2.
+    A batch of b drawn without replacement has (n - b) / (n - 1) / b of it.
+    `gradient_square_mean` is the mean of |g_i|^2.
     """
     count = len(view.problem.train.inputs)
     squares = gradient_norms(lambda p, index: batch_gradient(view, p, index), view.params, count)

@@ -28,7 +28,8 @@ def excess_risk(view: View) -> dict[str, jax.Array]:
 
 
 def generalization_gap(view: View) -> dict[str, jax.Array]:
-    """E |f(x) - y|^2 - (1/n) sum |f(x_i) - y_i|^2, signed, plain mean squares; fresh noise enters by its variance an output."""
+    """E |f(x) - y|^2 - (1/n) sum |f(x_i) - y_i|^2, signed, plain mean squares;
+    fresh noise enters by its variance an output."""
     outputs = view.train.labels.size // view.train.weights.size
     return {"generalization_gap": view.excess_risk + outputs * view.hyper["data.noise_std"] ** 2 - view.mean_square}
 

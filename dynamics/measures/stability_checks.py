@@ -47,7 +47,8 @@ def weighted_paths(view: View) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def path_norms(view: View) -> dict[str, jax.Array]:
-    """sum |a_k|, and the same weighted with g and with the one-sided g~, all neurons as they are (duplicates not merged)."""
+    """sum |a_k|, and the same weighted with g and with the one-sided g~,
+    all neurons as they are (duplicates not merged)."""
     plain, front, weighted = (jnp.sum(part) for part in weighted_paths(view))
     return {"path_norm": plain, "weighted_path_norm": weighted, "one_sided_path_norm": front}
 

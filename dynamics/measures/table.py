@@ -84,7 +84,8 @@ DEFAULT = "default"  # among a run's measures: those that go with its loss
 
 
 class MeasureNames(Collection[str]):
-    """The names that a run's `measures` may hold: those registered by the time that they are asked for, and `default`."""
+    """The names that a run's `measures` may hold: those registered by the time that they are asked for,
+    and `default`."""
 
     def __contains__(self, name: object) -> bool:
         return name == DEFAULT or name in MEASURES

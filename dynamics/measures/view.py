@@ -40,7 +40,8 @@ class RunData(NamedTuple):
 
 
 def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Array) -> RunData:
-    """Return the problem in the model's layout beside the plain one, and of `hyper` the scalars, without shared arrays."""
+    """Return the problem in the model's layout beside the plain one, and of `hyper` the scalars,
+    without shared arrays."""
     (x, y, clean, weights), test = problem.train, problem.test
     return RunData(
         {name: value for name, value in hyper.items() if jnp.ndim(value) == 0},
@@ -53,7 +54,8 @@ def prepare_run_data(model: Model, problem: Problem, hyper: Hyper, order: jax.Ar
 
 
 class RuleInForce(NamedTuple):
-    """The rule of the run that is looked at: spec, an `OptimizerSpec`; state, the rule's own; step, how many it took."""
+    """The rule of the run that is looked at: spec, an `OptimizerSpec`; state, the rule's own; step,
+    how many it took."""
 
     spec: Any
     state: Any
@@ -156,7 +158,8 @@ class View:
 
     @cached_property
     def radius(self) -> jax.Array:
-        """R, the largest norm of what a neuron sees of a training input: of the input itself, or of one of its patches."""
+        """R, the largest norm of what a neuron sees of a training input: of the input itself,
+        or of one of its patches."""
         x, _, _, weights = self.problem.train
         return jnp.max(jnp.where(weights > 0, self.model.seen_norm(x), 0))
 
@@ -167,7 +170,8 @@ class View:
 
     @cached_property
     def tangent_kernel(self) -> jax.Array:
-        """The kernel <df(x)/dtheta, df(x')/dtheta> between training samples in the model's layout; of C outputs the mean."""
+        """The kernel <df(x)/dtheta, df(x')/dtheta> between training samples in the model's layout;
+        of C outputs the mean."""
         return tangent_kernel(self.model, self.params, self.train)
 
     @cached_property
@@ -177,7 +181,8 @@ class View:
 
     @cached_property
     def sharpness(self) -> TopEigenpair:
-        """Top eigenpair of the Hessian. Where gradients are cheap, Lanczos starts from Gauss-Newton's top eigenvector."""
+        """Top eigenpair of the Hessian. Where gradients are cheap,
+        Lanczos starts from Gauss-Newton's top eigenvector."""
         guess = None
         if self.model.squared_gradient is not None and self.squared:
             guess = lift_eigenvector(self.model, self.params, self.train, self.gauss_newton.vector)

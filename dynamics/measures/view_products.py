@@ -15,7 +15,8 @@ from dynamics.models.losses import LOSSES, mean_loss
 
 
 def sample_losses(view: View, prediction: jax.Array) -> jax.Array:
-    """Return the loss of every sample at these predictions, shaped like the weights: their weighted sum is descended."""
+    """Return the loss of every sample at these predictions, shaped like the weights:
+    their weighted sum is descended."""
     each = LOSSES[view.descended.kind].each
     return view.factor * each(prediction, view.train.labels, view.train.weights, view.descended)
 

@@ -1,8 +1,8 @@
 """Activation functions by name, each with its derivative and what theory asks of it.
 
-All of them vanish at 0, so a neuron whose incoming and outgoing weights are zero has zero gradient and stays what it is:
-padding a width by such neurons is exact for each of them. Second derivatives of the loss are spared too where the slope
-vanishes at 0 (`flat_at_zero`); elsewhere a padded neuron couples to the residual in the Hessian.
+All of them vanish at 0, so a neuron whose incoming and outgoing weights are zero has zero gradient and stays what it
+is: padding a width by such neurons is exact for each of them. Second derivatives of the loss are spared too where the
+slope vanishes at 0 (`flat_at_zero`); elsewhere a padded neuron couples to the residual in the Hessian.
 
 Pieces are joined by `where` and not by `maximum` or `jax.nn.relu`: the former has slope 1/2 at ties, the rule of the
 latter is lost in a scan that is differentiated twice.

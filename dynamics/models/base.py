@@ -71,7 +71,8 @@ class Model(NamedTuple):
     is_weight(params): masks that broadcast to the parameters, 1 on weights and 0 on biases
     neurons(params): its units; layout: which weights they share; None for a model without such units
     seen_norm(inputs (n, d)): the largest norm (n,) of what a unit sees of a sample
-    layer_rates: factors on the learning rate that broadcast to the parameters, for each family of rules; None for one rate
+    layer_rates: factors on the learning rate that broadcast to the parameters, for each family of rules;
+        None for one rate
     """
 
     init: Callable[[jax.Array, Hyper], Params]

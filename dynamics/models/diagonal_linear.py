@@ -25,8 +25,8 @@ DIAGONAL_FORMS = ("difference", "product")
 def build_diagonal_linear(input_dim: int, depth: int, form: str, dtype: Any) -> Model:
     """Return the diagonal linear network of `depth` + 1 layers; its parameters are one array.
 
-    (2, d), rows u and v, for `difference`; (depth + 1, d), a row a layer, for `product`. Gradient and Gauss-Newton kernel
-    are in closed form.
+    (2, d), rows u and v, for `difference`; (depth + 1, d), a row a layer, for `product`. Gradient and Gauss-Newton
+    kernel are in closed form.
     """
     layers = depth + 1
 

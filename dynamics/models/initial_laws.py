@@ -1,7 +1,7 @@
 """Laws of initial parameters by name, in terms of how many inputs a layer has (its fan-in) and how many outputs.
 
-Every draw is for one unit and has a key of its own, so that padding and growing a layer leave what was there. The square
-or oblong matrices of `orthogonal` are no such draws: their columns depend on one another.
+Every draw is for one unit and has a key of its own, so that padding and growing a layer leave what was there. The
+square or oblong matrices of `orthogonal` are no such draws: their columns depend on one another.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ LAYER_INITS: dict[str, Init] = {  # of fully connected networks, which have `FLA
 
 
 def draw_orthogonal(key: jax.Array, rows: int, columns: int, dtype: Any) -> jax.Array:
-    """Return a matrix (rows, columns) with orthonormal columns, or rows if they are fewer, uniform over all such matrices.
+    """Return a matrix (rows, columns) with orthonormal columns, or rows if they are fewer,
+    uniform over all such matrices.
 
     Gram-Schmidt, taken twice, of a Gaussian matrix (Saxe et al. 2014 start deep linear networks so). By products alone:
     LAPACK may deadlock in a program that is mapped over devices.

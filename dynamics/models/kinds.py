@@ -104,7 +104,8 @@ def build_residual_network(spec: ModelSpec, grid: Grid, dtype: Any, outputs: int
 
 
 def list_two_layer_paddings(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the sizes in which zeros may be appended: samples alone where factors of the parametrisation go with sizes."""
+    """Return the sizes in which zeros may be appended:
+    samples alone where factors of the parametrisation go with sizes."""
     return ALL_SIZES if spec.parametrization == STANDARD else ("data.num_samples",)
 
 

@@ -97,7 +97,8 @@ def build_locally_connected(
         )
 
     def is_streamed(batch: Batch) -> bool:
-        """Return whether the samples are so many that they lie as they are, (n, d), and their views are taken in turn."""
+        """Return whether the samples are so many that they lie as they are, (n, d),
+        and their views are taken in turn."""
         return batch.inputs.ndim == 2
 
     def position(batch: Batch, view: jax.Array) -> RowStream:

@@ -1,8 +1,9 @@
 """The losses that networks descend: squared in its two normalisations, cross-entropy, and what is registered.
 
-`mse` is (1/n) sum_i |f(x_i) - y_i|^2, in which the papers' learning rates are given; `half` is half of it, in which their
-theorems are. H_mse = 2 H_half, so eta under `mse` is 2 eta under `half`. With one output `mse` is PyTorch's MSELoss; with
-C outputs it sums over them and MSELoss is their mean, 1/C of it, which is `mean`: (1/nC) sum_i |f(x_i) - y_i|^2.
+`mse` is (1/n) sum_i |f(x_i) - y_i|^2, in which the papers' learning rates are given; `half` is half of it, in which
+their theorems are. H_mse = 2 H_half, so eta under `mse` is 2 eta under `half`. With one output `mse` is PyTorch's
+MSELoss; with C outputs it sums over them and MSELoss is their mean, 1/C of it, which is `mean`:
+(1/nC) sum_i |f(x_i) - y_i|^2.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Loss:
         as arrays
     uses: the fields of `LossSpec` that it reads; with `normalization` among them the loss is multiplied by its factor
     several_outputs: whether it is for targets of several outputs alone
-    of_classes: whether labels must be shares of classes, which sum to 1: label noise then is a class that is another one
+    of_classes: whether labels must be shares of classes, which sum to 1:
+        label noise then is a class that is another one
     """
 
     each: Callable[[jax.Array, jax.Array, jax.Array, LossSpec], jax.Array]
@@ -68,7 +70,8 @@ class LossSpec(CheckedFields):
         return LOSSES[self.kind].of_classes
 
     def factor(self, outputs: int = 0) -> float:
-        """Return the factor with so many outputs (0: a scalar): the loss is it times the mean over samples of `Loss.each`."""
+        """Return the factor with so many outputs (0: a scalar):
+        the loss is it times the mean over samples of `Loss.each`."""
         if "normalization" not in LOSSES.entry(self.kind).used_fields(self):
             return 1.0
         return FACTORS[self.normalization] / (max(outputs, 1) if self.normalization == "mean" else 1)

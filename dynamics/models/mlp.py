@@ -2,8 +2,8 @@
 
     h_0 = x,   h_l = phi(W_l^T h_(l-1) + b_l) for l = 1 .. depth,   f(x) = W^T h_depth + b
 
-A network of one hidden layer starts as `two_layer` does from the same key and law. Neurons may be padded: with all their
-weights zero they have zero gradient, because every activation vanishes at 0 (`activations.py`).
+A network of one hidden layer starts as `two_layer` does from the same key and law. Neurons may be padded: with all
+their weights zero they have zero gradient, because every activation vanishes at 0 (`activations.py`).
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ def build_mlp(
     """Return the fully connected network of `depth` hidden layers of `width` units, at padded sizes.
 
     True sizes are read from `hyper`; laws that do not draw unit by unit (`flax_default`, `orthogonal`) need exact ones.
-    outputs: 0 for a scalar, whose predictions have no axis for them; init: one of `MLP_INITS`; bias: whether there are any
+    outputs: 0 for a scalar, whose predictions have no axis for them; init: one of `MLP_INITS`; bias:
+        whether there are any
 
-    The initial parameters are those of the law times `model.init_scale`, those of the readout times `model.readout_scale`.
+    The initial parameters are those of the law times `model.init_scale`,
+    those of the readout times `model.readout_scale`.
     """
     phi = ACTIVATIONS[activation].value
     sizes = (input_dim, *(width,) * depth, max(outputs, 1))
@@ -75,7 +77,8 @@ def build_mlp(
 def draw_layers(
     key: jax.Array, sizes: tuple[int, ...], init: str, hyper: Hyper, dtype: Any, *, scalar: bool
 ) -> list[DenseLayer]:
-    """Return the layers between widths of these sizes by one of `MLP_INITS`; scalar: whether the last one's output is one."""
+    """Return the layers between widths of these sizes by one of `MLP_INITS`; scalar:
+    whether the last one's output is one."""
     if init == FLAX_DEFAULT:
         return draw_by_flax(key, sizes, dtype)
     if init == ORTHOGONAL:
@@ -122,7 +125,8 @@ def draw_by_unit(
 
 
 def draw_by_flax(key: jax.Array, sizes: tuple[int, ...], dtype: Any) -> list[DenseLayer]:
-    """Return the layers that `flax.linen.Dense` starts with: N(0, 1/fan_in) truncated at two deviations, biases zero."""
+    """Return the layers that `flax.linen.Dense` starts with: N(0, 1/fan_in) truncated at two deviations,
+    biases zero."""
     from flax import linen as nn  # imported here: flax takes a second to load and most studies do without
 
     class Net(nn.Module):

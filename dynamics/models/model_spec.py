@@ -101,7 +101,8 @@ class ModelSpec(CheckedFields):
     readout_scale: float = added_field(1.0, at_least=0, doc="factor on the initial parameters of a deep network's last layer")
 
     def check_names(self) -> None:
-        """Refuse a width that is no number and no multiple of n, and activations and initialisations that no kind has."""
+        """Refuse a width that is no number and no multiple of n,
+        and activations and initialisations that no kind has."""
         factor, _ = _parse_width(self.width)
         allowed = "must be a whole number, at least 1, or a multiple of n such as 4n"
         require(0 < factor < 2**31, "model.width", self.width, allowed)

@@ -13,15 +13,15 @@ A layer of fan-in m in a net of width n is multiplier * W, where W is drawn by t
     mup         draw, multiplier        1, 1                   1, 1                     r^(1/2), 1/r
                 sgd, adam               r, 1                   1, 1/r                   r, 1
 
-with r = n / n_0 and n_0 = `model.base_width`, at which `mup` is the standard parametrisation. Biases are drawn without a
-factor, have no multiplier and take the rates of the first layer, but for the output's, whose factor is 1. `sgd` is meant
-for rules whose update is proportional to the gradient, `adam` for those whose update does not depend on its size.
+with r = n / n_0 and n_0 = `model.base_width`, at which `mup` is the standard parametrisation. Biases are drawn without
+a factor, have no multiplier and take the rates of the first layer, but for the output's, whose factor is 1. `sgd` is
+meant for rules whose update is proportional to the gradient, `adam` for those whose update does not depend on its size.
 
 Sources. ntk: Jacot et al. 2018, section 3; its rates under Adam are those at which the output moves by order 1 and
-features by n^(-1/2) (derived; checked in `tests/models/test_parametrization.py`). mean_field: Mei et al. 2018 and Chizat
-and Bach 2018 for one hidden layer, Bordelon and Pehlevan 2022 for more, with gamma_0 = 1. mup: Yang and Hu 2021, in the
-form of Table 8 of Yang et al. 2022. Whatever multiplies a layer may be moved between draw, multiplier and rate (Yang and
-Hu 2021, section 3), so under SGD mean_field is mup of base width 1. Weight decay acts on W, before the rate.
+features by n^(-1/2) (derived; checked in `tests/models/test_parametrization.py`). mean_field: Mei et al. 2018 and
+Chizat and Bach 2018 for one hidden layer, Bordelon and Pehlevan 2022 for more, with gamma_0 = 1. mup: Yang and Hu 2021,
+in the form of Table 8 of Yang et al. 2022. Whatever multiplies a layer may be moved between draw, multiplier and rate
+(Yang and Hu 2021, section 3), so under SGD mean_field is mup of base width 1. Weight decay acts on W, before the rate.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def scale_layers(name: str, fan_ins: Sequence[int], width: int, base_width: int 
 
 
 class ParameterFactors(NamedTuple):
-    """Factors that broadcast to a network's parameters, as trees of their structure; rates: for each family of rules."""
+    """Factors that broadcast to a network's parameters, as trees of their structure; rates:
+    for each family of rules."""
 
     draw: Any
     multiplier: Any
@@ -166,7 +167,8 @@ Arrange = Callable[[Callable[[LayerFactors], float], Callable[[LayerFactors], fl
 
 
 def _factors_of(arrange: Arrange) -> ParameterFactors:
-    """Return the factors of a network; arrange(of_weight, of_bias): the tree of its parameters with a number in each."""
+    """Return the factors of a network; arrange(of_weight, of_bias):
+    the tree of its parameters with a number in each."""
     return ParameterFactors(
         arrange(lambda layer: layer.draw, lambda layer: 1.0),
         arrange(lambda layer: layer.multiplier, lambda layer: 1.0),
@@ -180,13 +182,15 @@ def _factors_of(arrange: Arrange) -> ParameterFactors:
 def parametrize_layers(
     model: Model, name: str, layer: type, fan_ins: Sequence[int], width: int, base: int, bias: bool
 ) -> Model:
-    """Return a network whose parameters are layers (bias, weight), the first to the readout, in this parametrisation."""
+    """Return a network whose parameters are layers (bias, weight), the first to the readout,
+    in this parametrisation."""
     layers = scale_layers(name, fan_ins, width, base)
     return parametrize(model, _factors_of(lambda w, b: tuple(layer(b(own) if bias else None, w(own)) for own in layers)))
 
 
 def parametrize_two_layer(model: Model, name: str, net: type, input_dim: int, width: int, base: int, dtype: Any) -> Model:
-    """Return a network of parameters net(hidden, readout, offset) in this parametrisation; row 0 of hidden are biases."""
+    """Return a network of parameters net(hidden, readout, offset) in this parametrisation;
+    row 0 of hidden are biases."""
     first, last = scale_layers(name, (input_dim, width), width, base)
     is_bias = jnp.arange(input_dim + 1)[:, None] == 0
 

@@ -6,9 +6,9 @@
     peri    m(h) = N(B(N(h)))        (Kim et al. 2025)
     none    m(h) = B(h), and no N before the readout
 
-with a block B(h) = W_2^T phi(W_1^T h + b_1) + b_2 as wide as the network. N is `layer_norm` (Ba et al. 2016) or `rms_norm`
-(Zhang and Sennrich 2019) over the units, as in flax, times a gain and plus a shift of each unit's own; an RMS norm has no
-shift. Gains start at `model.norm_gain`, shifts at 0.
+with a block B(h) = W_2^T phi(W_1^T h + b_1) + b_2 as wide as the network. N is `layer_norm` (Ba et al. 2016) or
+`rms_norm` (Zhang and Sennrich 2019) over the units, as in flax, times a gain and plus a shift of each unit's own; an
+RMS norm has no shift. Gains start at `model.norm_gain`, shifts at 0.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def build_residual(
 ) -> Model:
     """Return the residual network of `depth` blocks; init: one of `MLP_INITS`; outputs: 0 for a scalar.
 
-    Initial layers are those of the law times `model.init_scale`, the second of each block times `model.branch_scale` and the
-    readout times `model.readout_scale` besides. True sizes are read from `hyper`; the width must be exact.
+    Initial layers are those of the law times `model.init_scale`, the second of each block times `model.branch_scale`
+    and the readout times `model.readout_scale` besides. True sizes are read from `hyper`; the width must be exact.
     """
     phi, num_norms = ACTIVATIONS[activation].value, count_norms(depth, placement)
     sizes = (input_dim, *(width,) * (2 * depth + 1), max(outputs, 1))

@@ -1,9 +1,9 @@
 """Passes of units over blocks of samples, and over more rows than are held at once.
 
-The rows are what units see: all samples, or all views of all samples. So many units see so many rows that what they make of
-them, an array of rows x units, would not fit. Here rows are made and taken block by block, forth and back, and derivatives
-of any order compute a block again and keep nothing of it (`jax.checkpoint`): a gradient costs half as much again as one
-that keeps its activations, and its memory does not grow with the rows.
+The rows are what units see: all samples, or all views of all samples. So many units see so many rows that what they
+make of them, an array of rows x units, would not fit. Here rows are made and taken block by block, forth and back, and
+derivatives of any order compute a block again and keep nothing of it (`jax.checkpoint`): a gradient costs half as much
+again as one that keeps its activations, and its memory does not grow with the rows.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ def held_bytes(backend: str) -> float:
 def count_sample_blocks(num_samples: int, width: int, num_inputs: int, itemsize: int, backend: str) -> int:
     """Return in how many blocks of samples to take a pass: as few as keep one block's activations in cache.
 
-    Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have. On an
-    accelerator a block is as large as an array may be.
+    Where a sample has so many numbers that the weights themselves do not fit, a block of as many bytes as they have. On
+    an accelerator a block is as large as an array may be.
     """
     room = max(BLOCK_BYTES, num_inputs * width * itemsize) if backend == "cpu" else held_bytes(backend)
     return max(1, math.ceil(num_samples * width * itemsize / room))
 
 
 def cut_into_blocks(array: jax.Array, blocks: int) -> jax.Array:
-    """Return an array over samples as (blocks, size of a block, ...), zeros filling up the last of at most `blocks` blocks."""
+    """Return an array over samples as (blocks, size of a block, ...),
+    zeros filling up the last of at most `blocks` blocks."""
     size = math.ceil(len(array) / blocks)
     blocks = math.ceil(len(array) / size) if size else 1
     array = jnp.pad(array, [(0, blocks * size - len(array))] + [(0, 0)] * (array.ndim - 1))
@@ -53,7 +54,8 @@ def cut_into_blocks(array: jax.Array, blocks: int) -> jax.Array:
 
 
 def needs_stream(num_samples: int, num_views: int, width: int, num_inputs: int, itemsize: int, fused: bool) -> bool:
-    """Return whether what `width` units make of all views of so many samples is more than a run may hold, or the views are."""
+    """Return whether what `width` units make of all views of so many samples is more than a run may hold,
+    or the views are."""
     seen = num_inputs * itemsize if num_views > 1 else 0
     return are_too_many(num_samples * num_views, max(width * (1 / 8 if fused else itemsize), seen))
 
@@ -89,7 +91,8 @@ def stream_rows(
     *,
     together: int = 1,
 ) -> RowStream:
-    """Return the stream of `count` rows of `num_inputs` numbers for `width` units, in blocks of as many bytes as `block_bytes`.
+    """Return the stream of `count` rows of `num_inputs` numbers for `width` units,
+    in blocks of as many bytes as `block_bytes`.
 
     together: how many rows make a sample; a block is of whole samples if one fits
     """
@@ -119,7 +122,8 @@ def map_rows(stream: RowStream, function: Callable[[jax.Array], jax.Array]) -> j
 def sum_rows(stream: RowStream, function: Callable[[jax.Array, jax.Array], Any], coefficients: jax.Array) -> Any:
     """Return the sum over blocks of function(rows (size, D), coefficients (..., size)), a pytree.
 
-    coefficients (..., N), or (..., n) of samples that have N / n rows each, of which blocks then are; zeros where no row is
+    coefficients (..., N), or (..., n) of samples that have N / n rows each, of which blocks then are;
+    zeros where no row is
     """
     blocks, each = _blocks(stream), stream.size * coefficients.shape[-1] // stream.count
     padded = jnp.pad(coefficients, [(0, 0)] * (coefficients.ndim - 1) + [(0, blocks * each - coefficients.shape[-1])])
@@ -146,8 +150,8 @@ def _rows(stream: RowStream, block: jax.Array) -> jax.Array:
 def pass_units(layer: Layer, x: jax.Array, hidden: jax.Array, readout: jax.Array) -> tuple[jax.Array, Back]:
     """Return sum_k v_k phi(w_k . x_i) of a block of rows, (size,), and the way back.
 
-    That is the function c (size,) -> sum_i c_i phi'(w_k . x_i) x_i (D, K), sum_i c_i phi(w_k . x_i) (K,); zeros for the latter
-    where a kernel takes the pass, for v phi is then known from the former.
+    That is the function c (size,) -> sum_i c_i phi'(w_k . x_i) x_i (D, K), sum_i c_i phi(w_k . x_i) (K,); zeros for the
+    latter where a kernel takes the pass, for v phi is then known from the former.
     """
     if layer.fused:
         s, on = gates.open_gates(x, hidden, readout)

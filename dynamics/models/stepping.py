@@ -6,8 +6,8 @@
     `gpu_descent.py`)
 
 On a GPU the backends are timed once for each shape and the result is kept on disk, unless memory ran out, which another
-process may have had; backends that fail to compile or run are skipped. On a CPU `descend` does the same operations as step
-by step and moves less memory, so it is always taken.
+process may have had; backends that fail to compile or run are skipped. On a CPU `descend` does the same operations as
+step by step and moves less memory, so it is always taken.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """Integrate y' = f(y) over a span of time by steps whose length follows an estimate of their error.
 
 `DORMAND_PRINCE` is the embedded pair of orders 5 and 4 (Dormand and Prince 1980). It is bound by stability to steps of
-about 3.3 over the spectral radius of f's Jacobian, so it is for accuracy. `CHEBYSHEV` is the stabilised explicit method of
-order 2 (RKC: Sommeijer, Shampine and Verwer 1997, J. Comput. Appl. Math. 88): s stages are stable on the real interval
-[-0.65 s^2, 0], so a stiff span costs the root of what others take. A gradient flow's Jacobian is minus the Hessian and has
-real eigenvalues, which is what it is made for; implicit methods would have to solve with the Hessian at every step.
+about 3.3 over the spectral radius of f's Jacobian, so it is for accuracy. `CHEBYSHEV` is the stabilised explicit method
+of order 2 (RKC: Sommeijer, Shampine and Verwer 1997, J. Comput. Appl. Math. 88): s stages are stable on the real
+interval [-0.65 s^2, 0], so a stiff span costs the root of what others take. A gradient flow's Jacobian is minus the
+Hessian and has real eigenvalues, which is what it is made for;
+implicit methods would have to solve with the Hessian at every step.
 
-A step is accepted if its estimated error is at most |y| max(a tolerance^p, 8 eps). With p = 1 for the pair, which goes on
-with the better of its two solutions, and p = 3/2 for the method of order 2 the error over a span is proportional to the
-tolerance, whatever that is; with a = 1/10 and 1 it stays below it in the tests. The norm is Euclidean: padding leaves it as
-it is. The next length is 0.9 (allowed / error)^(1/q) times this one, q = 5 or 3, between a fifth and five times it.
+A step is accepted if its estimated error is at most |y| max(a tolerance^p, 8 eps). With p = 1 for the pair, which goes
+on with the better of its two solutions, and p = 3/2 for the method of order 2 the error over a span is proportional to
+the tolerance, whatever that is; with a = 1/10 and 1 it stays below it in the tests. The norm is Euclidean: padding
+leaves it as it is. The next length is 0.9 (allowed / error)^(1/q) times this one, q = 5 or 3,
+between a fifth and five times it.
 """
 
 from __future__ import annotations
@@ -174,7 +176,8 @@ def begin(y: jax.Array, time: jax.Array) -> Pace:
 def integrate(
     method: Method, velocity: Velocity, y: jax.Array, time: jax.Array, tolerance: jax.Array, pace: Pace
 ) -> tuple[jax.Array, Pace]:
-    """Return y (n,) after so much `time`, and the pace at which to go on; NaN where `MOST_TRIES` steps do not suffice."""
+    """Return y (n,) after so much `time`, and the pace at which to go on;
+    NaN where `MOST_TRIES` steps do not suffice."""
     time = jnp.asarray(time, y.dtype)
     share = jnp.maximum(method.share * tolerance**method.strictness, ROUNDING * jnp.finfo(y.dtype).eps)
 

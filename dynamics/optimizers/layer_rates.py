@@ -1,7 +1,7 @@
 """Learning rates of a layer's own: factors on a rule's update, leaf by leaf.
 
-They are the parametrisation's (`dynamics.models.parametrization`), which has one set for rules whose update goes with the
-size of the gradient and one for rules whose update does not.
+They are the parametrisation's (`dynamics.models.parametrization`), which has one set for rules whose update goes with
+the size of the gradient and one for rules whose update does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ FAMILIES = {  # of the rules that take them; any other has one learning rate
 
 
 def scale_by_learning_rate(hyper: Hyper) -> optax.GradientTransformation:
-    """Return the transformation that multiplies an update by minus the learning rate in force, each layer by its own."""
+    """Return the transformation that multiplies an update by minus the learning rate in force,
+    each layer by its own."""
     rate, factors = optax.scale(-hyper["optimizer.learning_rate"]), hyper.get(LAYER_RATES)
     if factors is None:
         return rate

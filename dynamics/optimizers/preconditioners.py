@@ -27,7 +27,8 @@ def find_state(state: Any, kind: type) -> Any:
 
 
 def _adam(state: Any, hyper: Hyper) -> Any:
-    """(1 - b1^t) (sqrt(v / (1 - b2^t)) + epsilon): theta - eta P^-1 m is Adam's step number t from its means m and v."""
+    """(1 - b1^t) (sqrt(v / (1 - b2^t)) + epsilon): theta - eta P^-1 m is Adam's step number t from its
+    means m and v."""
     seen = find_state(state, optax.ScaleByAdamState)
     beta1, beta2, epsilon = (hyper[f"optimizer.{name}"] for name in ("beta1", "beta2", "epsilon"))
     first, second = (1 - beta**seen.count for beta in (beta1, beta2))

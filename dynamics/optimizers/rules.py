@@ -7,8 +7,8 @@ or add noise need no special path. It finds the learning rate that is in force a
 Order of operations, PyTorch's: the gradient is clipped to the global norm `clip_norm`; then `weight_decay` times
 the parameters is added (to all of them, or to weights alone, as `decay` says; for `adamw` decoupled, after the
 preconditioner); then the rule's own update times the learning rate. Conventions inside a rule are optax's, which are
-PyTorch's too but for RMSProp: with v <- beta2 v + (1 - beta2) g^2 from v = 0, `rmsprop` takes g / sqrt(v + epsilon), and
-`torch_rmsprop` takes PyTorch's g / (sqrt(v) + epsilon), whose usual decay is beta2 = 0.99.
+PyTorch's too but for RMSProp: with v <- beta2 v + (1 - beta2) g^2 from v = 0, `rmsprop` takes g / sqrt(v + epsilon),
+and `torch_rmsprop` takes PyTorch's g / (sqrt(v) + epsilon), whose usual decay is beta2 = 0.99.
 
 Flows go `learning_rate` further in time at every step: `gradient_flow` by one Runge-Kutta step, `adaptive_flow` and
 `stiff_flow` by as many as keep `tolerance`, the second where learning_rate * sharpness is large (`adaptive_steps`).
@@ -201,7 +201,8 @@ FLOWS = {"adaptive_flow": DORMAND_PRINCE, "stiff_flow": CHEBYSHEV}
 
 
 def _adaptive(method: Method) -> Callable[[OptimizerSpec, Hyper, Any], Rule]:
-    """Return the builder of the flow d theta/dt = -grad L by adaptive steps that keep `tolerance`, see `adaptive_steps`.
+    """Return the builder of the flow d theta/dt = -grad L by adaptive steps that keep `tolerance`,
+    see `adaptive_steps`.
 
     A step of the run takes it `learning_rate` further in time. A state whose step is given up is NaN: the run diverged.
     """

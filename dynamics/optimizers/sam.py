@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def sam(spec: OptimizerSpec, hyper: Hyper, mask: Any) -> Rule:
-    """Return gradient descent by the gradient at theta + rho g / |g|, or theta + rho g; where g is 0, by that at theta."""
+    """Return gradient descent by the gradient at theta + rho g / |g|, or theta + rho g; where g is 0,
+    by that at theta."""
     descent, radius = chain(hyper, mask, optax.identity()), hyper["optimizer.radius"]
 
     def update(params: Any, state: Any, gradient: Gradient, *, step: jax.Array, key: jax.Array) -> tuple[Any, Any]:

@@ -1,4 +1,5 @@
-"""Learning-rate schedules by name: the rate of step t, a share of `optimizer.learning_rate`; from optax where it can be.
+"""Learning-rate schedules by name: the rate of step t, a share of `optimizer.learning_rate`;
+from optax where it can be.
 
 With the learning rate eta, w = warmup_steps, p = period and T the run's steps, the first w steps of any schedule but
 the constant one rise linearly, eta t / w for t = 0, 1, ...; from then on

@@ -13,8 +13,8 @@ from dynamics.store.store import NO_RUNS, Store
 @dataclass(frozen=True)
 class RunCounts:
     """Of one study: runs that ended well (`done`), those of them that stopped at their goal (`reached`); runs that
-    `diverged`, stayed finite while a measure did not (`not_finite`), or could not be computed (`failed`); runs that commands
-    asked for and that are not stored (`left`, the failed ones among them); chunks that a living process has
+    `diverged`, stayed finite while a measure did not (`not_finite`), or could not be computed (`failed`); runs that
+    commands asked for and that are not stored (`left`, the failed ones among them); chunks that a living process has
     (`computing`) and chunks with a checkpoint that none has (`waiting`); parts that are not what was written
     (`damaged`) and those that are (`parts`); bytes of all its files (`disk`).
     """

@@ -50,8 +50,8 @@ def shipped_identity(name: str, size: str) -> str:
 def figures_folder(request: Request) -> Path:
     """Return where the figure and claims of a request are written.
 
-    `figures/<paper>` for the size laptop, `figures/<size>/<paper>` for the others; those of an altered study lie below, in
-    `<name>/altered-<hash of its runs>`.
+    `figures/<paper>` for the size laptop, `figures/<size>/<paper>` for the others; those of an altered study lie below,
+    in `<name>/altered-<hash of its runs>`.
     """
     size, name = request.settings.size, Path(request.name)
     root = Path(request.settings.output) / "figures"

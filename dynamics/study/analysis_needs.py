@@ -1,10 +1,10 @@
 """What an experiment's figure and claims need of a study, and which axes they know.
 
-A config says what is needed under `needs`: measures, panels, axes of at least two values, how many seeds. It stands there
-and not in the experiment's Python file so that a plan, which imports nothing that draws, knows it, and beside the axes and
-measures that somebody may change. The axes that a figure knows need no statement: in each panel those that the config itself
-varies there, at any of its sizes. Any other axis of several values splits the study into parts, each with a page and
-claims of its own, so that no cell of a table ever holds two settings.
+A config says what is needed under `needs`: measures, panels, axes of at least two values, how many seeds. It stands
+there and not in the experiment's Python file so that a plan, which imports nothing that draws, knows it, and beside the
+axes and measures that somebody may change. The axes that a figure knows need no statement: in each panel those that the
+config itself varies there, at any of its sizes. Any other axis of several values splits the study into parts, each with
+a page and claims of its own, so that no cell of a table ever holds two settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Panels = Mapping[str, Sequence[RunSpec]]
 class AnalysisNeeds:
     """What figure and claims need; without it they may fail.
 
-    measures: that every run records; panels: that there are; axes: fields that have at least two values; seeds: how many
+    measures: that every run records; panels: that there are; axes: fields that have at least two values; seeds:
+        how many
     known: the axes of each panel that figure and claims read; any panel beside these may have them all
     """
 
@@ -129,9 +130,11 @@ def find_unknown_axis(panels: Panels, needs: AnalysisNeeds) -> tuple[str, list[A
 
 
 def split_parts(name: str, panels: Panels, needs: AnalysisNeeds) -> dict[str, Panels]:
-    """Return the study in parts that vary in nothing unknown, by a label such as `data.noise_std = 0.5`; one is unnamed.
+    """Return the study in parts that vary in nothing unknown, by a label such as `data.noise_std = 0.5`;
+    one is unnamed.
 
-    A panel in which an axis does not vary belongs to every part. Raises `InputError` for more parts than a figure can have.
+    A panel in which an axis does not vary belongs to every part.
+    Raises `InputError` for more parts than a figure can have.
     """
     unknown = find_unknown_axis(panels, needs) if needs.known is not None else None
     if unknown is None:

@@ -22,7 +22,8 @@ def panels_of(study: StudyContents) -> dict[str, list[RunSpec]]:
 
 
 def split_study(study: StudyContents) -> dict[str, StudyContents]:
-    """Return the parts of a study that its experiment can draw, each by its label; a study that needs no parting is unnamed."""
+    """Return the parts of a study that its experiment can draw, each by its label;
+    a study that needs no parting is unnamed."""
     needs = study.needs or AnalysisNeeds()
     needs.require_met(study.name, panels_of(study))
     parts = split_parts(study.name, panels_of(study), needs)

@@ -1,4 +1,5 @@
-"""Axes laid over those of a config, by an override or a call: what they replace, and what stands in their way, is told."""
+"""Axes laid over those of a config, by an override or a call: what they replace, and what stands in their way,
+is told."""
 
 from __future__ import annotations
 

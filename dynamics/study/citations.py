@@ -100,6 +100,7 @@ def _named_sources(experiment: str) -> list[str]:
 
 
 def _is_named(source: str, text: str) -> bool:
-    """Return whether a text names `Author et al. 2026`, also as the second of two years: `Author et al. 2025 and 2026`."""
+    """Return whether a text names `Author et al. 2026`, also as the second of two years:
+    `Author et al. 2025 and 2026`."""
     authors, _, year = source.rpartition(" ")
     return re.search(rf"{re.escape(authors)}( \d{{4}}[a-z]?,? and)? {year}\b", text) is not None

@@ -2,8 +2,8 @@
 
 Hydra takes a tenth of a second and more, nearly all of it for reading and merging the same files again. The values of
 plain fields do not change which files those are, so the config is composed without them, kept, and they are laid over a
-copy, as Hydra itself lays them. Whatever else is asked for (groups, deletions, additions), Hydra composes anew, and it is
-Hydra that tells what is wrong.
+copy, as Hydra itself lays them. Whatever else is asked for (groups, deletions, additions), Hydra composes anew, and it
+is Hydra that tells what is wrong.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def compose_experiment(name: str, overrides: Sequence[str], parsed: Sequence[Ove
 
 @lru_cache(maxsize=64)
 def _compose_once(name: str, files: tuple[Stamp, ...], registered: tuple[object, ...]) -> DictConfig:
-    """Return the config without any override; files, registered: what it was made of, so that it is not kept for longer."""
+    """Return the config without any override; files, registered: what it was made of,
+    so that it is not kept for longer."""
     return compose("config", [f"experiment={name}"])
 
 

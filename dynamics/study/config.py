@@ -40,7 +40,8 @@ from dynamics.systems import SYSTEMS
 
 
 def split_axes(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return (what Hydra composes, the overrides of axes); Hydra cannot replace a mapping by a list, so it never sees those."""
+    """Return (what Hydra composes, the overrides of axes); Hydra cannot replace a mapping by a list,
+    so it never sees those."""
     axes = [a for a in arguments if re.match(r"[+~]*(sweep|panels)[.=]", a)]
     return [a for a in arguments if a not in axes], axes
 
@@ -54,7 +55,8 @@ def encode_axis_overrides(arguments: list[str]) -> list[str]:
 
 
 def refuse_several_values(overrides: Iterable[str]) -> list[Override]:
-    """Return the overrides as read; raise `InputError` for one that gives several values where one is taken, `seed=0,1`."""
+    """Return the overrides as read; raise `InputError` for one that gives several values where one is taken,
+    `seed=0,1`."""
     known = {path: value for system in SYSTEMS.values() for path, value in default_values(system).items()}
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
@@ -91,7 +93,8 @@ class Template:
     """A study up to the values of some plain fields: what the jobs of a sweep have in common.
 
     base: the run that all are variations of; trees: the axes of each panel
-    overrides: what was asked for beyond experiment, size and how to compute; needs: of the experiment's figure and claims
+    overrides: what was asked for beyond experiment, size and how to compute; needs:
+        of the experiment's figure and claims
     asked: the paths of all that was asked for; other_sizes: returns the same study at the other sizes of its config
     interpolations: what refers to other fields
     """
@@ -209,7 +212,8 @@ def override_path(override: str) -> str:
 
 
 def alterations(overrides: Iterable[str]) -> tuple[str, ...]:
-    """Return those of some overrides that may change which runs a study has: not its name, its size or how it is computed."""
+    """Return those of some overrides that may change which runs a study has: not its name,
+    its size or how it is computed."""
     frame = {f.name for f in fields(StudySpec)} - set(AXIS_FIELDS) | {"experiment"}
     return tuple(override for override in overrides if override_path(override) not in frame)
 

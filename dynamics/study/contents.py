@@ -28,7 +28,8 @@ class StudyContents:
 
     @property
     def place(self) -> str:
-        """Where the study's tables come from, in words for messages: its name, and the folder of its results if it stays."""
+        """Where the study's tables come from, in words for messages: its name,
+        and the folder of its results if it stays."""
         folder = None if hasattr(self.store, "place") else getattr(self.store, "folder", None)
         return f"in {self.name} ({folder})" if folder is not None else f"in {self.name}"
 

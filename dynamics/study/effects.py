@@ -94,7 +94,8 @@ def check_effects(
 
 
 def is_named(path: str, asked: Collection[str]) -> bool:
-    """Return whether a field, or a level that it lies in, is among the paths that were given, axes of panels included."""
+    """Return whether a field, or a level that it lies in, is among the paths that were given,
+    axes of panels included."""
     for given in asked:
         parts = given.lstrip("+~").split(".")
         own = ".".join(parts[{"sweep": 1, "panels": 2}.get(parts[0], 0) :])

@@ -1,4 +1,5 @@
-"""The two files that `dynamics new` writes: a small study of gradient descent that runs as it is and explains itself."""
+"""The two files that `dynamics new` writes: a small study of gradient descent that runs as it is and
+explains itself."""
 
 CONFIG = """\
 # @package _global_

@@ -1,8 +1,8 @@
 """Where experiments are found: a config and a Python file of the same name, in one's own folder or in the suite's.
 
-One's own folder is the working folder if it has `configs/experiment/`; it is searched first, so an experiment of one's own
-with the name of one of the suite's takes its place, and a notice says so. This module imports nothing heavy: a plugin of
-Hydra's asks it at every start.
+One's own folder is the working folder if it has `configs/experiment/`; it is searched first, so an experiment of one's
+own with the name of one of the suite's takes its place, and a notice says so. This module imports nothing heavy: a
+plugin of Hydra's asks it at every start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hydra for the length of one composition: whatever a program had set up of its own is there again afterwards.
 
-Hydra keeps what it is set up with in process-wide objects. A notebook, or a program that is run by Hydra itself, may have
-set them up already; composing one of our configs neither trips over that nor leaves a trace.
+Hydra keeps what it is set up with in process-wide objects. A notebook, or a program that is run by Hydra itself, may
+have set them up already; composing one of our configs neither trips over that nor leaves a trace.
 """
 
 from __future__ import annotations

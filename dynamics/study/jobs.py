@@ -1,8 +1,8 @@
 """The jobs of a Hydra sweep: each a study of its own, composed together so that ten thousand take seconds.
 
-Hydra composes a config in about 50 ms. Jobs that differ only in the values of run fields have all else in common, so the
-first of them is composed by Hydra, and the others are that one with other values: in the run, and in the text of the files
-that Hydra writes to a job's folder.
+Hydra composes a config in about 50 ms. Jobs that differ only in the values of run fields have all else in common, so
+the first of them is composed by Hydra, and the others are that one with other values: in the run, and in the text of
+the files that Hydra writes to a job's folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ INTEGER = re.compile(r"[-+]?\d+")
 class Job:
     """A study to run and, if it is a job of a sweep, its number, overrides and folders there.
 
-    sweep: the sweep's folder; folder: the job's own, for its result and for Hydra's files (`files()`: texts by path in it)
+    sweep: the sweep's folder; folder: the job's own,
+        for its result and for Hydra's files (`files()`: texts by path in it)
     """
 
     request: Request
@@ -91,7 +92,8 @@ def _plain_value(override: str) -> tuple[str, str] | None:
 
 
 def _plain_values(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the run fields with a plain value by path, without those inside another override, whose order would matter."""
+    """Return the run fields with a plain value by path, without those inside another override,
+    whose order would matter."""
     others = [o.lstrip("+~").partition("=")[0] for o in overrides if _plain_value(o) is None]
     found = dict(filter(None, map(_plain_value, overrides)))
     return {path: text for path, text in found.items() if not any(path.startswith(f"{key}.") for key in others)}
@@ -106,7 +108,8 @@ def _parse(override: str) -> Override:
 class JobFamily:
     """Jobs that differ in the values of the same run fields: the first is composed, the others are made from it.
 
-    interpolates: whether a field refers to another (`${...}`), which may then differ too; such jobs are composed one by one
+    interpolates: whether a field refers to another (`${...}`), which may then differ too;
+        such jobs are composed one by one
     """
 
     def __init__(self, cfg: DictConfig, overrides: list[str], paths: tuple[str, ...]):
@@ -150,7 +153,8 @@ class JobFamily:
         return Job(request, True, number, tuple(own), self.sweep, folder, files)
 
     def value(self, path: str, text: str) -> Any:
-        """Return the value that `text` means for a field, converted to the type in its schema; each text is read once."""
+        """Return the value that `text` means for a field, converted to the type in its schema;
+        each text is read once."""
         if (path, text) not in self.values:
             value = int(text) if INTEGER.fullmatch(text) else _parse(f"{path}={text}").value()
             try:

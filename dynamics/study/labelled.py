@@ -61,7 +61,8 @@ def to_netcdf_attribute(value: Any) -> Any:
 
 
 def spread_records(column: pl.Series, where: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Return a metric's records over (run, step, own axes); a vector that is shorter than others is filled up with NaN."""
+    """Return a metric's records over (run, step, own axes);
+    a vector that is shorter than others is filled up with NaN."""
     dtype = column.dtype
     while isinstance(dtype, pl.List | pl.Array):
         dtype = dtype.inner

@@ -1,6 +1,7 @@
 """The library's verbs: `dyn.run`, `dyn.sweep`, `dyn.plan`, `dyn.open`, `dyn.list_experiments`.
 
-They do what the command line does, in the same stores and with the same identities, but return tables and print nothing.
+They do what the command line does, in the same stores and with the same identities,
+but return tables and print nothing.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ def run(
 
     name: one of `list_experiments()`
     axes, values: fields by dotted path (in `axes`) or by the last part of it, where that is unambiguous. A list, tuple,
-        range, set or array is an axis and replaces the axes that the experiment has for that field; a single value holds
-        for all runs. `sweep` and `panels` may be given as configs write them. Execution settings (`save_final`, `memory` in
-        GB, `checkpoint_seconds`, `worker` and `workers` for processes that share a study) go the same way
+        range, set or array is an axis and replaces the axes that the experiment has for that field; a single value
+        holds for all runs. `sweep` and `panels` may be given as configs write them. Execution settings (`save_final`,
+        `memory` in GB, `checkpoint_seconds`, `worker` and `workers` for processes that share a study) go the same way
     size: `smoke`, `laptop` or `paper`; the experiment's own default (laptop) if left out
     output: the folder with `results/`, as for the command line
     progress: show a bar on stderr
 
-    Diverged and failed runs raise nothing: see `study.runs["status"]`; a warning tells of those that could not be computed.
-    Raises `InputError` for a name or value that is not allowed, before anything is computed.
+    Diverged and failed runs raise nothing: see `study.runs["status"]`; a warning tells of those that could not be
+    computed. Raises `InputError` for a name or value that is not allowed, before anything is computed.
 
     >>> import dynamics as dyn, tempfile
     >>> study = dyn.run("atlas/catapult", size="smoke", output=tempfile.mkdtemp(), steps=20, record={"dense": 0, "num": 3},
@@ -82,10 +83,11 @@ def sweep(
     progress: bool = False,
     **settings: Any,
 ) -> Study:
-    """Run a spec, or a plain `Dynamics`, over a grid and return it as a `Study`. Axes multiply; `zip` advances some together.
+    """Run a spec, or a plain `Dynamics`, over a grid and return it as a `Study`. Axes multiply;
+    `zip` advances some together.
 
-    subject: a spec such as `Training(...)`, whose every field may be an axis by its dotted path; or a triple of your own,
-        whose axes are the floats of its `hyper`. Give hyper-parameters that do not vary as plain numbers
+    subject: a spec such as `Training(...)`, whose every field may be an axis by its dotted path; or a triple of your
+        own, whose axes are the floats of its `hyper`. Give hyper-parameters that do not vary as plain numbers
     axes: a list, tuple, range or array by name is an axis; a single value holds for all runs
     seeds: how many, or which; of a spec, `seed` may be an axis as well
     schedule: the steps to record, increasing (a triple needs it; a spec has `steps` and `record`, which it overrides)
@@ -137,7 +139,8 @@ def open(subject: str | RunSpec, axes: Axes | None = None, /, **options: Any) ->
     >>> import dynamics as dyn, tempfile
     >>> dyn.open("stable_minima/rates", size="smoke", output="/nowhere")
     Traceback (most recent call last):
-    dynamics.errors.InputError: output = '/nowhere/results/stable_minima/rates': holds none of the runs; dyn.run computes them
+    dynamics.errors.InputError: output = '/nowhere/results/stable_minima/rates': holds none of the runs;
+    dyn.run computes them
     """
     require(
         not isinstance(subject, Dynamics), "dynamics", "a plain triple", "is not stored; keep the study that dyn.sweep gave"

@@ -102,7 +102,8 @@ def register() -> None:
 class SharedNode(ConfigNode):
     """A node that copies of Hydra's store share.
 
-    Hydra copies its whole store at every composition, and once more the nodes that it loads, which is all that is needed.
+    Hydra copies its whole store at every composition, and once more the nodes that it loads,
+    which is all that is needed.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedNode:

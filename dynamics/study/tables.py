@@ -31,7 +31,8 @@ class Study(StudyContents):
 
     runs: one row a run and panel: `panel`, `run`, every config field by dotted path, `status`, provenance. `status` is
         `ok`, `diverged` (the state was not finite at some record), `not_finite` (only a measure was not, first at
-        `not_finite_at`), `reached` (it stopped at its goal, at `stopped_at`) or `failed` (could not be computed: see `reason`)
+        `not_finite_at`), `reached` (it stopped at its goal, at `stopped_at`) or `failed` (could not be computed:
+        see `reason`)
     records: one row a run, panel and recorded step: the metrics, with `panel` and the config fields joined; after
         `stopped_at` they repeat what was seen there, as the state does not move any more
     specs: every requested run by its identity
@@ -106,7 +107,8 @@ class Study(StudyContents):
         return array, levels
 
     def _require_one_a_cell(self, metric: str, names: list[str]) -> None:
-        """Raise `InputError` if two records have the same values of these columns, naming the columns in which they differ."""
+        """Raise `InputError` if two records have the same values of these columns,
+        naming the columns in which they differ."""
         there = self.records.filter(pl.col(metric).is_not_null())
         crowded = there.filter(there.select(names).is_duplicated()) if names else there
         if len(crowded) < 2:
@@ -122,7 +124,8 @@ class Study(StudyContents):
     # ---- for other programs
 
     def to_pandas(self, table: str = "records") -> pd.DataFrame:
-        """Return `records` or `runs` as a pandas table, vectors as objects. Raises `InputError` where pandas is missing."""
+        """Return `records` or `runs` as a pandas table, vectors as objects.
+        Raises `InputError` where pandas is missing."""
         choose("table", table, dict.fromkeys(TABLES))
         try:
             import pandas as pd
@@ -150,9 +153,9 @@ class Study(StudyContents):
     def figure(self) -> Any:
         """Return the experiment's page: its figure, caption and tables, shown inline in a notebook.
 
-        No matplotlib backend is chosen here. An axis that the experiment does not know makes a page for each of its values,
-        below one another. Raises `InputError` for a sweep, which has no figure of its own, while runs are missing, and
-        for a study without the measures, panels or axes that the figure needs.
+        No matplotlib backend is chosen here. An axis that the experiment does not know makes a page for each of its
+        values, below one another. Raises `InputError` for a sweep, which has no figure of its own, while runs are
+        missing, and for a study without the measures, panels or axes that the figure needs.
         """
         from dynamics.study.experiments import experiment_module
         from dynamics.study.style import style

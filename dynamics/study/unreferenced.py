@@ -1,8 +1,8 @@
 """What of a store nothing refers to any more, and why. Read-only; `dynamics.study.deletion` deletes.
 
 A run is kept if a config asks for it (at any size; what earlier versions of its pieces made of it too), if a sweep's
-folder in multirun/ lists it, if a command asked for it, or if its part is young. With `unasked`, commands of long ago no
-longer count, nor does it protect an experiment that it has no config any more. A part goes when none of its runs is
+folder in multirun/ lists it, if a command asked for it, or if its part is young. With `unasked`, commands of long ago
+no longer count, nor does it protect an experiment that it has no config any more. A part goes when none of its runs is
 kept; it is never cut.
 """
 
@@ -37,7 +37,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class UnreferencedReport:
-    """What can go (`finds`) and which commands had computed it; and, in lines to read, what is kept beside the configs."""
+    """What can go (`finds`) and which commands had computed it; and, in lines to read,
+    what is kept beside the configs."""
 
     finds: list[Candidate]
     commands: list[str]
@@ -113,7 +114,8 @@ def _find(path: Path, why: str, chunk: str = "", runs: int = 0) -> Candidate:
 
 
 def _work(store: Store, older_than: float | None) -> Iterator[Candidate]:
-    """Checkpoints of stored chunks or (if nothing that was asked for is left) old ones; damaged ones; locks of no work."""
+    """Checkpoints of stored chunks or (if nothing that was asked for is left) old ones; damaged ones;
+    locks of no work."""
     for folder in children(store.folder / "work"):
         chunk, checkpoint = folder.name, folder / "checkpoint"
         if store.is_locked(chunk):

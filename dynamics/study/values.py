@@ -71,8 +71,8 @@ def lay_values(cfg: DictConfig, trees: dict[str, Any], system: type[RunSpec], va
     """Lay values over a config and its axes; returns lines that say which axes were replaced.
 
     A list (range, array, `{"logspace": [...]}`) is an axis of its field and replaces those that the config has for it,
-    in every panel; a single value fixes the field. `sweep` and `panels` may be given as configs write them; a panel that
-    the config does not have is added with a plus, `{"+panels.mine": {...}}`.
+    in every panel; a single value fixes the field. `sweep` and `panels` may be given as configs write them; a panel
+    that the config does not have is added with a plus, `{"+panels.mine": {...}}`.
     """
     notices: list[str] = []
     kinds = dict(specs.layout(system)) | get_type_hints(StudySpec)

@@ -1,7 +1,7 @@
 """A coordinate check: by how much one step changes the features of a network, in several parametrisations at once.
 
-A network of two hidden ReLU layers, h1 = W1 x, h2 = W2 relu(h1), f = v . relu(h2), starts once and takes each step in every
-case of `CASES` by every rule of `RULES` (Yang et al. 2022, appendix D.1). What is expected of it is computed by
+A network of two hidden ReLU layers, h1 = W1 x, h2 = W2 relu(h1), f = v . relu(h2), starts once and takes each step in
+every case of `CASES` by every rule of `RULES` (Yang et al. 2022, appendix D.1). What is expected of it is computed by
 `dynamics.theory.width_scaling`.
 """
 
@@ -55,8 +55,8 @@ def pass_layers(params: Layers, factors: list[LayerFactors], x: jax.Array) -> li
 class CoordinateCheckSpec(RunSpec):
     """One start of a network of this width, from which every case and rule takes steps of its own.
 
-    The loss is -mean(y f) on Gaussian data, whose slope in f is the same at every width. Records: the mean absolute change
-    of h1, h2 and f since the start, `<case>_<rule>_<part>`.
+    The loss is -mean(y f) on Gaussian data, whose slope in f is the same at every width. Records: the mean absolute
+    change of h1, h2 and f since the start, `<case>_<rule>_<part>`.
     """
 
     width: int = option(64, at_least=1, doc="units of either hidden layer")

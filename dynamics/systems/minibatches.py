@@ -37,7 +37,8 @@ def choose_key(spec: SampledRun, data_key: jax.Array, order_key: jax.Array) -> j
 
 
 def draw_batch(spec: SampledRun, model: Model, fixed: RunData, step: jax.Array, dtype: Any) -> Batch:
-    """Return the samples of the step number `step` () in the model's layout; all training samples without a batch size."""
+    """Return the samples of the step number `step` () in the model's layout;
+    all training samples without a batch size."""
     size, sampling = spec.optimizer.batch_size, spec.optimizer.sampling
     if not size:
         return fixed.train
@@ -68,5 +69,6 @@ def draw_epoch_batch(order: jax.Array, step: jax.Array, num_samples: jax.Array, 
 
 
 def draw_with_replacement(order: jax.Array, step: jax.Array, num_samples: jax.Array, size: int) -> jax.Array:
-    """Return the indices (size,) of the minibatch at `step`, independent and uniform; the first ones of a larger batch."""
+    """Return the indices (size,) of the minibatch at `step`, independent and uniform;
+    the first ones of a larger batch."""
     return jax.random.randint(jax.random.fold_in(order, step), (size,), 0, num_samples)

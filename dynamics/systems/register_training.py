@@ -56,8 +56,8 @@ def optimizer(
     gradients, also on other labels: `gradient(params, relabel)` has `relabel(labels)` in their place.
 
     gradients: how many gradients a step asks for; scheduled: whether the learning rate may change from step to step
-    pads: whether its numbers stay where samples, inputs or neurons are padded by zeros, so that runs of several sizes can
-        share a program: not so if it draws noise of their shape
+    pads: whether its numbers stay where samples, inputs or neurons are padded by zeros, so that runs of several sizes
+        can share a program: not so if it draws noise of their shape
 
         @dyn.register.optimizer(fields={"mix": dyn.option(0.99, at_least=0, below=1)})
         def lion(spec, hyper, mask):
@@ -141,8 +141,8 @@ def measure(
     column `<name>`, or a dict of columns. Fields of one's own are set as `measure_options.<field>`: swept ones are
     `view.hyper["measure_options.<field>"]`, others `view.options.<field>`.
 
-    needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused. With `start` it keeps
-        its first parameters, and `view.initial` is the view of them
+    needs: what a run must have, names of `dynamics.measures.needs.NEEDS`; a run without it is refused. With `start` it
+        keeps its first parameters, and `view.initial` is the view of them
     cost: what it takes, in full-batch gradients, for the plan
     padding: under which padding its numbers stay, see `Measure`; by default runs with it are not padded at all
     undefined: its columns that may be NaN because there is no value; NaN in another is told in the run's status

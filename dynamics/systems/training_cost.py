@@ -1,8 +1,8 @@
 """What a training run costs, for the plan: operations, and the bytes that its arrays take, counted from its shapes.
 
-The bytes are those of the compiled program: what a run keeps, and beside it a copy of what its steps read, the activations of
-the pass that holds most of them and, where a record looks at curvature, the basis of Lanczos. `benchmarks/memory.py` compares
-them with what the compiler allots.
+The bytes are those of the compiled program: what a run keeps, and beside it a copy of what its steps read, the
+activations of the pass that holds most of them and, where a record looks at curvature, the basis of Lanczos.
+`benchmarks/memory.py` compares them with what the compiler allots.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def lies_plain(spec: PricedRun, count: int) -> bool:
 
 
 def is_streamed(spec: PricedRun, count: int) -> bool:
-    """Return whether what one hidden layer makes of so many samples is taken block by block, as `Model.prepare` decides."""
+    """Return whether what one hidden layer makes of so many samples is taken block by block,
+    as `Model.prepare` decides."""
     views, seen = spec.model.rows(spec.data.grid)
     return needs_stream(count, views, int(spec.model.width), seen + 1, _itemsize(spec), has_kernels(spec))
 

@@ -1,13 +1,15 @@
-"""Training of a model that is linear in its parameters, by its kernel: predictions at any time, in closed form (float64).
+"""Training of a model that is linear in its parameters, by its kernel: predictions at any time,
+in closed form (float64).
 
-For the loss factor * (1/n) sum_i |f(x_i) - y_i|^2 and c = 2 factor / n, gradient flow and gradient descent at rate eta give
+For the loss factor * (1/n) sum_i |f(x_i) - y_i|^2 and c = 2 factor / n,
+gradient flow and gradient descent at rate eta give
 
     d f / dt = -c T(., X) (f(X) - y)                  f <- f - eta c T(., X) (f(X) - y)
     f(x) at t = f_0(x) + T(x, X) G_t(T) (y - f_0(X)), where for an eigenvalue l of T = T(X, X)
     G_t = (1 - exp(-c l t)) / l  for the flow,        G_t = (1 - (1 - eta c l)^t) / l  for descent
 
-with the limits c t and eta c t where l = 0, so that a singular kernel is no trouble (Lee et al. 2019, section 2). With f_0 = 0
-it is the mean over random initialisations of infinitely wide networks, whose covariance is (there, too)
+with the limits c t and eta c t where l = 0, so that a singular kernel is no trouble (Lee et al. 2019, section 2). With
+f_0 = 0 it is the mean over random initialisations of infinitely wide networks, whose covariance is (there, too)
 
     K(x, x') - A K(X, x') - K(x, X) A'^T + A K(X, X) A'^T,    A = T(x, X) G_t,    K the covariance of f_0.
 """
@@ -29,7 +31,8 @@ ASYMMETRY = 1e-4  # |T - T^T| relative to the largest entry, above which a kerne
 
 
 class Trajectory(NamedTuple):
-    """Predictions of a linearised model at T times: train (T, n, ...), test (T, m, ...), as the labels' shape goes on."""
+    """Predictions of a linearised model at T times: train (T, n, ...), test (T, m, ...),
+    as the labels' shape goes on."""
 
     train: np.ndarray
     test: np.ndarray
@@ -42,9 +45,11 @@ class LinearizedTraining:
     kernel: T(X, X), (n, n); labels: y, (n,) or (n, C) for C outputs that have this same kernel each
     test_kernel: T(x, X) of the points to predict at, (m, n); none if left out
     initial, initial_test: f_0 at both, shaped like the labels; 0, the mean over initialisations, if left out
-    factor: the loss is factor * (1/n) sum_i |f(x_i) - y_i|^2: 1 for the mean square, 1/2 for half of it, n/2 for half the sum
+    factor: the loss is factor * (1/n) sum_i |f(x_i) - y_i|^2: 1 for the mean square, 1/2 for half of it,
+        n/2 for half the sum
 
-    Raises `InputError` for shapes that do not go together, numbers that are not finite and a kernel that is not symmetric.
+    Raises `InputError` for shapes that do not go together,
+    numbers that are not finite and a kernel that is not symmetric.
 
     >>> one = LinearizedTraining(kernel=[[2.0]], labels=[1.0], factor=0.5)
     >>> one.follow_flow([0.5]).train.round(4).tolist(), one.follow_descent([2], learning_rate=0.25).train.tolist()
@@ -107,7 +112,8 @@ class LinearizedTraining:
         """Return the covariance (m, m) over initialisations of the predictions at the test points.
 
         time: of the flow, or the number of steps of descent at `learning_rate`
-        prior: K, the covariance of f_0 over training and test points together, (n + m, n + m), the training points first
+        prior: K, the covariance of f_0 over training and test points together, (n + m, n + m),
+            the training points first
         """
         n, m = len(self.kernel), len(self.test_kernel)
         prior = _read("prior", prior)

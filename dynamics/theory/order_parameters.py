@@ -29,8 +29,8 @@ def integrate_ode(
     tolerance: of the solution itself, relative to the largest value that each component takes
     stiff: by an implicit method (Radau) in the place of an explicit one of order 8 (DOP853)
 
-    It is integrated with ever smaller steps, until two solutions in a row differ by at most the tolerance; the finer one is
-    returned. Raises `InputError` where rounding ends that before, and where the solution stops existing.
+    It is integrated with ever smaller steps, until two solutions in a row differ by at most the tolerance; the finer
+    one is returned. Raises `InputError` where rounding ends that before, and where the solution stops existing.
 
     >>> integrate_ode(lambda t, y: -y, 1.0, [0, 1, 2]).round(6).tolist()
     [1.0, 0.367879, 0.135335]

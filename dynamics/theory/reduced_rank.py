@@ -9,8 +9,8 @@ def reduced_rank_coefficient(input_dim: int, width: int, output_dim: int, rank: 
     """Return (lambda, m) of the linear net x -> A B x, B (H, M), A (N, H), where the truth has this rank.
 
     lambda is half the number of parameters only where none of them is redundant; m counts the powers of the logarithm.
-    Aoyagi and Watanabe 2005 ("Stochastic complexities of reduced rank regression in Bayesian estimation"), Main theorem.
-    Their lambda is the global one: the smallest over all parameters of zero error.
+    Aoyagi and Watanabe 2005 ("Stochastic complexities of reduced rank regression in Bayesian estimation"), Main
+    theorem. Their lambda is the global one: the smallest over all parameters of zero error.
     """
     m, h, n, r = input_dim, width, output_dim, rank
     require(min(m, h, n) >= 1, "width", width, "must be at least 1, as must input_dim and output_dim")

@@ -9,8 +9,8 @@ Gaussian process of covariance K_(depth+1) and the tangent kernel <df(x)/dW, df(
 
     K_1 = T_1 = s_w^2 x . x' / d + s_b^2,    K_(l+1) = s_w^2 F(K_l) + s_b^2,    T_(l+1) = K_(l+1) + s_w^2 F'(K_l) T_l
 
-(Jacot et al. 2018, Theorem 1; Lee et al. 2019, section 2; K alone: Lee et al. 2018.) Several outputs are independent and
-have the same kernel each.
+(Jacot et al. 2018, Theorem 1; Lee et al. 2019, section 2; K alone: Lee et al. 2018.) Several outputs are independent
+and have the same kernel each.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Dual(NamedTuple):
 
 
 def _sine_and_angle(uu: np.ndarray, uv: np.ndarray, vv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return |u| |v| sin(theta) and the angle theta in [0, pi] whose cosine is the correlation; 0 and pi / 2 for a zero."""
+    """Return |u| |v| sin(theta) and the angle theta in [0, pi] whose cosine is the correlation;
+    0 and pi / 2 for a zero."""
     square = uu * vv
     left = square - uv**2
     opposite = np.sqrt(np.where(left > ROUNDING * square, left, 0))

@@ -1,9 +1,9 @@
 """By which powers of the width one step changes features and output of a deep network, from its parametrisation.
 
-For two hidden layers, h1 = W1 x, h2 = W2 phi(h1), f = v . phi(h2), with the products of multiplier and weight: n^r is the
-initial deviation of an entry of v, that of W1 and W2 being 1 and n^(-1/2), and n^(a_1), n^(a_2), n^(a_3) are the rates of
-(W1, W2, v). With the gradient (family `sgd`) what comes back to h2 and h1 is of order n^r, inner products of features are
-of order n, and v is aligned with the change of h2 that it causes:
+For two hidden layers, h1 = W1 x, h2 = W2 phi(h1), f = v . phi(h2), with the products of multiplier and weight: n^r is
+the initial deviation of an entry of v, that of W1 and W2 being 1 and n^(-1/2), and n^(a_1), n^(a_2), n^(a_3) are the
+rates of (W1, W2, v). With the gradient (family `sgd`) what comes back to h2 and h1 is of order n^r, inner products of
+features are of order n, and v is aligned with the change of h2 that it causes:
 
     dh1 ~ a_1 + r,   dh2 ~ max(a_2 + r + 1, dh1),   df ~ max(a_3 + 1, r + dh2 + 1)
 

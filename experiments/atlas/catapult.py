@@ -65,7 +65,8 @@ def fit_line(part: an.Study) -> tuple[float, float, float]:
 
 
 def growth_slope(edge_ratio: float) -> float:
-    """|f| grows from order 1 by the factor eta lambda_0 - 1 a step until f^2 is of order n: steps = log n / (2 log(...))."""
+    """|f| grows from order 1 by the factor eta lambda_0 - 1 a step until f^2 is of order n:
+    steps = log n / (2 log(...))."""
     return 1 / (2 * np.log(edge_ratio - 1))
 
 
@@ -173,7 +174,8 @@ def largest_difference(one: an.Study, other: an.Study) -> float:
 
 
 def drift_ratio(part: an.Study, width: int) -> float:
-    """Return the change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x), x = eta lambda_0.
+    """Return the change of lambda over its leading term in 1/n, -(f_0^2 / (n lambda_0)) (4 - x) / (2 - x),
+    x = eta lambda_0.
 
     From summing (eta f^2 / n)(x - 4) over the geometric decay f = f_0 (1 - x)^t.
     """

@@ -1,4 +1,5 @@
-"""Edge of stability: full-batch descent holds the sharpness at its stability threshold, gradient flow passes through."""
+"""Edge of stability: full-batch descent holds the sharpness at its stability threshold,
+gradient flow passes through."""
 
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ DRAWN = ["gd", "momentum_long", "nesterov_long"]
 
 
 class Late(NamedTuple):
-    """Late sharpness: rates eta (K,); median over each run's late records, one row a seed, (S, K), inf for a lost run."""
+    """Late sharpness: rates eta (K,); median over each run's late records, one row a seed, (S, K),
+    inf for a lost run."""
 
     rates: np.ndarray
     sharpness: np.ndarray
@@ -73,7 +75,8 @@ def tabulate_pairs(part: an.Study, edge: float) -> pl.DataFrame:
 
 
 def share_of_rises(table: pl.DataFrame) -> an.Estimate:
-    """Share of steps on which the loss rises, estimated from recorded pairs taken as independent (Clopper-Pearson, 95 %)."""
+    """Share of steps on which the loss rises, estimated from recorded pairs taken as independent
+    (Clopper-Pearson, 95 %)."""
     if not len(table):
         return an.UNKNOWN
     found = stats.binomtest((table["next"] > table["loss"]).sum(), len(table))
@@ -109,7 +112,8 @@ def bracket(table: pl.DataFrame) -> an.Estimate:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Loss (top) and sharpness (bottom) against time for three rules; thresholds on a quadratic; late against predicted."""
+    """Loss (top) and sharpness (bottom) against time for three rules; thresholds on a quadratic;
+    late against predicted."""
     fig, axes = an.new_axes(2, 4, (13, 6))
     for column, panel in zip(axes.T, DRAWN, strict=False):
         draw_rule(column, study, panel)

@@ -1,4 +1,5 @@
-"""Experiment X1 of Liang et al. 2026b: on spheres a patch network's gap goes by the patch, a full network's by the sphere."""
+"""Experiment X1 of Liang et al. 2026b: on spheres a patch network's gap goes by the patch,
+a full network's by the sphere."""
 
 import numpy as np
 from matplotlib.axes import Axes

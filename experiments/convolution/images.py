@@ -1,4 +1,5 @@
-"""Experiment X3 of Liang et al. 2026b: regression on images, with filters on small patches that are shared and without."""
+"""Experiment X3 of Liang et al. 2026b: regression on images,
+with filters on small patches that are shared and without."""
 
 from typing import NamedTuple
 

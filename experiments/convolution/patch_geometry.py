@@ -1,4 +1,5 @@
-"""Principal components and half-space depth of image patches, by the scheme that cuts them (X5 of Liang et al. 2026b)."""
+"""Principal components and half-space depth of image patches,
+by the scheme that cuts them (X5 of Liang et al. 2026b)."""
 
 from functools import cache
 from typing import NamedTuple
@@ -81,7 +82,8 @@ def pair(study: an.Study, panel: str) -> tuple[Scheme, Scheme]:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Cumulative energy and Psi(T) of the base law's schemes and of the controls; elbow against area of every scheme."""
+    """Cumulative energy and Psi(T) of the base law's schemes and of the controls;
+    elbow against area of every scheme."""
     fig, axes = an.new_axes(2, 3, (12, 7))
     own, others = schemes(study, "schemes", "unstrided"), schemes(study, "leaves", "white")
     law = own[0].specs[0].data.law

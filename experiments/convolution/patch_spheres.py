@@ -1,4 +1,5 @@
-"""Experiment X2 of Liang et al. 2026b: a convolutional net at the edge of stability memorises patches that lie on spheres."""
+"""Experiment X2 of Liang et al. 2026b: a convolutional net at the edge of stability memorises patches that
+lie on spheres."""
 
 import polars as pl
 

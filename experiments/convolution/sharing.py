@@ -1,4 +1,5 @@
-"""What weight sharing is worth at an equal number of parameters, where the target is made for it and where it is not."""
+"""What weight sharing is worth at an equal number of parameters,
+where the target is made for it and where it is not."""
 
 import polars as pl
 

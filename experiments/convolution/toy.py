@@ -109,7 +109,8 @@ def claims(study: an.Study) -> list[an.Claim]:
     windows, made = {"windows of a sphere of R^d": ("one_tile", "local")}, []
 
     def claim(*, name: str, statement: str, check: tuple, pair: tuple, other: dict | None = None, post_hoc: str = "") -> None:
-        """Judge a statistic of two configurations, if the study has them; the control is another pair, or the two permuted."""
+        """Judge a statistic of two configurations, if the study has them; the control is another pair,
+        or the two permuted."""
         (read, statistic, bound), ((text, against),) = check, (other or {"": pair}).items()
         if not {*pair, *against} <= set(found):
             return

@@ -1,4 +1,5 @@
-"""Experiment X4 of Liang et al. 2026b: filters of their own at each patch; the gap over n and d at several stopping times."""
+"""Experiment X4 of Liang et al. 2026b: filters of their own at each patch;
+the gap over n and d at several stopping times."""
 
 import numpy as np
 
@@ -15,7 +16,8 @@ def fitted(study: an.Study) -> an.Study:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Gap against n and d, slopes against the stopping time; gap, losses and sharpness against the step at the largest n."""
+    """Gap against n and d, slopes against the stopping time; gap,
+    losses and sharpness against the step at the largest n."""
     own, dims, m = fitted(an.take_gaps(study)), study.values("input_dim"), study.values("model.views.size")[0]
     groups = an.split_by(own, "input_dim", "$d = {}$")
     over_time = an.fit_slopes(groups, an.GAP, an.list_stopping_times(own))

@@ -1,4 +1,5 @@
-"""Experiment X7 of Liang et al. 2026b: shared filters know a word wherever it stands, others must learn it place by place."""
+"""Experiment X7 of Liang et al. 2026b: shared filters know a word wherever it stands,
+others must learn it place by place."""
 
 import numpy as np
 import polars as pl
@@ -78,7 +79,8 @@ def figure(study: an.Study) -> an.Page:
 
 
 def median_norm(part: an.Study) -> an.Estimate:
-    """Return the median over seeds of the L2 norm of f - f_0 on fresh samples at the end, the root of a mean over samples."""
+    """Return the median over seeds of the L2 norm of f - f_0 on fresh samples at the end,
+    the root of a mean over samples."""
     return an.median_over_seeds(np.sqrt(an.read_final(part, TEST)))
 
 

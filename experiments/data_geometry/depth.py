@@ -1,4 +1,5 @@
-"""Half-space depth of isotropic laws: what random directions find of it, against the exact depth and a guided search."""
+"""Half-space depth of isotropic laws: what random directions find of it,
+against the exact depth and a guided search."""
 
 import math
 from collections.abc import Callable
@@ -173,7 +174,8 @@ def fit_law(cell: Cell) -> float:
 
 
 def tabulate_depths(study: an.Study) -> pl.DataFrame:
-    """A row a cell: mean exact depth, mean excess with its interval, area, exponents S, of the law and of the depths found."""
+    """A row a cell: mean exact depth, mean excess with its interval, area, exponents S,
+    of the law and of the depths found."""
     rows = []
     for cell in cells(study, "radial", *LAW_PANELS, "guided"):
         excess = an.mean_over_seeds(an.read_final(cell.part, "mean_excess"))
@@ -219,7 +221,8 @@ def least_excess(found: list[Cell], laws: list[ClosedForms] | None) -> float:
 
 
 def worst_rim_exponent(guess: Callable[[float, int], float]) -> float:
-    """Return the largest distance of the closed forms' d log P(depth < T) / d log T at the rim from the exponent guessed."""
+    """Return the largest distance of the closed forms' d log P(depth < T) / d log T at the rim from the
+    exponent guessed."""
     off = []
     for alpha in (0.1, 0.3, 1.0, 1.5, 5.0):
         for d in (2, 5, 10):

@@ -30,7 +30,8 @@ def by_exponent(study: an.Study, exponent: Exponent) -> list[an.Cell]:
 
 
 def shares(study: an.Study) -> pl.DataFrame:
-    """One row a (d, alpha): empties pooled over seeds at its largest n, and (1 - P)^n, its limit, and that of the uniform ball.
+    """One row a (d, alpha): empties pooled over seeds at its largest n, and (1 - P)^n, its limit,
+    and that of the uniform ball.
 
     error: binomial, of the share.
     """

@@ -41,7 +41,8 @@ def half_fitted(part: an.Study) -> np.ndarray:
 
 
 def edge(part: an.Study) -> tuple[np.ndarray, np.ndarray]:
-    """eta lambda_max / 2 at step 0, and its mean over the last quarter of the steps, (S,) each; empty if not measured."""
+    """eta lambda_max / 2 at step 0, and its mean over the last quarter of the steps, (S,) each;
+    empty if not measured."""
     if "sharpness" not in part.records.columns:
         return np.empty(0), np.empty(0)
     return begin(part, an.EDGE), an.read_late(part, an.EDGE)
@@ -74,7 +75,8 @@ def draw_inputs(ax: Axes, parts: dict[str, an.Study], count: int = 6) -> None:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Above: training loss, clean in-sample error, excess risk. Below: sharpness, when half the noise is fitted, the inputs."""
+    """Above: training loss, clean in-sample error, excess risk. Below: sharpness, when half the noise is fitted,
+    the inputs."""
     parts = an.split_panels(study, TITLES)
     fig, axes = an.new_axes(2, 3, (12, 7))
     (loss, clean, risk), (sharp, when, inputs) = axes
@@ -102,7 +104,8 @@ def figure(study: an.Study) -> an.Page:
 
 
 def summary(parts: dict[str, an.Study]) -> pl.DataFrame:
-    """A row a panel, medians over seeds: what the clean signal is, when half the noise is fitted, where training ends."""
+    """A row a panel, medians over seeds: what the clean signal is, when half the noise is fitted,
+    where training ends."""
     rows = []
     for panel, part in parts.items():
         end = part.final
@@ -159,7 +162,8 @@ def share_of_delay(first: an.Study, second: an.Study, third: an.Study) -> an.Est
 
 
 def farthest_edge(parts: list[an.Study], when: int) -> an.Estimate:
-    """Return the largest distance from 1, over the inputs, of the median of eta S / 2 at step 0 (when=0) or late (1)."""
+    """Return the largest distance from 1, over the inputs,
+    of the median of eta S / 2 at step 0 (when=0) or late (1)."""
     if not all(len(edge(part)[when]) for part in parts):
         return an.UNKNOWN
     values = an.stack_seeds(parts, lambda part: edge(part)[when])

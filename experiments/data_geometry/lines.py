@@ -1,5 +1,5 @@
-"""Experiment E1 of Liang et al. 2026: on lines a net below the edge of stability does not see the dimension that they lie
-in."""
+"""Experiment E1 of Liang et al. 2026: on lines a net below the edge of stability does not see the dimension that they
+lie in."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""Experiment E2 of Liang et al. 2026: the more the data gather at the centre, the less a net at the edge of stability can
-memorise."""
+"""Experiment E2 of Liang et al. 2026: the more the data gather at the centre, the less a net at the edge of stability
+can memorise."""
 
 from functools import partial
 
@@ -33,7 +33,8 @@ def draw_slopes(ax, part: an.Study, metric: str) -> None:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Errors against n for every alpha, at the edge and at low norm; slopes against alpha and against the stopping time."""
+    """Errors against n for every alpha, at the edge and at low norm;
+    slopes against alpha and against the stopping time."""
     edge, decayed = study.select(panel="edge"), study.select(panel="decayed")
     fig, axes = an.new_axes(2, 3, (12, 7.6))
     for ax, part, metric, title in (

@@ -1,4 +1,5 @@
-"""Experiment E4 of Liang et al. 2026: how often neurons are active on images, and whether shallow points have larger errors."""
+"""Experiment E4 of Liang et al. 2026: how often neurons are active on images,
+and whether shallow points have larger errors."""
 
 import numpy as np
 import polars as pl
@@ -22,9 +23,9 @@ METRICS = (
 def tabulate_points(study: an.Study, *, own: bool = False) -> pl.DataFrame:
     """One row a training or fresh point of every run's final network.
 
-    Columns: run, seed, sample (`train`, `test`), error |f - f_0|, depth: the lightest half-space at the point of all points of
-    the run, among random directions that all points share; with own=True `least`, for which every point's direction from the
-    mean is tried too, whitened (on an elliptical law no direction is better).
+    Columns: run, seed, sample (`train`, `test`), error |f - f_0|, depth: the lightest half-space at the point of all
+    points of the run, among random directions that all points share; with own=True `least`, for which every point's
+    direction from the mean is tried too, whitened (on an elliptical law no direction is better).
     """
     frames = []
     for run, view in views(study):
@@ -45,7 +46,8 @@ def tabulate_points(study: an.Study, *, own: bool = False) -> pl.DataFrame:
 
 
 def whitened(points: np.ndarray, ridge: float = 0.01) -> np.ndarray:
-    """Each point's direction from the mean, by the inverse of the covariance plus a share of its mean eigenvalue: (N, d)."""
+    """Each point's direction from the mean, by the inverse of the covariance plus a share of its mean eigenvalue:
+    (N, d)."""
     centred = points - points.mean(axis=0)
     covariance = centred.T @ centred / len(points)
     return np.linalg.solve(covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance)), centred.T).T
@@ -100,7 +102,8 @@ def figure(study: an.Study) -> an.Page:
 
 
 def tabulate_depths(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Return one row a group and sample: the correlation and its interval, the median depth, how many are cut off alone."""
+    """Return one row a group and sample: the correlation and its interval, the median depth,
+    how many are cut off alone."""
     rows = []
     for title, points in found.items():
         count = len(points) // points["run"].n_unique()

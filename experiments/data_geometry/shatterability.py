@@ -1,4 +1,5 @@
-"""Does shatterability predict? The depth of the data before training against what the net then carries to fresh samples."""
+"""Does shatterability predict? The depth of the data before training against what the net then carries to
+fresh samples."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +53,8 @@ def figure(study: an.Study) -> an.Page:
 
 
 def permute_laws(table: pl.DataFrame, index: str, statistic: Callable[[pl.DataFrame], an.Estimate]) -> an.Evidence:
-    """Return the evidence of a statistic of the medians of each law, against the index dealt out anew among the laws."""
+    """Return the evidence of a statistic of the medians of each law,
+    against the index dealt out anew among the laws."""
     laws = table.group_by("panel", maintain_order=True).agg(pl.col(*INDICES, *METRICS).median())
     return an.permute(
         lambda dealt: statistic(laws.with_columns(pl.Series(index, dealt[0]))),
@@ -62,7 +64,8 @@ def permute_laws(table: pl.DataFrame, index: str, statistic: Callable[[pl.DataFr
 
 
 def depth_advantage(table: pl.DataFrame) -> an.Estimate:
-    """Return by how much the depth's correlation with the gap is the stronger; the interval adds the two halves' errors."""
+    """Return by how much the depth's correlation with the gap is the stronger;
+    the interval adds the two halves' errors."""
     a = an.correlate_ranks(table, "depth_area", "generalization_gap")
     b = an.correlate_ranks(table, "effective_rank", "generalization_gap")
     strongest = max(abs(b.low), abs(b.high))

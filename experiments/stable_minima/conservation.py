@@ -16,9 +16,11 @@ DECAYED = {"decay_all": "ReLU, all decay", "decay_weights": "ReLU, weights decay
 
 
 def tabulate_drifts(study: an.Study) -> pl.DataFrame:
-    """One row a run: how far c_k = |w_k|^2 + b_k^2 - v_k^2 ends from exp(-2 decay time) c_k(0), over the largest neuron's size.
+    """One row a run: how far c_k = |w_k|^2 + b_k^2 - v_k^2 ends from exp(-2 decay time) c_k(0),
+    over the largest neuron's size.
 
-    Columns: panel, seed, rate (the step), largest and mean (over neurons) drift relative to max_k (|w_k|^2 + b_k^2 + v_k^2).
+    Columns: panel, seed, rate (the step), largest and mean (over neurons) drift relative to max_k
+        (|w_k|^2 + b_k^2 + v_k^2).
     """
     rows = []
     for run, panel in study.runs.select("run", "panel").iter_rows():
@@ -34,7 +36,8 @@ def tabulate_drifts(study: an.Study) -> pl.DataFrame:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Drift of c_k against the step; imbalance against time under decay; v^2 against |w|^2 + b^2 of every neuron at the end."""
+    """Drift of c_k against the step; imbalance against time under decay;
+    v^2 against |w|^2 + b^2 of every neuron at the end."""
     drifts = tabulate_drifts(study)
     fig, axes = an.new_axes(1, 3, (12, 3.7))
     draw_drift(axes[0], drifts)

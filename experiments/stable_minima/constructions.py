@@ -217,7 +217,8 @@ def caption(disk: Construction, line: Construction) -> str:
 
 
 def worst_mean_square(found: list[Construction], factor: float) -> float:
-    """Return the largest distance, in standard errors, of a sampled E f^2 from its closed form N E Phi^2 times a factor.
+    """Return the largest distance, in standard errors,
+    of a sampled E f^2 from its closed form N E Phi^2 times a factor.
 
     X uniform on the ball, fresh; f has amplitude 1 and random signs.
     """

@@ -1,4 +1,5 @@
-"""The lower bound of Liang et al. 2025, built and counted: caps that hold no sample, and the error that hides on them."""
+"""The lower bound of Liang et al. 2025, built and counted: caps that hold no sample,
+and the error that hides on them."""
 
 from collections.abc import Callable
 
@@ -38,7 +39,8 @@ def smallest(study: an.Study) -> an.Study:
 
 
 def cells(study: an.Study) -> pl.DataFrame:
-    """One row a (d, kappa): empties pooled over seeds at the largest n of the panel, and what the theory says of their share.
+    """One row a (d, kappa): empties pooled over seeds at the largest n of the panel,
+    and what the theory says of their share.
 
     Columns: panel, input_dim, kappa, num_samples, caps, empty, share, error (binomial, of the share), low and high
     (exp(-U kappa^(d+1)), exp(-L kappa^(d+1))), expected ((1 - P)^n).
@@ -75,9 +77,9 @@ def equal_proposals(study: an.Study) -> Callable[[int], int]:
 def least_sharpness(study: an.Study) -> pl.DataFrame:
     """A lower bound on lambda_max of every network that computes f_2 on the empty caps, at the two smallest d.
 
-    For any set S of m training points lambda_max >= (m/n) (1 + 2 |f|_Vg) with g the weight function of S (C1 on S, and a
-    principal block of the kernel); lambda_max >= 1 always. S: the points within eps of the rim, on either side of the first
-    axis. Every other n, six seeds. Columns: input_dim, seed, num_samples, bound.
+    For any set S of m training points lambda_max >= (m/n) (1 + 2 |f|_Vg) with g the weight function of S (C1 on S, and
+    a principal block of the kernel); lambda_max >= 1 always. S: the points within eps of the rim, on either side of the
+    first axis. Every other n, six seeds. Columns: input_dim, seed, num_samples, bound.
     """
     part = rates(study)
     part = part.select(input_dim=part.values("input_dim")[:2], num_samples=part.values("num_samples")[::2])
@@ -196,7 +198,8 @@ def caption(study: an.Study) -> str:
 
 
 def worst_excess(table: pl.DataFrame, factor: float) -> float:
-    """Return how far shares lie outside [exp(-U k^(d+1)), exp(-L k^(d+1))], in standard errors, at the worst (d, kappa).
+    """Return how far shares lie outside [exp(-U k^(d+1)), exp(-L k^(d+1))], in standard errors,
+    at the worst (d, kappa).
 
     The band is that of k = factor * kappa.
     """

@@ -6,7 +6,8 @@ SOURCE = "Liang et al. 2025, Figure 2"
 
 
 def figure(study: an.Study) -> an.Page:
-    """A row a setting: error against n; slope against the stopping time; slope against d with the theory's exponents."""
+    """A row a setting: error against n; slope against the stopping time;
+    slope against d with the theory's exponents."""
     slopes = an.tabulate_slopes(study, an.METRICS)
     rows = an.list_settings(study)
     dims = study.values("input_dim")

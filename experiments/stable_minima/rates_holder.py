@@ -1,4 +1,5 @@
-"""Figures 13 to 15 of Liang et al. 2025: the rates for a Hoelder-1/2 target, stable minima against low-norm solutions."""
+"""Figures 13 to 15 of Liang et al. 2025: the rates for a Hoelder-1/2 target,
+stable minima against low-norm solutions."""
 
 import dynamics.analysis.words as an
 

@@ -1,4 +1,5 @@
-"""Figures 1 (left) and 3 of Liang et al. 2025: a large step shatters the network and fits the noise, decay does neither."""
+"""Figures 1 (left) and 3 of Liang et al. 2025: a large step shatters the network and fits the noise,
+decay does neither."""
 
 import dynamics.analysis.words as an
 

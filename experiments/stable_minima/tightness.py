@@ -1,4 +1,5 @@
-"""How tight is the generalisation bound? The worst gap a search of the flat set finds, against n, beside both exponents."""
+"""How tight is the generalisation bound? The worst gap a search of the flat set finds, against n,
+beside both exponents."""
 
 from typing import NamedTuple
 
@@ -69,7 +70,8 @@ def fit_gaps(n: np.ndarray, values: np.ndarray) -> an.Estimate:
 
 
 def tabulate_slopes(table: list[Gaps]) -> pl.DataFrame:
-    """Slopes of the worst gaps and of the GD solutions' with intervals, both bounds' exponents, medians at the last n."""
+    """Slopes of the worst gaps and of the GD solutions' with intervals, both bounds' exponents,
+    medians at the last n."""
     rows = []
     for g in table:
         bounds = (-rates.stable_upper_exponent(g.input_dim), -rates.stable_lower_exponent(g.input_dim))
@@ -174,7 +176,8 @@ def read_largest(study: an.Study, edge: str, sup_norm: str) -> np.ndarray:
 
 
 def smallest_difference(pairs: np.ndarray) -> an.Estimate:
-    """Return the median over seeds of what was found less GD's gap, pairs (S, 2, cells), in the cell where it is smallest."""
+    """Return the median over seeds of what was found less GD's gap, pairs (S, 2, cells),
+    in the cell where it is smallest."""
     difference = lambda v: np.median(v[..., 0, :] - v[..., 1, :], axis=1)  # noqa: E731
     return an.over_values(difference, pairs, over=an.least_over_seeds)
 

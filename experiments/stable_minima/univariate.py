@@ -1,4 +1,5 @@
-"""One input dimension: what gradient descent at small and large rates learns, and its curvature against the weight function."""
+"""One input dimension: what gradient descent at small and large rates learns,
+and its curvature against the weight function."""
 
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ MULAYOFF, QIAO = "Mulayoff et al. 2021", "Qiao et al. 2024"
 
 @dataclass(frozen=True)
 class Net:
-    """A run's first and final parameters with its data, on the host in float64: inputs (n,), labels (n,), clean (n,)."""
+    """A run's first and final parameters with its data, on the host in float64: inputs (n,), labels (n,),
+    clean (n,)."""
 
     rate: float
     seed: int
@@ -48,10 +50,11 @@ def load_nets(study: an.Study) -> list[Net]:
 
 
 def tabulate_nets(all_nets: list[Net]) -> pl.DataFrame:
-    """One row a run: norms of the final net by several ways, and its effective number of knots, at the start and in the end.
+    """One row a run: norms of the final net by several ways, and its effective number of knots,
+    at the start and in the end.
 
-    weighted: sum |a_j| g(t_j) over the reduced form; neurons: the same over all neurons, unmerged; integral: int |f''| g from
-    values of f alone; plain: sum |a_j|; inside: the part of it between the outermost inputs.
+    weighted: sum |a_j| g(t_j) over the reduced form; neurons: the same over all neurons, unmerged; integral: int |f''|
+    g from values of f alone; plain: sum |a_j|; inside: the part of it between the outermost inputs.
     """
     rows = []
     for net in all_nets:
@@ -68,7 +71,8 @@ def finals(study: an.Study) -> pl.DataFrame:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Learned functions at the least and largest rate, their curvature against g; norm, sharpness, knots against 1/eta."""
+    """Learned functions at the least and largest rate, their curvature against g; norm, sharpness,
+    knots against 1/eta."""
     all_nets = load_nets(study)
     table = tabulate_nets(all_nets)
     fig, axes = an.new_axes(2, 3, (12, 6.8))
@@ -165,7 +169,8 @@ def caption(study: an.Study, table: pl.DataFrame) -> str:
 
 
 def worst_agreement(one: np.ndarray, other: np.ndarray) -> an.Estimate | float:
-    """Return the largest relative difference over runs; nets without curvature are left out, unknown if none has any."""
+    """Return the largest relative difference over runs; nets without curvature are left out,
+    unknown if none has any."""
     curved = one > 1e-9
     return float(np.max(np.abs(other[curved] / one[curved] - 1))) if curved.any() else an.UNKNOWN
 

@@ -1,8 +1,8 @@
 """Hydra plugins of the suite: a sweep's jobs folded into few compiled programs.
 
 `hydra/launcher=fold` hands all jobs of a sweep to the task function at once (its attribute `fold`), where the default
-launcher calls it for one after another; `hydra/sweeper=fold` makes a job of every combination of comma-separated values, as
-Hydra's basic sweeper does, without composing every job twice.
+launcher calls it for one after another; `hydra/sweeper=fold` makes a job of every combination of comma-separated
+values, as Hydra's basic sweeper does, without composing every job twice.
 Nothing heavy is imported here: Hydra loads every plugin at every start (and outside of sys.modules, which dataclasses
 with postponed annotations do not survive).
 """
@@ -75,8 +75,9 @@ class FoldLauncher(Launcher):
 class FoldSweeper(Sweeper):
     """Makes the jobs of a sweep and launches them, all at once or in batches.
 
-    A launcher that composes all jobs before it starts any checks them itself; for another one every job is composed first.
-    What the jobs of another launcher returned goes to the task function's attribute `record_outcomes`, if it has one.
+    A launcher that composes all jobs before it starts any checks them itself; for another one every job is composed
+    first. What the jobs of another launcher returned goes to the task function's attribute `record_outcomes`,
+    if it has one.
     """
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:

@@ -83,7 +83,8 @@ def test_bands_leave_out_step_0_and_what_is_not_finite():
 
 
 def test_own_directions_are_the_lightest_of_an_elliptical_law(rng):
-    """N(0, S): the half-space at x in the direction S^-1 x has mass 1 - Phi((x S^-1 x)^(1/2)), and no other has less."""
+    """N(0, S): the half-space at x in the direction S^-1 x has mass 1 - Phi((x S^-1 x)^(1/2)),
+    and no other has less."""
     from scipy import special
 
     root = rng.normal(size=(6, 6))

@@ -65,7 +65,8 @@ def test_a_noisy_column_counts_for_less():
 
 
 def test_a_run_that_diverged_is_the_worst_of_its_column_and_is_counted():
-    """Errors n^-1/2 times 1 to 9: with the largest lost at the largest n the median stays, with five lost it does not."""
+    """Errors n^-1/2 times 1 to 9: with the largest lost at the largest n the median stays,
+    with five lost it does not."""
     values = np.arange(1.0, 10)[:, None] * SIZES**-0.5
     lost = values.copy()
     lost[8, -1] = np.inf

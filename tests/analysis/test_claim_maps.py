@@ -83,8 +83,8 @@ def test_a_map_is_drawn_from_verdicts_and_numbers(found):
 
 
 def test_a_cell_that_the_experiment_cannot_judge_is_told_and_stays_empty(found, folder):
-    """`initial_output` leaves the kernel's panels as they are; without the widths of `growth` the claims cannot be made.
-    Every run is there already."""
+    """`initial_output` leaves the kernel's panels as they are; without the widths of `growth` the claims cannot be
+    made. Every run is there already."""
     content = yaml.safe_load(MAP) | {"axes": {"widths": {"all": [], "one": ["panels.growth.width=100"]}}}
     told: list[str] = []
     judged = judge_map(parse_map("holes", content), folder, told.append)

@@ -109,7 +109,8 @@ def test_a_run_that_diverged_ranks_as_worst_and_one_without_a_value_is_dropped()
 
 
 def test_a_slope_over_runs_that_diverged_has_an_interval_that_holds_either_sign():
-    """Inf at the smaller x makes the slope -inf, inf at the larger inf; in neither place does the interval turn over."""
+    """Inf at the smaller x makes the slope -inf, inf at the larger inf;
+    in neither place does the interval turn over."""
     x = np.array([-1.0, 0.0, 1.0])
     slope = lambda v: np.median(v, axis=1) @ (x / 2)  # noqa: E731
     table = np.array([[1.0, 2.0, 3.0 + 0.1 * seed] for seed in range(8)])
@@ -130,8 +131,8 @@ def test_estimates_are_shifted_and_turned_with_what_they_rest_on():
 @pytest.mark.parametrize("noise", list(coverage.NOISE))
 @pytest.mark.parametrize("name", list(coverage.CASES))
 def test_intervals_cover_what_they_say(name, noise):
-    """400 draws: a coverage of 95 % is seen within 3.5 %. docs/statistics.md has the table; a mean of skewed values is the
-    one that falls short, as Student's interval does."""
+    """400 draws: a coverage of 95 % is seen within 3.5 %. docs/statistics.md has the table; a mean of skewed values is
+    the one that falls short, as Student's interval does."""
     allowed = 0.12 if (name, noise) == ("mean", "log-normal") else 0.035
     for seeds in (3, 5, 8):
         seen = coverage.simulate_coverage(coverage.CASES[name], noise, seeds, draws=400)

@@ -1,4 +1,5 @@
-"""Predictions over simulations: deviations by hand, the claim from the very numbers that are drawn, and what is refused."""
+"""Predictions over simulations: deviations by hand, the claim from the very numbers that are drawn,
+and what is refused."""
 
 from dataclasses import replace
 

@@ -133,7 +133,8 @@ def early(row) -> float:
 
 
 def test_a_diverged_run_is_the_worst_of_its_n_and_takes_no_step():
-    """Slope -1 with factors 1 to 4 at n = 10; seed 1 is lost at n = 100 from step 5 on: of 1, inf, 3, 4 the median is 3.5."""
+    """Slope -1 with factors 1 to 4 at n = 10; seed 1 is lost at n = 100 from step 5 on: of 1, inf, 3,
+    4 the median is 3.5."""
     rows = rows_of(lambda n, s, t, d: (1.0 + s) * n**-1.0, seeds=(0, 1, 2, 3), steps=(1, 5, 9))
     study = study_of(dying(rows, "error", lambda r: 5 if (r["seed"], r["data.num_samples"]) == (1, 100) else np.inf))
     assert list_common_steps(study) == [0, 1, 5, 9]
@@ -229,7 +230,8 @@ def powers(exponent, level=lambda d: 1.0, seeds=(0, 1, 2, 3, 4), dims=(1, 3, 5),
 
 
 def test_kept_share_is_read_off_the_line_over_d():
-    """|slopes| 1, 0.6, 0.2 at d = 1, 3, 5 lie on a line: 0.2 kept. 1, 0.2, 0.2: the line ends at 13/15 and 1/15, 1/13 kept."""
+    """|slopes| 1, 0.6, 0.2 at d = 1, 3, 5 lie on a line: 0.2 kept. 1, 0.2, 0.2: the line ends at 13/15 and 1/15,
+    1/13 kept."""
     straight = study_of(powers(lambda d: -1.2 + 0.2 * d))
     assert tuple(kept_share(straight)) == pytest.approx((0.2, 0.2, 0.2))
     bent = study_of(powers(lambda d: -1.0 if d == 1 else -0.2))
@@ -265,7 +267,8 @@ def test_one_lost_dimension_leaves_what_is_said_of_all_unknown(lost):
 
 
 def test_larger_rates_are_worse_at_equal_steps_or_at_equal_time():
-    """The error is rate * step: in proportion to the rate at equal steps, the same at equal time; a rate between counts not."""
+    """The error is rate * step: in proportion to the rate at equal steps, the same at equal time;
+    a rate between counts not."""
     rows = []
     for eta, steps in ((0.1, (10, 40)), (0.2, (10, 20)), (0.4, (5, 10))):
         rows += rows_of(lambda n, s, t, d, e=eta: e * t, rate=eta, steps=steps, seeds=range(5), name="clean_train_error")
@@ -289,7 +292,8 @@ def test_levels_pair_the_seeds_and_are_those_at_the_largest_n():
 
 
 def variants(exponents: dict[str, float]) -> list[dict]:
-    """Slopes -0.8 at d = 1 that change by an exponent a dimension; two rates without decay, the larger of them with it."""
+    """Slopes -0.8 at d = 1 that change by an exponent a dimension; two rates without decay,
+    the larger of them with it."""
     extra = {"gauss_newton_sharpness": 4.0, "path_norm": 2.0, "excess_risk": 1.0, "generalization_gap": -1.0}
     extra |= {"data.law": "ball", "target.kind": "zero", "data.noise_std": 0.5, "loss.normalization": "mse"}
     extra |= {"optimizer.clip_norm": 50.0, "model.width": 20}

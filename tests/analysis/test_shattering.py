@@ -53,7 +53,8 @@ def test_final_values_are_those_of_the_last_step_in_the_order_of_the_seeds():
 
 
 def test_final_values_keep_the_place_of_every_seed():
-    """NaN where the metric has no value, inf where the run had diverged; the words over seeds drop the one, rank the other."""
+    """NaN where the metric has no value, inf where the run had diverged; the words over seeds drop the one,
+    rank the other."""
     study = study_of({0: [0.0] * 4 + [math.nan], 1: [0.0] * 4 + [2.0], 2: [0.0] * 4 + [3.0]})
     diverged = replace(study, records=study.records.filter((pl.col("seed") < 2) | (pl.col("step") < 9)))
     np.testing.assert_array_equal(read_final(diverged, "m"), [math.nan, 2.0, math.inf])

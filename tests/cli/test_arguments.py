@@ -1,4 +1,5 @@
-"""Commands read their arguments by argparse: help for each, options in any place, older forms, one line for a mistake."""
+"""Commands read their arguments by argparse: help for each, options in any place, older forms,
+one line for a mistake."""
 
 import platform
 

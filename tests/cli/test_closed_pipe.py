@@ -1,4 +1,5 @@
-"""A reader that goes away (`dynamics ... | head -1`) is no error: exit code 0, nothing on stderr, and everything is stored."""
+"""A reader that goes away (`dynamics ... | head -1`) is no error: exit code 0, nothing on stderr,
+and everything is stored."""
 
 import os
 import subprocess

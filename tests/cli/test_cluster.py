@@ -1,4 +1,5 @@
-"""A cluster: one Hydra job per worker through submitit, all on one study; the Slurm configuration is composed, not sent."""
+"""A cluster: one Hydra job per worker through submitit, all on one study; the Slurm configuration is composed,
+not sent."""
 
 import os
 import subprocess
@@ -33,7 +34,8 @@ def test_the_slurm_launcher_is_composed_with_what_the_command_line_says():
 
 
 def test_jobs_of_submitit_share_one_study(tmp_path):
-    """Two processes of submitit's local launcher: four runs in two groups, each computed once; the first tells of the whole."""
+    """Two processes of submitit's local launcher: four runs in two groups, each computed once;
+    the first tells of the whole."""
     pytest.importorskip("submitit")
     command = [sys.executable, "-m", "dynamics", "-m", *STUDY, f"output={tmp_path}/out"]
     more = ["hydra/launcher=submitit_local", "worker=0,1", "workers=2"]

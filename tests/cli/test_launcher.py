@@ -1,4 +1,5 @@
-"""A Hydra sweep folded into few programs: what it computes, what it leaves behind, and that it equals the jobs one by one."""
+"""A Hydra sweep folded into few programs: what it computes, what it leaves behind,
+and that it equals the jobs one by one."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def test_operations_are_counted(function, arguments, flops):
 
 
 def test_the_most_that_is_alive_at_once():
-    """Two arrays of 4 * 1000 bytes are alive while the second is made of the first; the first dies before the third is made."""
+    """Two arrays of 4 * 1000 bytes are alive while the second is made of the first;
+    the first dies before the third is made."""
 
     def chain(x):
         first = jnp.sin(x)

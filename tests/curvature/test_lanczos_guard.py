@@ -126,7 +126,8 @@ def test_a_start_orthogonal_to_the_top_finds_it(start):
 
 
 def test_a_lower_eigenpair_is_not_settled_on_in_many_dimensions_and_32_bits():
-    """Started at the eigenvector of 10, with 60000 parameters: the top is in a share of 0.3 / sqrt(60000) of the start."""
+    """Started at the eigenvector of 10, with 60000 parameters:
+    the top is in a share of 0.3 / sqrt(60000) of the start."""
     size, at, above = 60_000, 3, 7
     start = jnp.zeros(size, jnp.float32).at[at].set(1)
 

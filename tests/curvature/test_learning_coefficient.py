@@ -92,7 +92,8 @@ def test_the_integrals_tend_to_the_exact_coefficients():
 
 
 def test_exact_coefficients_by_counting():
-    """A net without redundant parameters but for the group that leaves its product fixed: (d - H^2) / 2; and one layer."""
+    """A net without redundant parameters but for the group that leaves its product fixed: (d - H^2) / 2;
+    and one layer."""
     for m, h, n in ((3, 2, 4), (5, 3, 3), (2, 2, 2)):
         assert reduced_rank_coefficient(m, h, n, min(m, h, n))[0] == (h * (m + n) - h * h) / 2
     assert reduced_rank_coefficient(1, 1, 1, 0) == (0.5, 2)

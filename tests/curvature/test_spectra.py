@@ -55,7 +55,8 @@ def both_ends(matrices):
 def ends():
     """The matrices in 32 bits, padded by six rows of zeros in one case, and what was found; all in one program.
 
-    In 64 bits other searches are held against exact values: of a diagonal, over devices, and the measures of a classifier.
+    In 64 bits other searches are held against exact values: of a diagonal, over devices,
+        and the measures of a classifier.
     """
     with jax.enable_x64(True):
         rng = np.random.default_rng(5)

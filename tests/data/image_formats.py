@@ -53,7 +53,8 @@ def put_mnist(put, part: str, label: int, count: int, folder="", zipped=False) -
 
 
 def planes_of(number: int, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Values (count, 3072): all of red 200, green 77 at row 2, column 5, blue the batch's number; labels count up from it."""
+    """Values (count, 3072): all of red 200, green 77 at row 2, column 5, blue the batch's number;
+    labels count up from it."""
     planes = np.zeros((count, 3, 1024), np.uint8)
     planes[:, 0], planes[:, 1, 2 * 32 + 5], planes[:, 2] = 200, 77, number
     return planes.reshape(count, 3072), np.arange(number, number + count)

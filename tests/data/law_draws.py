@@ -49,13 +49,15 @@ NEED_FILES = {"mnist", "cifar10", "arrays", "images"}
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def program(data, size, fresh, dtype, key, which, hyper):
-    """Inputs and parts of `size` samples, and what the parts stand for; which: 0 for training samples, 3 for test samples."""
+    """Inputs and parts of `size` samples, and what the parts stand for; which: 0 for training samples,
+    3 for test samples."""
     source = LAWS[data.law].source(jax.random.fold_in(key, 4), data, hyper, jnp.dtype(dtype))
     return *draw_samples(source, jax.random.fold_in(key, which), hyper["data.num_samples"], size, fresh=fresh), source.parts
 
 
 def draw(data: DataSpec, n: int = N, *, seed: int = 0, size: int = 0, padded: int = 0, fresh: bool = False, dtype="float32"):
-    """n inputs (n, d), their parts and what these stand for; in arrays of `size` rows and `padded` columns if that is more."""
+    """n inputs (n, d), their parts and what these stand for;
+    in arrays of `size` rows and `padded` columns if that is more."""
     data = replace(data, num_samples=n)
     spec = TrainingSpec(seed=seed, precision=dtype, data=data, model=ModelSpec(width=1), target=TargetSpec("zero"))
     static = replace(specs.static(spec).data, input_dim=padded or data.input_dim, num_samples=1)
@@ -119,7 +121,8 @@ def directions(rng, d: int, count: int) -> np.ndarray:
 def check_half_spaces(
     samples: np.ndarray, u: np.ndarray, t: np.ndarray, probability: np.ndarray, mean: np.ndarray
 ) -> list[float]:
-    """Largest z-scores of P(u.Z > t) and of E[Z 1{u.Z > t}], for samples (n, J, d) of which only the n are independent."""
+    """Largest z-scores of P(u.Z > t) and of E[Z 1{u.Z > t}],
+    for samples (n, J, d) of which only the n are independent."""
     worst = []
     for k in range(len(t)):
         over = samples @ u[:, k] > t[k]

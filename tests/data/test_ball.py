@@ -31,7 +31,8 @@ def ball_by_projection(rng, n, d):
 
 @pytest.mark.parametrize("d", DIMS)
 def test_half_space_probability_and_mean_agree_with_monte_carlo(rng, d):
-    """Every z-score within 4.5: for the 60 of all dimensions together a false alarm has probability 4e-4 (and a fixed seed)."""
+    """Every z-score within 4.5: for the 60 of all dimensions together a false alarm has probability 4e-4
+    (and a fixed seed)."""
     x = ball_by_projection(rng, 200_000, d)
     u = rng.normal(size=d)
     projection = x @ (u / np.linalg.norm(u))

@@ -1,4 +1,5 @@
-"""Dead leaves: the law of the radii, occlusion, and the covariance against its closed form, each with a control that fails."""
+"""Dead leaves: the law of the radii, occlusion, and the covariance against its closed form,
+each with a control that fails."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def test_radii_end_where_they_should(exponent):
 
 
 def overlap(radius, distance):
-    """Area that two discs of a radius have in common: where the centre of a leaf may be that covers both of two pixels."""
+    """Area that two discs of a radius have in common:
+    where the centre of a leaf may be that covers both of two pixels."""
     half = np.minimum(distance / (2 * radius), 1)
     return 2 * radius**2 * (np.arccos(half) - half * np.sqrt(1 - half**2))
 

@@ -96,7 +96,8 @@ RIMS = [name for name in FORMS if name not in ("gaussian", "sphere")]
 @pytest.mark.parametrize("d", [2, 5])
 @pytest.mark.parametrize("name", RIMS)
 def test_exponents_at_the_rim_are_those_of_the_closed_forms(name, d):
-    """alpha of P(|X| > 1 - eps), kappa of Q, d + 2 alpha of g, and S of P(depth < T), as slopes over a decade near the rim."""
+    """alpha of P(|X| > 1 - eps), kappa of Q, d + 2 alpha of g, and S of P(depth < T),
+    as slopes over a decade near the rim."""
     law, h = FORMS[name], np.array([1e-4, 1e-5])
     alpha = {"ball": 1, "patch": (12 - d) / 2}.get(name) or float(name.split()[1])
     q, mean = law.half_space_probability(1 - h, d), law.half_space_mean(1 - h, d)
@@ -153,7 +154,8 @@ def test_draws_have_the_half_spaces_and_the_radius_of_their_closed_forms(name):
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_radial_draws_have_the_mass_at_the_rim_that_alpha_says(alpha):
-    """P(|X| > 1 - eps) = eps^alpha. Closer to the rim than 1e-6 radii in 32 bits are 1, which is a matter of counting them."""
+    """P(|X| > 1 - eps) = eps^alpha. Closer to the rim than 1e-6 radii in 32 bits are 1,
+    which is a matter of counting them."""
     x, _, _ = draw(replace(DATA["radial"], alpha=alpha))
     radius = np.linalg.norm(x, axis=1)
     assert radius.max() <= 1 + 1e-6
@@ -196,7 +198,8 @@ def test_a_patch_of_the_sphere_is_so_many_coordinates_of_a_draw_from_it():
 
 @pytest.mark.parametrize("name", ["uniform_ball", "radial", "gaussian"])
 def test_depth_is_the_half_space_probability_at_the_norm(name):
-    """No half-space through a point that is tried holds less of the law than Q(|x|), which the one facing outward holds."""
+    """No half-space through a point that is tried holds less of the law than Q(|x|),
+    which the one facing outward holds."""
     x, _, _ = draw(DATA[name])
     points = np.array([[0.05, 0, 0], [0.3, 0.2, -0.1], [0.5, -0.5, 0.4]])
     depth = ISOTROPIC[name].depth(points)

@@ -96,7 +96,8 @@ def test_a_problem_is_drawn_by_the_laws_keys_with_independent_noise_on_every_out
 
 
 def test_shuffled_parts_say_nothing_of_the_inputs():
-    """Without it they say everything; either way inputs are the same, and more samples leave the first labels as they are."""
+    """Without it they say everything; either way inputs are the same,
+    and more samples leave the first labels as they are."""
     told, shuffled = problem_of(VOCABULARY), problem_of(change(VOCABULARY, data__shuffle_parts=True))
     more = problem_of(change(VOCABULARY, data__shuffle_parts=True, data__num_samples=500))
     words, said = draw(VOCABULARY.data, 1, size=N)[2], []

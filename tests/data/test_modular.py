@@ -62,7 +62,8 @@ def test_more_training_samples_keep_the_first_and_a_seed_makes_a_difference():
 
 
 def test_the_quadratic_network_that_solves_it_does(rng):
-    """f_c = sum_k cos(w_k c - p_k - q_k) (cos(w_k a + p_k) + cos(w_k b + q_k))^2 is largest at c = a + b (Gromov 2023)."""
+    """f_c = sum_k cos(w_k c - p_k - q_k) (cos(w_k a + p_k) + cos(w_k b + q_k))^2 is largest at c = a + b
+    (Gromov 2023)."""
     problem, width = drawn(), int(RUN.model.width)
     frequency = 2 * np.pi * rng.integers(1, M, width) / M
     left, right = rng.uniform(-np.pi, np.pi, (2, width))

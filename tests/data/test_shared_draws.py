@@ -18,7 +18,8 @@ def test_every_law_is_looked_at():
 
 @pytest.mark.parametrize("name", DATA)
 def test_a_smaller_n_has_the_first_samples_of_a_larger_one(name):
-    """To the last bits, which hang on how a processor takes arrays of a length; another seed and test samples have others."""
+    """To the last bits, which hang on how a processor takes arrays of a length;
+    another seed and test samples have others."""
     large = 1000 if name == "digits" else N
     few, part, stands_for = draw(DATA[name], 5)
     more, more_part, more_for = draw(DATA[name], 5 if name == "grid" else large, size=large)  # a grid is spread anew

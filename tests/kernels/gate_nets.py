@@ -58,7 +58,8 @@ class Layer(NamedTuple):
 
 
 def draw_layer(rng: np.random.Generator, n: int, width: int, num_inputs: int) -> Layer:
-    """On a coarse grid, so that pre-activations are exact in 32 bits and often exactly 0; some neurons have no direction."""
+    """On a coarse grid, so that pre-activations are exact in 32 bits and often exactly 0;
+    some neurons have no direction."""
     x, hidden = rng.integers(-8, 9, size=(n, num_inputs)) / 4, rng.integers(-8, 9, size=(num_inputs, width)) / 4
     x[:, 0] = 1
     hidden[1:, ::5] = 0
@@ -99,7 +100,8 @@ def compare(layers: list[Layer]) -> None:
 
 
 def net_of(rng, d: int, n: int, width: int, dtype=np.float32, **options):
-    """(parameters, model, batch, (x, y)): a random net and data, samples in increasing order of their first coordinate."""
+    """(parameters, model, batch, (x, y)): a random net and data,
+    samples in increasing order of their first coordinate."""
     params = jax.tree.map(lambda a: np.asarray(a, dtype), random_net(rng, d, width))
     x, y = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=n).astype(dtype)
     x = x[np.argsort(x[:, 0])]

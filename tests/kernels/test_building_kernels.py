@@ -15,7 +15,8 @@ from dynamics.kernels import build
 
 
 def compiler(folder: Path, body: str, version: str = "fake 1.0", feature: str = "__AVX2__") -> str:
-    """A compiler that tells its version and the processor's feature and otherwise does this; `$out` is what it should write."""
+    """A compiler that tells its version and the processor's feature and otherwise does this;
+    `$out` is what it should write."""
     file = folder / "fake++"
     head = f'[ "$1" = --version ] && {{ printf "%s\\n" "{version}"; exit 0; }}\n'
     head += f'case "$*" in *-dM*) echo "#define {feature} 1"; exit 0;; esac\nfor out; do :; done\n'

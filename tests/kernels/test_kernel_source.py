@@ -1,4 +1,5 @@
-"""The kernels' source: each branch wants the features that it is guarded by and no more; no exception leaves the library."""
+"""The kernels' source: each branch wants the features that it is guarded by and no more;
+no exception leaves the library."""
 
 from __future__ import annotations
 

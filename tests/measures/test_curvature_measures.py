@@ -180,7 +180,8 @@ RUN = specs.put(
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["adam", "rmsprop", "torch_rmsprop"])
 def test_preconditioned_sharpness_is_that_of_the_rules_next_step(kind):
-    """P from the rule written out in numpy, clipping and decay included; eig of P^-1 H by scipy's generalised problem."""
+    """P from the rule written out in numpy, clipping and decay included;
+    eig of P^-1 H by scipy's generalised problem."""
     run = specs.freeze(change(RUN, optimizer__kind=kind))
     if kind == "adam":
         run = change(run, measures=("preconditioned_sharpness", "batch_sharpness"))

@@ -1,4 +1,5 @@
-"""The tangent kernel and what is measured of it, by Jacobians in numpy, by dense ones, and at hand-computed networks."""
+"""The tangent kernel and what is measured of it, by Jacobians in numpy, by dense ones,
+and at hand-computed networks."""
 
 from __future__ import annotations
 

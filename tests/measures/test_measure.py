@@ -1,4 +1,5 @@
-"""`measure` on nets of one's own: against numpy, in both precisions and normalisations, compiled once a shape, and refusals."""
+"""`measure` on nets of one's own: against numpy, in both precisions and normalisations, compiled once a shape,
+and refusals."""
 
 from __future__ import annotations
 

@@ -300,7 +300,8 @@ def test_gradient_norm_is_the_same_through_autodiff(rng):
 @pytest.mark.parametrize("kind", ["two_layer", "linear", "mlp"])
 @pytest.mark.parametrize("gradient", ["closed_form", "autodiff"])
 def test_training_records_what_it_descends(kind, gradient):
-    """Across one small step the recorded loss falls by eta |gradient|^2: loss, gradient and step agree in their factor."""
+    """Across one small step the recorded loss falls by eta |gradient|^2: loss,
+    gradient and step agree in their factor."""
     spec = TrainingSpec(
         precision="float64",
         data=DataSpec(input_dim=2, num_samples=6, num_test=3),

@@ -54,7 +54,8 @@ by_name = pytest.mark.parametrize("spec", NETS, ids=name_of)
 
 
 class Unit(NamedTuple):
-    """One filter at one position: which entries of hidden and of readout are its own, and what it sees of the samples."""
+    """One filter at one position: which entries of hidden and of readout are its own,
+    and what it sees of the samples."""
 
     hidden: tuple
     readout: tuple

@@ -66,7 +66,8 @@ def outputs_of(params: SeveralOutputs, x: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
-    """Cross-entropy of flipped labels, clipped, with decay, two seeds in one program; every measure from its definition."""
+    """Cross-entropy of flipped labels, clipped, with decay, two seeds in one program;
+    every measure from its definition."""
     runs = [specs.freeze(change(CLASSES, seed=seed)) for seed in (0, 1)]
     with jax.enable_x64(True):
         for run in runs:
@@ -115,7 +116,8 @@ def test_a_classifier_of_images_is_trained_in_a_sweep_as_in_numpy():
 
 @pytest.mark.usefixtures("x64")
 def test_the_gap_of_several_outputs_counts_the_noise_of_each(rng):
-    """E |f - y|^2 with fresh noise drawn at 20 000 test samples, to four standard errors; one output's noise is not enough."""
+    """E |f - y|^2 with fresh noise drawn at 20 000 test samples, to four standard errors;
+    one output's noise is not enough."""
     count, noise = 20_000, 0.6
     spec = ModelSpec("two_layer", FILTERS)
     model = spec.build((DIM,), jnp.dtype("float64"), 3)

@@ -36,7 +36,8 @@ from dynamics.optimizers.rules import OptimizerSpec
 from dynamics.systems.training import TrainingSpec
 
 DIM, SAMPLES, FILTERS = 6, 9, 5
-# (size, stride): next to one another, overlapping or not, with coordinates at the end that none sees, only one that fits
+# (size, stride): next to one another, overlapping or not, with coordinates at the end that none sees,
+# only one that fits
 VIEWS = [(3, 1), (3, 2), (2, 3), (4, 3), (6, 4), (1, 1), (1, 2), (5, 9)]
 
 

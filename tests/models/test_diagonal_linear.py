@@ -73,7 +73,8 @@ def followed(spec, steps=300):
 
 @pytest.mark.parametrize("kind", ["gradient_flow", "gd"])
 def test_the_flow_conserves_its_products_and_stays_where_the_hyperbolic_form_says(kind):
-    """beta(t) = 2 alpha^2 sinh(X^T s) for some s: arcsinh(beta / 2 alpha^2) is in the span of the samples (Woodworth 2020)."""
+    """beta(t) = 2 alpha^2 sinh(X^T s) for some s: arcsinh(beta / 2 alpha^2) is in the span of the samples
+    (Woodworth 2020)."""
     spec = change(RUN, optimizer__kind=kind)
     x, begun, end = followed(spec)
     product = np.max(np.abs(end[0] * end[1] - begun[0] * begun[1]))

@@ -1,4 +1,5 @@
-"""What a loss of classes asks of labels and measures, label noise for classes, and the squared loss's mean over outputs."""
+"""What a loss of classes asks of labels and measures, label noise for classes,
+and the squared loss's mean over outputs."""
 
 from __future__ import annotations
 

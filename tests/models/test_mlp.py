@@ -64,7 +64,8 @@ Z = np.linspace(-3, 3, 40)  # without 0, where two have a kink
 
 @pytest.fixture(scope="module")
 def activations():
-    """Of each what it is at `Z`: value, slope and derivative; at 0: the same, and the second derivative through a scan."""
+    """Of each what it is at `Z`: value, slope and derivative; at 0: the same,
+    and the second derivative through a scan."""
 
     def look(act, z, zero):
         swept = jax.grad(jax.grad(lambda a: jax.lax.scan(lambda c, _: (act.value(a * c), None), 1.0, None, length=2)[0]))
@@ -96,7 +97,8 @@ CASES = [*((name, True, 1) for name in ACTIVATIONS), ("gelu", True, DEPTH), ("ta
 
 @pytest.fixture(scope="module")
 def computed():
-    """Of each case a net and its data, a direction, and what the library makes of it: outputs, gradient, masks of weights."""
+    """Of each case a net and its data, a direction, and what the library makes of it: outputs, gradient,
+    masks of weights."""
     rng, given = np.random.default_rng(3), {}
     for name, bias, depth in CASES:
         nets = drawn_layers(rng, bias, depth), drawn_layers(rng, bias, depth)

@@ -1,4 +1,5 @@
-"""Parametrisations: the table against that of the papers by hand, equal dynamics where theory says so, and width powers."""
+"""Parametrisations: the table against that of the papers by hand, equal dynamics where theory says so,
+and width powers."""
 
 from __future__ import annotations
 

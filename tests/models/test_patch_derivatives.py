@@ -42,7 +42,8 @@ from dynamics.systems.training import TrainingSpec
 
 @pytest.mark.parametrize("dtype, activation", [("float32", "relu"), ("float64", "relu"), ("float64", "gelu")])
 def test_predictions_gradients_and_kernels_are_those_of_numpy(rng, dtype, activation):
-    """In closed form (by kernels in 32 bits where there are any, and without), by autodiff, and with filled-up samples."""
+    """In closed form (by kernels in 32 bits where there are any, and without), by autodiff,
+    and with filled-up samples."""
     nets = [replace(net, activation=activation) for net in (*OTHERS, SHARED, UNSHARED, UNIT)]
     nets = nets[3:] if (dtype, activation) == ("float64", "relu") else nets  # what is compiled for 32 bits without kernels too
     ways = ("closed_form", "autodiff") if dtype == "float32" else ("closed_form",)

@@ -49,7 +49,8 @@ def test_a_teacher_is_a_patch_net_with_shared_filters(rng, kind, seen, law):
 
 @pytest.mark.usefixtures("x64")
 def test_teachers_have_the_second_moments_of_their_law():
-    """Over keys, at an input of one view: K E v^2 E relu(z)^2 + E c^2, z being symmetric; half of E z^2 is left by the ReLU."""
+    """Over keys, at an input of one view: K E v^2 E relu(z)^2 + E c^2, z being symmetric;
+    half of E z^2 is left by the ReLU."""
     x, data, keys = np.array([[0.5, -1.0, 2.0]]), DataSpec("gaussian", 3), jax.random.split(jax.random.key(0), 4000)
     square = np.sum(x**2)
     for kind, expected in (("teacher", 5 * (square + 1 / 12) / 2 + 1 / 3), ("scaled_teacher", square / 3 / 2)):

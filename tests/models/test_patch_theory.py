@@ -48,7 +48,8 @@ NETS_EACH = 64
 
 
 def look(model, columns, width, params, x, y, weights, told=()):
-    """Columns of a net whose loss is that of the theory; told: the tops of its Gauss-Newton matrix and of its Hessian."""
+    """Columns of a net whose loss is that of the theory; told:
+    the tops of its Gauss-Newton matrix and of its Hessian."""
     samples = Samples(x, y, y, weights)
     hyper = {"optimizer.learning_rate": jnp.asarray(0.1), "model.width": width, "data.num_samples": jnp.sum(weights > 0)}
     seen = View(model, params, prepare_run_data(model, Problem(samples, samples), hyper, jax.random.key(0)), 0.5)
@@ -79,7 +80,8 @@ def seen_by_library(spec: ModelSpec, cases: list, known: Facts) -> dict[str, np.
 
 
 def any_case(rng: np.random.Generator, spec: ModelSpec):
-    """Parameters of any scale, some units dead, or always on; windows of normals or of a sphere; labels near and far."""
+    """Parameters of any scale, some units dead, or always on; windows of normals or of a sphere;
+    labels near and far."""
     params, scale = random_params(rng, spec), 10 ** rng.uniform(-1.5, 1.5, size=4)
     hidden = params.hidden * scale[0]
     kind = rng.choice(["plain", "dead", "always on"])
@@ -138,7 +140,8 @@ def radius(spec: ModelSpec, x: np.ndarray) -> float:
 
 
 def theory(spec: ModelSpec, params, x: np.ndarray) -> dict[str, float]:
-    """The path norms of the notes, section 2.3: of each filter on the multiset of all patches, or of each unit on its own n."""
+    """The path norms of the notes, section 2.3: of each filter on the multiset of all patches,
+    or of each unit on its own n."""
     found, every = np.zeros(3), units(spec, x)
     factor = share(spec) ** 2  # 1/L^2 for a mean
     if spec.kind == "convolutional":
@@ -165,7 +168,8 @@ def coupling(spec: ModelSpec) -> float:
 @pytest.mark.usefixtures("x64")
 @by_name
 def test_the_rest_of_the_hessian_is_its_largest_block(spec):
-    """|S| exactly: of a filter, or of the units that share a readout, or of one unit. And lambda_H and lambda_GN beside it."""
+    """|S| exactly: of a filter, or of the units that share a readout, or of one unit.
+    And lambda_H and lambda_GN beside it."""
     seen, known = seen_at_random(spec), facts_at_random(spec)
     np.testing.assert_allclose(seen["residual_sharpness"], known.rest, rtol=1e-6)
     assert np.all(np.abs(known.sharpness - known.gauss_newton) <= known.rest * (1 + 1e-9))
@@ -179,7 +183,8 @@ def test_the_rest_of_the_hessian_is_its_largest_block(spec):
 @pytest.mark.usefixtures("x64")
 @by_name
 def test_paths_are_weighted_by_what_each_unit_sees(spec):
-    """1 + 2 sum |v||w| g~ over all patches with shared filters, 1 + (2/L^2) sum |v||w| g~_l without, and the checks' slacks."""
+    """1 + 2 sum |v||w| g~ over all patches with shared filters, 1 + (2/L^2) sum |v||w| g~_l without,
+    and the checks' slacks."""
     cases, seen, known = random_cases(spec), seen_at_random(spec), facts_at_random(spec)
     paths = [theory(spec, params, x) for params, x, _ in cases]
     for name in paths[0]:
@@ -218,9 +223,11 @@ def test_the_checks_hold_on_random_networks_and_not_with_plain_path_norms(spec):
 
 
 def level(spec: ModelSpec, rng: np.random.Generator, *, on_everywhere: bool):
-    """All samples are one constant vector, so that all patches are one; every unit that is on is balanced between its layers.
+    """All samples are one constant vector, so that all patches are one;
+    every unit that is on is balanced between its layers.
 
-    Where positions with filters of their own share a readout, a filter is on at one of them only, or else at all of them.
+    Where positions with filters of their own share a readout, a filter is on at one of them only,
+    or else at all of them.
     """
     x = np.full((SAMPLES, DIM), 0.8)
     params = random_params(rng, spec)
@@ -239,7 +246,8 @@ def level(spec: ModelSpec, rng: np.random.Generator, *, on_everywhere: bool):
 @pytest.mark.usefixtures("x64")
 @by_name
 def test_the_bounds_are_attained_so_no_factor_in_them_is_too_large_or_too_small(rng, spec):
-    """C1 where samples are alike and layers balanced; |S| <= coupling sqrt(1 + R^2) sqrt(2 L) where all gates are open too."""
+    """C1 where samples are alike and layers balanced;
+    |S| <= coupling sqrt(1 + R^2) sqrt(2 L) where all gates are open too."""
     cases = [level(spec, rng, on_everywhere=False) for _ in range(8)]
     known = facts_of(spec, cases)
     seen = seen_by_library(spec, cases, known)
@@ -314,7 +322,8 @@ def test_padding_a_convolutional_net_leaves_every_measure_as_it_is(rng):
 
 @pytest.mark.usefixtures("x64")
 def test_a_filters_layers_are_balanced_by_its_gradient(rng):
-    """(w, b) . dL/d(w, b) = v dL/dv of a filter, all its positions together: what `balance` of shared filters rests on."""
+    """(w, b) . dL/d(w, b) = v dL/dv of a filter, all its positions together:
+    what `balance` of shared filters rests on."""
     x, y = to_jax((rng.normal(size=(SAMPLES, DIM)), rng.normal(size=SAMPLES)))
     for net in (SHARED, UNSHARED):
         model, params = net.build((DIM,), jnp.dtype("float64")), random_params(rng, net)

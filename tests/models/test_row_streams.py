@@ -77,7 +77,8 @@ SEEN = [
 
 @pytest.mark.parametrize("spec, blocks", SEEN, ids=[f"{m.kind}, {m.views.size}, {m.activation}, {m.gradient}" for m, _ in SEEN])
 def test_passes_in_blocks_are_those_of_64_bits(monkeypatch, rng, spec, blocks):
-    """Of single precision, by the kernels where there are some, in blocks of samples and in blocks of parts of a sample."""
+    """Of single precision, by the kernels where there are some,
+    in blocks of samples and in blocks of parts of a sample."""
     x, y = rng.normal(size=(9, 36)), rng.normal(size=9)
     coefficients = rng.normal(size=(2, 9))
 

@@ -240,7 +240,8 @@ def imbalance(params: TwoLayer, t: int) -> np.ndarray:
 
 
 def test_decay_of_all_parameters_balances_every_neuron_and_decay_of_weights_alone_does_not():
-    """At a stationary point v_k^2 = |w_k|^2 + b_k^2 if decay acts on biases too; to O(eta) when samples sit on kinks."""
+    """At a stationary point v_k^2 = |w_k|^2 + b_k^2 if decay acts on biases too;
+    to O(eta) when samples sit on kinks."""
     h = OptimizerSpec(learning_rate=0.05, weight_decay=0.2)
     everything, weights = (trained(change(NETWORK, optimizer=change(h, decay=d)), 1000)[1] for d in ("all", "weights"))
     assert everything.readout[-1].max() > 0.3  # some neuron is left

@@ -110,7 +110,8 @@ def steps_of(optimizer: OptimizerSpec, gradient: Callable, params, steps: int, r
 
 
 def test_preconditioned_langevin_samples_in_its_metric_while_that_stands_still():
-    """G = 1 / sqrt(E g^2) of the variance 1 / (beta lambda (1 - eta G lambda / 2)) itself; beta2 = 0.5 is the control."""
+    """G = 1 / sqrt(E g^2) of the variance 1 / (beta lambda (1 - eta G lambda / 2)) itself;
+    beta2 = 0.5 is the control."""
     values, variances = np.array([1.0, 30.0]), np.array([1.0, 1.0])
     for _ in range(200):
         metric = 1 / (values * np.sqrt(variances))

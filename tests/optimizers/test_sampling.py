@@ -34,7 +34,8 @@ DRAW = jax.jit(jax.vmap(draw_with_replacement, (None, 0, None, None)), static_ar
 
 
 def test_indices_with_replacement_are_independent_and_uniform():
-    """Pairs of a batch and of neighbouring steps fill their tables evenly; without replacement the diagonal were empty."""
+    """Pairs of a batch and of neighbouring steps fill their tables evenly;
+    without replacement the diagonal were empty."""
     drawn = np.asarray(DRAW(jax.random.key(3), jnp.arange(20000), 5, 2))
     for first, second in ((drawn[:, 0], drawn[:, 1]), (drawn[:-1, 0], drawn[1:, 0])):
         table = np.zeros((5, 5))
@@ -46,7 +47,8 @@ def test_indices_with_replacement_are_independent_and_uniform():
 
 
 def squared_errors(spec: TrainingSpec) -> np.ndarray:
-    """|w - w*|^2 (RUNS, STEPS + 1) of runs that differ in their seed alone; w* is read off training samples of the law."""
+    """|w - w*|^2 (RUNS, STEPS + 1) of runs that differ in their seed alone;
+    w* is read off training samples of the law."""
     dynamics, hyper = specs.static(specs.freeze(spec)).dynamics(), hyper_of(spec)
 
     def run(key):

@@ -1,4 +1,5 @@
-"""Learning-rate schedules: each against its formula in numpy and optax's own, whole runs against a numpy loop, and refusals."""
+"""Learning-rate schedules: each against its formula in numpy and optax's own, whole runs against a numpy loop,
+and refusals."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ SCHEDULED = [kind for kind, rule in RULES.items() if rule.scheduled]
 
 @pytest.fixture(scope="module")
 def runs_by_rule():
-    """Six steps by every rule from one start: (fixed data, the parameters after 0 to 6 steps by rule, float64 (7, 21))."""
+    """Six steps by every rule from one start:
+    (fixed data, the parameters after 0 to 6 steps by rule, float64 (7, 21))."""
     noiseless = {name: value for fields in NOISELESS.values() for name, value in fields.items()}
     spec = specs.freeze(change(NETWORK, optimizer=change(NETWORK.optimizer, **noiseless), steps=6))
 
@@ -157,7 +159,8 @@ def optimizer_rate(spec: TrainingSpec, t: int) -> float:
 
 
 def test_the_edge_is_that_of_the_rate_in_force():
-    """`below_edge` and the corollary's slack at each recorded step, from C3's slack and the sharpness of the same record."""
+    """`below_edge` and the corollary's slack at each recorded step,
+    from C3's slack and the sharpness of the same record."""
     spec = specs.freeze(change(NETWORK, measures=["sharpness", "stability_checks"], optimizer__learning_rate=1.5))
     seen = simulate(specs.static(spec).dynamics(), key_of(spec), hyper_of(spec), tuple(range(STEPS + 1)))
     scale = 1.5 / ETA

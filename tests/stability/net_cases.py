@@ -25,7 +25,8 @@ COLUMNS = ("gauss_newton_sharpness", "sharpness", "residual_sharpness", "path_no
 
 @cache
 def program(n, d, width, dtype, measures):
-    """(nets, x, y, weights, factor, learning rate), each with a leading axis of nets -> every column of these measures."""
+    """(nets, x, y, weights, factor, learning rate), each with a leading axis of nets -> every column of
+    these measures."""
     model = build_two_layer(d, width, "relu", "torch_default", dtype)
 
     def look(net, x, y, weights, factor, rate):
@@ -111,7 +112,8 @@ def in_ball(rng, n, d):
 
 
 def any_case(rng):
-    """A net of any scale and size, its neurons partly dead, duplicated, opposite or without weights; labels near and far."""
+    """A net of any scale and size, its neurons partly dead, duplicated, opposite or without weights;
+    labels near and far."""
     n, d, width = rng.integers(1, (N, D, K), endpoint=True)
     scale = 10 ** rng.uniform(-3, 3, size=5)
     balanced = rng.uniform() < 0.4

@@ -68,7 +68,8 @@ def run(spec, schedule=(), padded=None):
 
 
 def brute_plane(x, reference):
-    """In whole numbers: half-planes whose boundary is turned a little to either side of the line through x and a point."""
+    """In whole numbers: half-planes whose boundary is turned a little to either side of the line through
+    x and a point."""
     away = [(int(a), int(b)) for a, b in reference - x if (a, b) != (0, 0)]
     copies, fewest = len(reference) - len(away), len(away)
     for a, b in away:

@@ -68,7 +68,8 @@ def test_one_neuron_on_one_sample_attains_the_first_inequality():
 
 
 def control_slack(seen, norms, share=1.0):
-    """Slacks with other path norms (one-sided, two-sided) in place of the right ones, or with a share of the curvatures."""
+    """Slacks with other path norms (one-sided, two-sided) in place of the right ones,
+    or with a share of the curvatures."""
     one_sided, weighted = norms
     c1 = share * seen["c1_scale"] - 1 - 2 * one_sided
     lost = (1 - share) / 2 * look_up_hessian(seen) + weighted - seen["weighted_path_norm"]
@@ -90,8 +91,8 @@ def flipped(net, rows):
 def test_wrong_inequalities_are_violated():
     """The negative controls: g = 1; half the curvature; a threshold or a direction of the wrong sign.
 
-    Half the curvature is what the wrong normalisation amounts to in the direction that can fail (a value of the 1/(2n) loss
-    taken for one of the 1/n loss). The other direction doubles the right side and can never be seen to fail.
+    Half the curvature is what the wrong normalisation amounts to in the direction that can fail (a value of the 1/(2n)
+    loss taken for one of the 1/n loss). The other direction doubles the right side and can never be seen to fail.
     """
     cases = [*many(0, 192), *trained_cases()[0]]
     seen = look_at(cases)

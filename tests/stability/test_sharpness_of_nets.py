@@ -26,7 +26,8 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def check_curvature(cases, seen, tolerance=1e-5):
-    """Hessian, Gauss-Newton, the rest's exact norm and the bracket, against SciPy on dense matrices of numpy's making."""
+    """Hessian, Gauss-Newton, the rest's exact norm and the bracket,
+    against SciPy on dense matrices of numpy's making."""
     for i, c in enumerate(cases):
         full, jacobian = c.hessian, net_jacobian(c.net, c.x)
         values = linalg.eigvalsh(full)
@@ -64,8 +65,8 @@ def test_sharpness_of_trained_nets_is_scipys():
 
 
 def test_sharpness_where_residuals_rule_and_many_blocks_nearly_tie():
-    """The hard case: the top eigenvalues are |q_k| of many neurons active on nearly the same samples, so they nearly tie,
-    and the Gauss-Newton vector that Lanczos is started from is no help.
+    """The hard case: the top eigenvalues are |q_k| of many neurons active on nearly the same samples, so they nearly
+    tie, and the Gauss-Newton vector that Lanczos is started from is no help.
     """
     n, d, width = shape = (30, 2, 40)
     rng, cases = np.random.default_rng(7), []
@@ -137,7 +138,8 @@ def test_dense_lanczos_and_arpack_agree(monkeypatch, name, normalization, factor
 
 
 def test_a_net_that_is_dead_on_the_data_has_sharpness_one_exactly_and_none_has_less():
-    """Proposition I.2 and section 1.4 of the notes: the output bias alone has curvature 1 in theory units, at every theta."""
+    """Proposition I.2 and section 1.4 of the notes: the output bias alone has curvature 1 in theory units,
+    at every theta."""
     dead = named_cases()["dead"]
     seen = look_at([dead, Case(dead.net, dead.x, 0 * dead.y), *many(3, 128)])
     np.testing.assert_allclose(seen["sharpness"][:2], 1.0, rtol=4e-16)
@@ -149,7 +151,8 @@ def test_a_net_that_is_dead_on_the_data_has_sharpness_one_exactly_and_none_has_l
 
 
 def test_second_derivative_of_the_output_is_bounded_by_its_neurons(rng):
-    """Lemma C.1 with its exact constant: |z' Hess f(x) z| <= max_k 1_k sqrt(1 + |x|^2) <= R + 1 for unit z, attained."""
+    """Lemma C.1 with its exact constant: |z' Hess f(x) z| <= max_k 1_k sqrt(1 + |x|^2) <= R + 1 for unit z,
+    attained."""
     model = build_two_layer(D, 4, "relu", "torch_default", jnp.float64)
     curve = jax.jit(jax.hessian(lambda p, x: model.apply(p, model.prepare(x[None], jnp.zeros(1), jnp.ones(1)))[0, 0]))
     for _ in range(6):

@@ -167,7 +167,8 @@ TAILS = ("half_space_probability", "half_space_mean")
 def test_beta_radial_law_has_the_tail_of_its_radius(alpha, d):
     """Q ~ C (1 - t)^kappa with kappa = alpha + (d - 1)/2, mean excess (1 - t)/(kappa + 1), g ~ (1 - t)^(d + 2 alpha).
 
-    The relative error is of order 1 - t, and nothing is added to it by the quadrature, where the density is singular either.
+    The relative error is of order 1 - t, and nothing is added to it by the quadrature,
+    where the density is singular either.
     """
     law = radial_forms(alpha)
     kappa, h = alpha + (d - 1) / 2, np.array([1e-2, 1e-4])

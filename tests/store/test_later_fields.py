@@ -136,7 +136,8 @@ def result(executor):
 
 @pytest.fixture
 def old_store(tmp_path, result):
-    """A store of before there were views, laws with parameters and cross-entropy: columns as they then were, and checksums."""
+    """A store of before there were views, laws with parameters and cross-entropy: columns as they then were,
+    and checksums."""
     part = Store(tmp_path).write(result)
     table = pl.read_parquet(part / "runs.parquet")
     assert set(LATE) <= set(table.columns)

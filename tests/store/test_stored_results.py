@@ -1,10 +1,10 @@
 """What was computed stays: stores of November 2026 are read today.
 
-`fixtures/store_of_november` was written by the code of commit e00b220 at size=smoke. If one of these tests fails, results
-that users have stored are no longer found: give a new field `added_field`, or bring it up first. Run identities of all
-shipped studies are checked in `tests/suite/test_experiments.py`.
-Where a piece has changed on purpose its version says so; identities here are those at first versions, and the old store is
-read with `reuse=older`.
+`fixtures/store_of_november` was written by the code of commit e00b220 at size=smoke. If one of these tests fails,
+results that users have stored are no longer found: give a new field `added_field`, or bring it up first. Run identities
+of all shipped studies are checked in `tests/suite/test_experiments.py`.
+Where a piece has changed on purpose its version says so; identities here are those at first versions, and the old store
+is read with `reuse=older`.
 """
 
 import shutil

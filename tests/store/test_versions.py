@@ -1,4 +1,5 @@
-"""What a piece computes may change: its version enters what is compared, and older results are told, kept and recomputed."""
+"""What a piece computes may change: its version enters what is compared, and older results are told,
+kept and recomputed."""
 
 import shutil
 from dataclasses import replace

@@ -161,7 +161,8 @@ EXPRESSIONS = (
 
 
 def wrong_axes() -> Iterator[Case]:
-    """Ranges that are none, axes without values, of other types, of fields that are not there; panels and sizes likewise."""
+    """Ranges that are none, axes without values, of other types, of fields that are not there;
+    panels and sizes likewise."""
     axes = cycle(path for path in specs.leaf_paths(SYSTEMS["training"]) if path in ("seed", "steps", "data.noise_std"))
     for expression in EXPRESSIONS:
         path = next(axes)

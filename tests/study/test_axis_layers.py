@@ -1,4 +1,5 @@
-"""Axes and panels that are laid over those of a config: what has no effect or no panel is refused, what gives way is told."""
+"""Axes and panels that are laid over those of a config: what has no effect or no panel is refused,
+what gives way is told."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def test_what_gives_way_is_told(name, overrides, values, runs, line):
 
 
 def test_an_axis_takes_the_place_of_a_zipped_one_whichever_stands_first():
-    """It was once the last of the two in the order of the config that won, with the zip's other axes still multiplied."""
+    """It was once the last of the two in the order of the config that won,
+    with the zip's other axes still multiplied."""
     for order in ([ZIP, "sweep.data.num_samples=[8,9]"], ["sweep.data.num_samples=[8,9]", ZIP]):
         runs = compose(RATES, "size=smoke", "sweep.data.input_dim=1", "sweep.seed=0", *order).panels["stable"]
         pairs = sorted((run.data.num_samples, run.model.width) for run in runs)

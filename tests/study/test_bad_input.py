@@ -1,4 +1,5 @@
-"""Bad input of every kind, made from the schema, is told in one line that names it, before anything is computed or written."""
+"""Bad input of every kind, made from the schema, is told in one line that names it,
+before anything is computed or written."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Fields that a run's pieces make nothing of: refused wherever they are given, and rightly said to be without effect."""
+"""Fields that a run's pieces make nothing of: refused wherever they are given,
+and rightly said to be without effect."""
 
 from __future__ import annotations
 

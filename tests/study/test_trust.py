@@ -23,7 +23,8 @@ CALL = f"{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_:
 
 @pytest.fixture
 def elsewhere(cli, monkeypatch):
-    """`elsewhere(files) -> (exit code, stderr)`: the study `other/study` with these files beside or instead of its own."""
+    """`elsewhere(files) -> (exit code, stderr)`: the study `other/study` with these files beside or
+    instead of its own."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("compute started")

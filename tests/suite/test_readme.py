@@ -36,7 +36,8 @@ def folder(tmp_path_factory):
 
 
 def is_altered(arguments: list[str]) -> bool:
-    """Whether a study is asked for other than as it is shipped: planned, since what it comes to is for tests of its own."""
+    """Whether a study is asked for other than as it is shipped: planned,
+    since what it comes to is for tests of its own."""
     study = arguments[0] == "-m" or arguments[0].startswith("experiment=")
     return study and not all(a.startswith(("experiment=", "size=", "mode=")) for a in arguments)
 

@@ -1,7 +1,8 @@
-"""The claims of all shipped experiments: every one has a control of a stated kind, and none is the claim read backwards.
+"""The claims of all shipped experiments: every one has a control of a stated kind,
+and none is the claim read backwards.
 
-That `holds` needs a control that is rejected is a matter of `judge` (`tests/analysis/test_claims.py`), the one place where
-claims are made; `make smoke` looks at the claims that come out.
+That `holds` needs a control that is rejected is a matter of `judge` (`tests/analysis/test_claims.py`), the one place
+where claims are made; `make smoke` looks at the claims that come out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The lower bound's caps: closed forms against quadrature and sampling, the packing against a plain one, f_2 on its data."""
+"""The lower bound's caps: closed forms against quadrature and sampling, the packing against a plain one,
+f_2 on its data."""
 
 from functools import cache, partial
 
@@ -73,7 +74,8 @@ def test_numbers_of_the_paper_check():
 
 
 def test_expected_share_is_above_its_limit_but_not_at_every_n():
-    """Proposition I.1's q* is a limit: from above for d >= 2 and large n, but from below for d = 1, and not yet at n = 1."""
+    """Proposition I.1's q* is a limit: from above for d >= 2 and large n, but from below for d = 1,
+    and not yet at n = 1."""
     for d in DIMS:
         limit = float(theory.empty_cap_share_bounds(d)[0])
         assert all(float(theory.empty_cap_share(n, d)) > limit for n in (100, 10**4, 10**6))
@@ -112,7 +114,8 @@ def test_norms_of_a_bump_are_those_of_its_network(x64):
 
 @pytest.mark.parametrize(("d", "alpha"), [(2, 0.3), (3, 2.0), (5, 1.0)])
 def test_radial_atoms_and_caps_are_the_integrals_of_the_law(d, alpha, x64):
-    """E (X_1 - t)_+^2 = 2 int_t (x - t) P(X_1 > x) dx; the cap's mass tends to its constant times eps^(d - 1 + 2 alpha)."""
+    """E (X_1 - t)_+^2 = 2 int_t (x - t) P(X_1 > x) dx;
+    the cap's mass tends to its constant times eps^(d - 1 + 2 alpha)."""
     eps, law = 0.5, radial_forms(alpha)
     integral = integrate.quad(lambda z: 2 * z * law.half_space_probability(1 - eps**2 + z, d), 0, eps**2, epsrel=1e-7)[0]
     square = jax.jit(theory.radial_atom_mean_square, static_argnums=1)(jnp.asarray(eps), d, jnp.asarray(alpha))
@@ -196,7 +199,8 @@ def ball_of(spec: CapsSpec) -> np.ndarray:
 
 
 def test_padding_changes_nothing_and_equal_steps_saturate_alike(x64):
-    """A small run in a large one's program; coverage is that of random sequential adsorption, far from and near to jamming."""
+    """A small run in a large one's program; coverage is that of random sequential adsorption,
+    far from and near to jamming."""
     small, large = (CapsSpec(input_dim=3, num_samples=n, precision="float64").resolve() for n in (1000, 16000))
     runs = [pack(s, (1, 64), specs.shape(large))[2].records for s in (small, large)]
     for name, values in pack(small, (1, 64))[2].records.items():

@@ -1,4 +1,5 @@
-"""The search for sup |g_n - g_P|, the counting lemmas, conserved quantities and the curvature measure, by independent means."""
+"""The search for sup |g_n - g_P|, the counting lemmas, conserved quantities and the curvature measure,
+by independent means."""
 
 import math
 from dataclasses import replace
@@ -40,7 +41,8 @@ def search(schedule=(0, 1, 8), **values):
 
 
 def test_found_deviation_is_attained_and_not_overshot(x64):
-    """At the direction that is reported a fine grid of thresholds, with g_n counted sample by sample, sees the same sup."""
+    """At the direction that is reported a fine grid of thresholds, with g_n counted sample by sample,
+    sees the same sup."""
     law, d = "sphere", 3
     run, x = search(law=law, input_dim=d, num_samples=17)
     u = np.asarray(run.state.direction)
@@ -139,7 +141,8 @@ def descend(params, x, y, rate, steps, decay=0.0):
 
 
 def test_conserved_moves_at_second_order_a_step(rng, x64):
-    """One GD step moves c_k by eta^2 (|dL/d(w, b)|^2 - (dL/dv)^2) exactly; decay shrinks it by (1 - eta decay)^2 first."""
+    """One GD step moves c_k by eta^2 (|dL/d(w, b)|^2 - (dL/dv)^2) exactly;
+    decay shrinks it by (1 - eta decay)^2 first."""
     params = jax.tree.map(jnp.asarray, random_net(rng, 2, 6))
     x, y = rng.uniform(-1, 1, (9, 2)), rng.normal(size=9)
     rate = 0.1

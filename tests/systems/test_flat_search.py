@@ -181,7 +181,8 @@ def test_bound_holds_exactly_on_the_line(programs, x64):
 
 
 def test_ascent_leaves_the_flat_set_that_shrinking_brings_it_back_to(programs, x64):
-    """The control of the feasibility check: the same points before they are shrunk, and the same nets at a larger eta."""
+    """The control of the feasibility check: the same points before they are shrunk,
+    and the same nets at a larger eta."""
     _, states = search(programs, "random", rate=1.9)
     assert any(float(s.seen.edge) > 1.001 or float(s.seen.sup_norm) > 1.001 for s in states)
     assert all(float(s.best.seen.edge) <= 1 for s in states)

@@ -1,4 +1,5 @@
-"""Flat interpolators: the nets by hand, their true curvature against closed forms and bounds, descent from beside them."""
+"""Flat interpolators: the nets by hand, their true curvature against closed forms and bounds,
+descent from beside them."""
 
 from __future__ import annotations
 
@@ -199,7 +200,8 @@ def traced(spec: InterpolationSpec) -> dict[str, jax.Array]:
 
 
 def test_descent_stays_leaves_or_settles_elsewhere_and_padding_changes_nothing(x64):
-    """One program for all, padded in n and d. With labels +-1/2 and n = 12 a flatter net is stable up to 1.062 of the edge."""
+    """One program for all, padded in n and d. With labels +-1/2 and n = 12 a flatter net is stable up to
+    1.062 of the edge."""
     base = InterpolationSpec(
         data=DataSpec(law="sphere", input_dim=3, num_samples=12),
         precision="float64",

@@ -1,4 +1,5 @@
-"""Linearised training in closed form against steps taken one by one, an integrated ODE, and linear models with features."""
+"""Linearised training in closed form against steps taken one by one, an integrated ODE,
+and linear models with features."""
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def draw_problem(outputs=(), features=7, n=5, m=3, seed=0):
 
 @pytest.mark.parametrize("outputs, features, factor", [((), 7, 1.0), ((), 3, 0.5), ((2,), 7, 2.5)])
 def test_it_is_the_training_of_the_linear_model(outputs, features, factor):
-    """The flow by an integrator and descent step by step, on the parameters; fewer features than points: a singular kernel."""
+    """The flow by an integrator and descent step by step, on the parameters; fewer features than points:
+    a singular kernel."""
     train, test, y, w0 = draw_problem(outputs, features)
     n = len(y)
 
@@ -60,7 +62,8 @@ def test_the_mean_square_is_twice_as_fast_as_half_of_it():
 
 
 def test_where_an_eigenvalue_is_zero_the_limit_is_taken():
-    """By hand: c = 1 for two labels and factor 1, so G is c t = 3 for the flow and eta c t = 1.5 for three steps of eta 0.5."""
+    """By hand: c = 1 for two labels and factor 1, so G is c t = 3 for the flow and eta c t = 1.5 for three
+    steps of eta 0.5."""
     model = LinearizedTraining(np.diag([2.0, 0.0]), [0.0, 1.0], [[0.0, 1.0]])
     assert model.follow_flow([3.0]).test.tolist() == [[3.0]] and model.follow_descent([3], 0.5).test.tolist() == [[1.5]]
 

@@ -78,7 +78,8 @@ def draw_kernels(rng, x, width, activation, weights, biases) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_wide_networks_come_near_at_the_rate_of_their_width(activation):
-    """Over random networks: f has the NNGP covariance, the tangent kernel comes to the limit like the root of the width."""
+    """Over random networks: f has the NNGP covariance,
+    the tangent kernel comes to the limit like the root of the width."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((3, 4))
     weights, biases = [1.8, 1.5, 1.2], [0.1, 0.2, 0.05]

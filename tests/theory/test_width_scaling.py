@@ -1,4 +1,5 @@
-"""Powers of the width in one step against the numbers of Yang and Hu 2021, written out, and against steps of networks."""
+"""Powers of the width in one step against the numbers of Yang and Hu 2021, written out,
+and against steps of networks."""
 
 from __future__ import annotations
 

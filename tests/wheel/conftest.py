@@ -1,7 +1,7 @@
 """The wheel, built and unpacked once a session, and an empty folder with a home of its own to use it from.
 
-The home has the CPU kernels of this checkout and nothing else: a wheel that has the same sources takes them as they are,
-and would compile for twenty seconds if it had not.
+The home has the CPU kernels of this checkout and nothing else: a wheel that has the same sources takes them as they
+are, and would compile for twenty seconds if it had not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Gather the claims of every experiment that was run in one table.
 
-Reads the files *.claims.json below the folder, prints the table, writes it to claims.json in the folder and, if a page is
-named, to that page as Markdown. Only the studies that the experiments' configs ask for now count, at one size: claims of
-altered studies, of other sizes, of unknown origin and of a config that has changed since are left out, and a line says how
-many.
+Reads the files *.claims.json below the folder, prints the table, writes it to claims.json in the folder and, if a page
+is named, to that page as Markdown. Only the studies that the experiments' configs ask for now count, at one size:
+claims of altered studies, of other sizes, of unknown origin and of a config that has changed since are left out, and a
+line says how many.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Write a study's tables to one file for other programs.
 
 The overrides name a study as they do when it is run; all its runs must be stored. Runs and metrics go to CSV or Parquet
-one table a file, to netCDF (for xarray) together. The file is written whole or not at all. The older forms `to=FILE` and
-`table=NAME` are read too.
+one table a file, to netCDF (for xarray) together. The file is written whole or not at all. The older forms `to=FILE`
+and `table=NAME` are read too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Print the name of every experiment, one a line, `(own)` behind those of this folder: `dynamics experiment=<name>` runs it."""
+"""Print the name of every experiment, one a line, `(own)` behind those of this folder:
+`dynamics experiment=<name>` runs it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Draw where an experiment's claims hold and where not, over a small grid of settings.
 
-A map is a file configs/maps/NAME.yaml, in one's own folder or the suite's; without a name all are drawn. What is missing is
-computed and stored as studies are. Pictures go to figures/maps in the output folder; with --page a Markdown page with all
-that were named is written too, with its pictures in images/maps beside it.
+A map is a file configs/maps/NAME.yaml, in one's own folder or the suite's; without a name all are drawn. What is
+missing is computed and stored as studies are. Pictures go to figures/maps in the output folder; with --page a Markdown
+page with all that were named is written too, with its pictures in images/maps beside it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write an experiment of your own into this folder: a config and a Python file that run at once.
 
-The config goes to configs/experiment/<name>.yaml, the file to experiments/<name>.py; nothing is overwritten. With --from
-both are copies of another experiment's, one of yours or of the suite's, under the new name.
+The config goes to configs/experiment/<name>.yaml, the file to experiments/<name>.py; nothing is overwritten. With
+--from both are copies of another experiment's, one of yours or of the suite's, under the new name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Show how far the studies of an output folder are, one row a study. Nothing is changed.
 
-done, diverged and not_finite (a recorded measure was not finite, the state was): stored runs; reached: those of the runs done
-that stopped at their goal; failed: runs that could not be computed; left: runs that were asked for and are not there;
-computing and waiting: chunks that a process has, and chunks with a checkpoint; damaged: parts that cannot be read.
+done, diverged and not_finite (a recorded measure was not finite, the state was): stored runs; reached: those of the
+runs done that stopped at their goal; failed: runs that could not be computed; left: runs that were asked for and are
+not there; computing and waiting: chunks that a process has, and chunks with a checkpoint; damaged:
+parts that cannot be read.
 """
 
 from __future__ import annotations

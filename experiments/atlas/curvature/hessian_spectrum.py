@@ -1,16 +1,16 @@
 """The Hessian at interpolation is the tangent kernel's: n eigenvalues, and zeros however wide the net.
 
-The question: what of a small net's Hessian is set by the data, and what by the number of parameters? The prediction: for
-the loss (1/2n) sum r_i^2 the Hessian is J^T J / n plus a part that is linear in the residuals, so that where every
+The question: what of a small net's Hessian is set by the data, and what by the number of parameters? The prediction:
+for the loss (1/2n) sum r_i^2 the Hessian is J^T J / n plus a part that is linear in the residuals, so that where every
 residual vanishes its nonzero eigenvalues are those of the n x n kernel J J^T / n (derived; that the bulk is at zero and
 width only adds to it is Sagun et al. 2017). For cross-entropy with K classes the Gauss-Newton part has rank at most
 n (K - 1), since a softmax's Hessian in its K outputs annihilates the constant vector (derived).
 
 What comes out: tanh nets of 10, 20 and 40 units fitted to 12 noise labels until the loss is rounding have exactly 12
-eigenvalues above 1e-8 of the largest; they equal the kernel's to 4e-16 of the largest, and no eigenvalue is below -3e-17
-of it. The control: before training, where residuals are of order one, the same nets differ from their kernels by up to a
-quarter of the largest eigenvalue, more than 20 eigenvalues are positive, and the smallest is down to -28 % of it. The
-classifier's Gauss-Newton matrix has nothing beyond place n (K - 1) = 24; its whole Hessian has.
+eigenvalues above 1e-8 of the largest; they equal the kernel's to 4e-16 of the largest, and no eigenvalue is below
+-3e-17 of it. The control: before training, where residuals are of order one, the same nets differ from their kernels by
+up to a quarter of the largest eigenvalue, more than 20 eigenvalues are positive, and the smallest is down to -28 % of
+it. The classifier's Gauss-Newton matrix has nothing beyond place n (K - 1) = 24; its whole Hessian has.
 """
 
 from dataclasses import replace
@@ -69,7 +69,8 @@ def beyond_rank(part: an.Study, name: str) -> float:
 
 
 def figure(study: an.Study) -> an.Page:
-    """Sorted eigenvalues with the kernel's drawn over them, before and after training; the gap; the rank of a softmax."""
+    """Sorted eigenvalues with the kernel's drawn over them, before and after training; the gap;
+    the rank of a softmax."""
     fig, axes = an.new_axes(1, 3, (12, 3.6))
     nets = study.select(panel="interpolation")
     for axis, first, title in zip(axes, (True, False), ("at initialisation", "at interpolation"), strict=False):

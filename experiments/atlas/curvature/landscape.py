@@ -1,13 +1,14 @@
-"""Is there a barrier of the loss between two trained nets, and does it go once their neurons have been put in one order?
+"""Is there a barrier of the loss between two trained nets,
+and does it go once their neurons have been put in one order?
 
-Two-layer ReLU nets are trained on the same samples from different initial parameters. The loss on the straight line between
-two ends rises above both (a barrier). A net's neurons may be put in any order without changing its function; conjecture
-(Entezari et al. 2022): for wide nets there is an order in which the barrier vanishes. Here the second net's neurons are put in
-the order nearest to the first's parameters, which for one hidden layer is a linear assignment (Ainsworth et al. 2023).
-The control is a random order, in which the barrier must not shrink.
+Two-layer ReLU nets are trained on the same samples from different initial parameters. The loss on the straight line
+between two ends rises above both (a barrier). A net's neurons may be put in any order without changing its function;
+conjecture (Entezari et al. 2022): for wide nets there is an order in which the barrier vanishes. Here the second net's
+neurons are put in the order nearest to the first's parameters, which for one hidden layer is a linear assignment
+(Ainsworth et al. 2023). The control is a random order, in which the barrier must not shrink.
 
-What comes out, on T_3 of a line: at width 256 matching leaves 0.016 [0.009, 0.037] of the barrier, a random order 0.88. The
-share that is left falls with width, but over 16 to 256 the control cannot be told from it.
+What comes out, on T_3 of a line: at width 256 matching leaves 0.016 [0.009, 0.037] of the barrier, a random order 0.88.
+The share that is left falls with width, but over 16 to 256 the control cannot be told from it.
 """
 
 from typing import NamedTuple

@@ -1,13 +1,13 @@
 """Learning-rate transfer: is the learning rate that is best for a narrow network best for a wide one?
 
 A ReLU network of two hidden layers learns a teacher by Adam, at every width and every learning rate, in the standard
-parametrisation (SP) and in the maximal-update one (muP) with the narrowest width as its base, where both are the same. The
-best rate has the least training loss after a fixed number of steps. Under muP it stays where it is, so that a rate tuned on
-a narrow network serves a wide one; under SP it falls with the width (Yang et al. 2022, Figure 1; Yang and Hu 2021: features
-move by n times the rate under Adam, so that stable rates fall as 1/n).
+parametrisation (SP) and in the maximal-update one (muP) with the narrowest width as its base, where both are the same.
+The best rate has the least training loss after a fixed number of steps. Under muP it stays where it is, so that a rate
+tuned on a narrow network serves a wide one; under SP it falls with the width (Yang et al. 2022, Figure 1; Yang and Hu
+2021: features move by n times the rate under Adam, so that stable rates fall as 1/n).
 
-In numbers, from width 32 to 512 and over 8 seeds: the best rate goes from 0.019 to 0.020 under muP and to 0.0013 under SP.
-The readout starts at zero, as the source advises. A first sweep, with a random one, gave muP's rate the power -0.20
+In numbers, from width 32 to 512 and over 8 seeds: the best rate goes from 0.019 to 0.020 under muP and to 0.0013 under
+SP. The readout starts at zero, as the source advises. A first sweep, with a random one, gave muP's rate the power -0.20
 [-0.33, -0.06] of the width.
 
 Controls: each parametrisation fails what is claimed of the other.
@@ -37,8 +37,8 @@ def read_losses(study: an.Study, panel: str) -> tuple[np.ndarray, np.ndarray, np
 def find_best(rates: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the best rate and the least loss (..., W) of losses (..., W, R).
 
-    The vertex of the parabola through the least loss and its neighbours, in logarithms; the least itself at the ends, and
-    where a neighbour diverged.
+    The vertex of the parabola through the least loss and its neighbours, in logarithms; the least itself at the ends,
+    and where a neighbour diverged.
     """
     x, y = np.log(rates), np.log(np.where(np.isfinite(losses), losses, np.finfo(float).max))
     inner = np.clip(np.argmin(y, axis=-1), 1, len(rates) - 2)
@@ -59,7 +59,8 @@ def power_of_width(widths: np.ndarray, rates: np.ndarray, losses: np.ndarray) ->
 
 
 def cost_of_transfer(widths: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> an.Estimate:
-    """Return the loss of the widest net at the rate of the grid that is best for the narrowest, over its own least loss.
+    """Return the loss of the widest net at the rate of the grid that is best for the narrowest,
+    over its own least loss.
 
     Geometric mean over seeds; the narrowest net's rate is a seed's own.
     """
@@ -70,7 +71,8 @@ def cost_of_transfer(widths: np.ndarray, rates: np.ndarray, losses: np.ndarray) 
 
 
 def figure(study: an.Study) -> an.Page:
-    """Final loss against the learning rate at every width, SP and muP; best rate against width with the predicted powers."""
+    """Final loss against the learning rate at every width, SP and muP;
+    best rate against width with the predicted powers."""
     fig, axes = an.new_axes(1, 3, (11, 3.6))
     rows = []
     for axis, (panel, title) in zip(axes, NAMES.items(), strict=False):

@@ -1,14 +1,16 @@
 """Coordinate check: by how much one step changes the features of a network, and how that goes with its width.
 
 A network of two hidden ReLU layers takes a step on eight samples. In the maximal-update parametrisation (muP) the
-change of both hidden layers and of the output is the same at every width. In the standard one (SP) it goes with powers of
-the width: -1/2, 1/2, 1 under gradient descent and 0, 1, 3/2 under sign descent, which is Adam's first step (Yang and Hu
-2021, Yang et al. 2022; powers in `dynamics.theory.width_scaling`). In numbers, over 16 seeds at
-widths 64 to 1024: the powers under muP are within 0.015 of 0, those under SP within 0.09 (gradient) and 0.06 (signs) of the
-predicted ones, which finite widths approach from below.
+change of both hidden layers and of the output is the same at every width. In the standard one (SP) it goes with powers
+of the width: -1/2, 1/2, 1 under gradient descent and 0, 1, 3/2 under sign descent, which is Adam's first step (Yang and
+Hu 2021, Yang et al. 2022; powers in `dynamics.theory.width_scaling`). In numbers, over 16 seeds at
+widths 64 to 1024: the powers under muP are within 0.015 of 0, those under SP within 0.09 (gradient) and 0.06 (signs) of
+the predicted ones, which finite widths approach from below.
 
-Controls: SP fails the test of flatness that muP passes; the powers of the other rule do not fit; and muP's rates are not
-enough: with the readout as large as SP starts it, the output moves by n under gradient descent and by n^(1/2) under signs.
+Controls: SP fails the test of flatness that muP passes; the powers of the other rule do not fit;
+    and muP's rates are not
+enough: with the readout as large as SP starts it,
+    the output moves by n under gradient descent and by n^(1/2) under signs.
 """
 
 import numpy as np
@@ -37,7 +39,8 @@ def predict(case: str, rule: str) -> tuple[float, ...]:
 
 
 def fit_powers(widths: np.ndarray, changes: np.ndarray) -> np.ndarray:
-    """Return least-squares powers of the width (..., 3) of changes (..., S, W, 3), whose logarithms are averaged over S."""
+    """Return least-squares powers of the width (..., 3) of changes (..., S, W, 3),
+    whose logarithms are averaged over S."""
     x = np.log(widths) - np.mean(np.log(widths))
     return np.einsum("...wj,w->...j", np.mean(np.log(changes), axis=-3), x / np.sum(x**2))
 

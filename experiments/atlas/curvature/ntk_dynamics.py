@@ -1,13 +1,14 @@
-"""Do wide nets train like a linear model with the kernel of infinite width, and how does the difference fall with width?
+"""Do wide nets train like a linear model with the kernel of infinite width,
+and how does the difference fall with width?
 
 f(x) = m^(-1/2) sum_k a_k relu(w_k . u / sqrt 2), u = (cos x, sin x, 1), all parameters N(0, 1), all trained by gradient
-descent on the half mean square of n = 3 labels on the circle. Prediction (Jacot et al. 2018, Lee et al. 2019): the tangent
-kernel lies within order m^(-1/2) of its limit T, which has a closed form, and for eta T / n < 2 training takes
+descent on the half mean square of n = 3 labels on the circle. Prediction (Jacot et al. 2018, Lee et al. 2019): the
+tangent kernel lies within order m^(-1/2) of its limit T, which has a closed form, and for eta T / n < 2 training takes
 f_t(x) = f_0(x) + T(x, X) T^(-1) (1 - (1 - eta T / n)^t) (y - f_0(X)), up to order m^(-1/2).
 
-What comes out, over widths 64 to 4096: the largest deviation over time and inputs falls with a slope of -0.51, the kernel's
-distance with -0.53. With outputs of order 1/m and rates times m (mean-field scaling) the deviation stays 0.26 at every width.
-Above 2 / lambda_max the prediction diverges, and even the widest nets do not follow it.
+What comes out, over widths 64 to 4096: the largest deviation over time and inputs falls with a slope of -0.51, the
+kernel's distance with -0.53. With outputs of order 1/m and rates times m (mean-field scaling) the deviation stays 0.26
+at every width. Above 2 / lambda_max the prediction diverges, and even the widest nets do not follow it.
 """
 
 from dataclasses import replace
@@ -38,7 +39,8 @@ def on_circle(x, numpy=np):
     pads=("data.num_samples",),
 )
 def circle_net(spec, grid, dtype, outputs) -> Model:
-    """f = m^(-p) sum_k a_k relu(w_k . u / sqrt 2), rates times m^(2p - 1): the parameters are kept in units of m^(p - 1/2)."""
+    """f = m^(-p) sum_k a_k relu(w_k . u / sqrt 2), rates times m^(2p - 1):
+    the parameters are kept in units of m^(p - 1/2)."""
     width, power = int(spec.width), spec.output_power
 
     def init(key, hyper):
@@ -55,8 +57,8 @@ def circle_net(spec, grid, dtype, outputs) -> Model:
 class Nets(NamedTuple):
     """Nets of one width over S seeds beside linear models of the same start; inputs to train on come before the others.
 
-    angles (n + m,) over pi; labels (n,); steps (T,); seen: outputs (S, T, n + m); linear: those of linear models with the
-    `limit` kernel, with that of each net (`own`), and with the NNGP kernel, which is that of the `readout` alone
+    angles (n + m,) over pi; labels (n,); steps (T,); seen: outputs (S, T, n + m); linear: those of linear models with
+    the `limit` kernel, with that of each net (`own`), and with the NNGP kernel, which is that of the `readout` alone
     distance, change (S,): of the first kernel from the limit and of the last from the first, relative
     """
 

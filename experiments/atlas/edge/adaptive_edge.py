@@ -2,14 +2,14 @@
 
 The question: which sharpness does an optimizer of adaptive rates feel? A step divides the mean of gradients by P, a
 diagonal matrix of running root mean squares; while P changes little within an oscillation, descent on a quadratic of
-curvature H is stable as long as the largest eigenvalue of P^-1 H is below (2 + 2b) / ((1 - b) eta), where b is the decay
-of the mean of gradients: 2 / eta for RMSProp, 38 / eta for Adam at b = 0.9 (Cohen et al. 2022; the threshold on a
+curvature H is stable as long as the largest eigenvalue of P^-1 H is below (2 + 2b) / ((1 - b) eta), where b is the
+decay of the mean of gradients: 2 / eta for RMSProp, 38 / eta for Adam at b = 0.9 (Cohen et al. 2022; the threshold on a
 quadratic is derived, `dynamics.theory.edge`). P is read from the rule's own state, bias correction included.
 
-What comes out: late in training eta times the preconditioned sharpness is 2.00, 2.05 and 2.08 for RMSProp and 37.0, 36.9
-and 36.9 for Adam at three rates each. The controls: held to the other rule's threshold both fail; gradient descent, which
-has no preconditioner, holds its raw sharpness at 2.00 / eta; and RMSProp's raw sharpness at the same time is 20, 25 and
-28, which rises where 1 / eta falls by a factor of four, so that eta S is no constant.
+What comes out: late in training eta times the preconditioned sharpness is 2.00, 2.05 and 2.08 for RMSProp and 37.0,
+36.9 and 36.9 for Adam at three rates each. The controls: held to the other rule's threshold both fail; gradient
+descent, which has no preconditioner, holds its raw sharpness at 2.00 / eta; and RMSProp's raw sharpness at the same
+time is 20, 25 and 28, which rises where 1 / eta falls by a factor of four, so that eta S is no constant.
 """
 
 import numpy as np
