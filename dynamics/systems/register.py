@@ -235,6 +235,7 @@ def model(
             patches,
             one_hidden_layer,
             shared_filters,
+            output_bias=lambda spec: False,  # none that is known of
         )
 
     implied = {"width": True, "activation": activations is not None, "init": inits is not None, "views": patches}

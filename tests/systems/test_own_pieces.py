@@ -225,6 +225,15 @@ def test_a_run_of_another_piece_ignores_its_fields():
         LAWS.remove("skewed")
 
 
+def test_a_model_of_ones_own_is_not_warned_of_an_output_bias_that_it_may_not_have():
+    own_model()
+    try:
+        known, own = (specs.put(BASE, {"model.kind": kind, "optimizer.learning_rate": 9.0}) for kind in ("two_layer", "powers"))
+        assert "the output bias alone" in known.warnings()[0] and own.warnings() == []
+    finally:
+        MODELS.remove("powers")
+
+
 def test_a_decorator_without_parentheses_is_told():
     with pytest.raises(InputError, match=r"^register.law = 'bare': write the decorator with parentheses: \(\)$"):
 
