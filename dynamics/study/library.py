@@ -137,10 +137,9 @@ def open(subject: str | RunSpec, axes: Axes | None = None, /, **options: Any) ->
     Raises `InputError`, which names the folder and the runs that are missing there.
 
     >>> import dynamics as dyn, tempfile
-    >>> dyn.open("stable_minima/rates", size="smoke", output="/nowhere")
+    >>> dyn.open("atlas/catapult", size="smoke", output="/no")
     Traceback (most recent call last):
-    dynamics.errors.InputError: output = '/nowhere/results/stable_minima/rates': holds none of the runs;
-    dyn.run computes them
+    dynamics.errors.InputError: output = '/no/results/atlas/catapult': holds none of the runs; dyn.run computes them
     """
     require(
         not isinstance(subject, Dynamics), "dynamics", "a plain triple", "is not stored; keep the study that dyn.sweep gave"
