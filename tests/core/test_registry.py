@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from dynamics.models.model_spec import MODELS
 from dynamics.optimizers.rules import RULES
 from dynamics.systems import SYSTEMS
 
+PAGES = Path(__file__).parents[2] / "experiments"
 SUITE, CELL, NEXT_CELL = Origin("dynamics.data.law", "law.py"), Origin("__main__", "cell 1"), Origin("__main__", "cell 2")
 
 
@@ -41,7 +43,9 @@ def colours(monkeypatch):
 
 def test_every_kind_of_piece_is_in_a_registry_that_knows_the_suites():
     for registry in (LAWS, TARGETS, MODELS, RULES, LOSSES, MEASURES, SCHEMES, SYSTEMS):
-        assert isinstance(registry, Registry) and len(registry) >= 2 and registry.own_pieces() == []
+        assert isinstance(registry, Registry) and len(registry) >= 2
+        origins = [registry.entry(name).origin for name in registry.own_pieces()]
+        assert [origin for origin in origins if PAGES not in Path(origin.file).parents] == []  # another test may load a page
     assert registry_of(DataSpec) is LAWS and registry_of(int) is None
 
 
