@@ -104,7 +104,9 @@ def _batches_work(run: MeasuredRun) -> tuple[Work, ...]:
 
 MEASURES.add(
     "preconditioned_sharpness",
-    Measure(preconditioned_sharpness, ("preconditioner",), (Work("Lanczos on the preconditioned Hessian", 20, True),)),
+    Measure(
+        preconditioned_sharpness, ("preconditioner", "one_rate"), (Work("Lanczos on the preconditioned Hessian", 20, True),)
+    ),
 )
 MEASURES.add("batch_sharpness", Measure(batch_sharpness, ("batches",), _batches_work), fields=BATCHES)
 MEASURES.add("gradient_noise_trace", Measure(gradient_noise_trace, (), (Work("gradients of samples", 2),)))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # JAX takes half a second to import; reading a store needs no
 def encode_tables(result: ChunkResult) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the run table and the record table of a chunk; a diverged run has no records after it diverged.
 
-    One that stopped at its goal has the records of its whole schedule:
-        from `stopped_at` on they repeat what was seen there.
+    One that stopped at its goal has the records of its whole schedule; from `stopped_at` on they repeat what was seen
+    there.
     """
     from dynamics.core import spec as specs
 

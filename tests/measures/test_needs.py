@@ -37,11 +37,12 @@ WITHOUT = {  # a run that lacks what the need asks for
 @pytest.mark.parametrize("need", WITHOUT)
 def test_every_measure_with_a_need_is_refused_without_it(need):
     found = [name for name, measure in MEASURES.items() if need in measure.needs]
-    assert found
+    assert found and (need != "one_rate" or "preconditioned_sharpness" in found)  # eta is not that of every layer
+    run = change(RUN, optimizer__kind="adam")  # which has the preconditioner that one of them needs besides
     for name in found:
-        change(RUN, measures=[name]).check()
+        change(run, measures=[name]).check()
         with pytest.raises(InputError) as error:
-            change(RUN, measures=["train_loss", name], **WITHOUT[need]).check()
+            change(run, measures=["train_loss", name], **WITHOUT[need]).check()
         assert error.value.field == "measures" and error.value.value == name and error.value.allowed.startswith("needs ")
 
 
